@@ -1,0 +1,153 @@
+"""MobileNetV3 on log-mel spectrograms, as in EfficientAT.
+
+Schmid, Koutini, Widmer, "Efficient large-scale audio tagging via transformer-to-CNN knowledge distillation",
+ICASSP 2023; the architecture is Howard et al., "Searching for MobileNetV3", ICCV 2019, Table 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from encoders.mel import LogMel, MelSpec
+
+__all__ = ["EFFICIENTAT_MEL", "MobileNet", "MobileNetTagger"]
+
+EFFICIENTAT_MEL = MelSpec(
+    sample_rate_hz=32000,
+    n_fft=1024,
+    window_samples=800,
+    hop_samples=320,
+    n_mels=128,
+    f_min_hz=0.0,
+    f_max_hz=15000.0,
+    mel_scale="kaldi",
+    window_periodic=False,
+    pre_emphasis=0.97,
+    log="ln",
+    log_floor=1e-5,
+    offset=4.5,
+    scale=0.2,
+)
+
+
+@dataclass(frozen=True)
+class _Block:
+    kernel: int
+    expanded: int
+    out: int
+    squeeze: bool
+    hard_swish: bool
+    stride: int
+
+
+# MobileNetV3-Large (Howard et al. 2019, Table 1) at width 1; channels are scaled by the width.
+_BLOCKS = (
+    _Block(3, 16, 16, False, False, 1),
+    _Block(3, 64, 24, False, False, 2),
+    _Block(3, 72, 24, False, False, 1),
+    _Block(5, 72, 40, True, False, 2),
+    _Block(5, 120, 40, True, False, 1),
+    _Block(5, 120, 40, True, False, 1),
+    _Block(3, 240, 80, False, True, 2),
+    _Block(3, 200, 80, False, True, 1),
+    _Block(3, 184, 80, False, True, 1),
+    _Block(3, 184, 80, False, True, 1),
+    _Block(3, 480, 112, True, True, 1),
+    _Block(3, 672, 112, True, True, 1),
+    _Block(5, 672, 160, True, True, 2),
+    _Block(5, 960, 160, True, True, 1),
+    _Block(5, 960, 160, True, True, 1),
+)
+_BATCH_NORM = {"eps": 1e-3, "momentum": 0.01}
+
+
+def _multiple_of_8(channels: float) -> int:
+    """Round to a multiple of 8 without losing more than a tenth, as MobileNet does everywhere."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def _conv(n_in: int, n_out: int, kernel: int, *, stride: int = 1, groups: int = 1, act: type | None) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        nn.Conv2d(n_in, n_out, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(n_out, **_BATCH_NORM),
+    ]
+    if act is not None:
+        layers.append(act(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class _SqueezeExcitation(nn.Module):
+    """Channel gates from the mean over frequency and time (Hu et al. 2018)."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, squeezed)
+        self.fc2 = nn.Linear(squeezed, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.fc2(torch.relu(self.fc1(x.mean((2, 3))))))
+        return x * gate[:, :, None, None]
+
+
+class _InvertedResidual(nn.Module):
+    def __init__(self, n_in: int, block: _Block, width: float) -> None:
+        super().__init__()
+        expanded, n_out = _multiple_of_8(block.expanded * width), _multiple_of_8(block.out * width)
+        act = nn.Hardswish if block.hard_swish else nn.ReLU
+        layers: list[nn.Module] = []
+        if expanded != n_in:
+            layers.append(_conv(n_in, expanded, 1, act=act))
+        layers.append(_conv(expanded, expanded, block.kernel, stride=block.stride, groups=expanded, act=act))
+        if block.squeeze:
+            layers.append(_SqueezeExcitation(expanded, _multiple_of_8(expanded // 4)))
+        layers.append(_conv(expanded, n_out, 1, act=None))
+        self.block = nn.Sequential(*layers)
+        self.n_out = n_out
+        self.residual = block.stride == 1 and n_in == n_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.block(x)
+        return x + y if self.residual else y
+
+
+class MobileNet(nn.Module):
+    """Waveform at 32 kHz [shape=(batch, n_samples)] -> features [shape=(batch, dim)], the mean over time and frequency."""
+
+    def __init__(self, *, width: float = 0.4, mel: MelSpec = EFFICIENTAT_MEL) -> None:
+        super().__init__()
+        self.front_end = LogMel(mel)
+        channels = _multiple_of_8(16 * width)
+        layers: list[nn.Module] = [_conv(1, channels, 3, stride=2, act=nn.Hardswish)]
+        for block in _BLOCKS:
+            residual = _InvertedResidual(channels, block, width)
+            layers.append(residual)
+            channels = residual.n_out
+        self.dim = 6 * channels
+        layers.append(_conv(channels, self.dim, 1, act=nn.Hardswish))
+        self.features = nn.Sequential(*layers)
+
+    def from_mel(self, log_mel: Tensor) -> Tensor:
+        """Log-mel [shape=(batch, n_mels, n_frames)] -> features [shape=(batch, dim)]."""
+        return self.features(log_mel.unsqueeze(1)).mean((2, 3))
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.from_mel(self.front_end(waveform))
+
+
+class MobileNetTagger(nn.Module):
+    """The published closed-set tagger: backbone and two-layer head; waveform -> logits [shape=(batch, n_classes)]."""
+
+    def __init__(self, *, width: float = 0.4, n_classes: int = 527) -> None:
+        super().__init__()
+        self.backbone = MobileNet(width=width)
+        hidden = _multiple_of_8(1280 * width)
+        self.classifier = nn.Sequential(
+            nn.Linear(self.backbone.dim, hidden), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(hidden, n_classes)
+        )
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.classifier(self.backbone(waveform))

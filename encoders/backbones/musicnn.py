@@ -1,0 +1,167 @@
+"""musicnn: timbral and temporal filters on 3 s of log-mel, in its two published forms.
+
+Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging", ISMIR late-breaking 2019
+(TensorFlow), and its PyTorch variant in Won et al., SMC 2020, which orders batch norm and ReLU otherwise, averages over
+frequency before the temporal filters and pads odd kernels evenly.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from encoders.backbones.fcn import WON_MEL
+from encoders.mel import LogMel, MelSpec
+
+__all__ = ["MUSICNN2019_MEL", "MusicnnTagger", "Musicnn2019Tagger"]
+
+MUSICNN2019_MEL = MelSpec(
+    sample_rate_hz=16000,
+    n_fft=512,
+    window_samples=512,
+    hop_samples=256,
+    n_mels=96,
+    f_min_hz=0.0,
+    f_max_hz=8000.0,
+    mel_scale="slaney",
+    area_norm=True,
+    pad_mode="constant",
+    log="log10_scaled",
+)
+
+
+class _Timbral(nn.Module):
+    """A tall filter over frequency, then its maximum over frequency: [batch, 1, mel, time] -> [batch, n_out, time]."""
+
+    def __init__(self, n_out: int, height: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, n_out, (height, 7), padding=(0, 3))
+        self.bn = nn.BatchNorm2d(n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.bn(self.conv(x))).amax(2)
+
+
+class _Temporal(nn.Module):
+    """The mean over frequency, then a long filter over time."""
+
+    def __init__(self, n_out: int, length: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, n_out, length, padding=length // 2)
+        self.bn = nn.BatchNorm1d(n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.bn(self.conv(x.mean(2))))
+
+
+class _Conv1d(nn.Module):
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(n_in, n_out, 7, padding=3)
+        self.bn = nn.BatchNorm1d(n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.bn(self.conv(x)))
+
+
+class MusicnnTagger(nn.Module):
+    """The 2020 variant: waveform at 16 kHz [shape=(batch, 48000)] -> logits [shape=(batch, n_classes)].
+
+    ``mid_channels`` and ``hidden`` are 64 and 200 for MagnaTagATune, 512 and 500 for the Million Song Dataset.
+    """
+
+    input_samples = 3 * 16000
+
+    def __init__(self, *, n_classes: int = 50, mid_channels: int = 64, hidden: int = 200) -> None:
+        super().__init__()
+        self.front_end = LogMel(WON_MEL)
+        self.spec_bn = nn.BatchNorm2d(1)
+        self.layers = nn.ModuleList(
+            [_Timbral(204, 67), _Timbral(204, 38), _Temporal(51, 129), _Temporal(51, 65), _Temporal(51, 33)]
+        )
+        self.layer1 = _Conv1d(561, mid_channels)
+        self.layer2 = _Conv1d(mid_channels, mid_channels)
+        self.layer3 = _Conv1d(mid_channels, mid_channels)
+        self.dense1 = nn.Linear(2 * (561 + 3 * mid_channels), hidden)
+        self.bn = nn.BatchNorm1d(hidden)
+        self.dropout = nn.Dropout(0.5)
+        self.dense2 = nn.Linear(hidden, n_classes)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        mel = self.spec_bn(self.front_end(waveform).unsqueeze(1))
+        front = torch.cat([layer(mel) for layer in self.layers], 1)
+        mid1 = self.layer1(front)
+        mid2 = self.layer2(mid1) + mid1
+        mid3 = self.layer3(mid2) + mid2
+        x = torch.cat([front, mid1, mid2, mid3], 1)
+        x = torch.cat([x.amax(2), x.mean(2)], 1)
+        x = torch.relu(self.bn(self.dense1(x)))
+        return self.dense2(self.dropout(x))
+
+
+# TensorFlow's batch normalisation adds 0.001 to the variance; PyTorch's default is 0.00001.
+_TF_EPS = 1e-3
+
+
+class _ReluThenNorm(nn.Module):
+    """Convolution, ReLU, batch norm, in the order of the 2019 form; ``pad`` = (left, right) zeros in time."""
+
+    def __init__(self, n_in: int, n_out: int, kernel: tuple[int, int], pad: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(n_in, n_out, kernel)
+        self.bn = nn.BatchNorm2d(n_out, eps=_TF_EPS)
+        self.pad = pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(torch.relu(self.conv(F.pad(x, self.pad)))).amax(2, keepdim=True)
+
+
+class Musicnn2019Tagger(nn.Module):
+    """The 2019 form: waveform at 16 kHz [shape=(batch, n_samples)] -> logits [shape=(batch, n_classes)].
+
+    The published model sees patches of 187 frames: the first patch of the waveform is what is tagged.
+    """
+
+    input_samples = 186 * 256  # 187 centred frames
+    patch_frames = 187
+
+    def __init__(self, *, n_classes: int = 50) -> None:
+        super().__init__()
+        self.front_end = LogMel(MUSICNN2019_MEL)
+        self.spec_bn = nn.BatchNorm2d(1, eps=_TF_EPS)
+        block = partial(_ReluThenNorm, 1)
+        # TensorFlow's "same" padding of an even kernel puts the odd zero on the right.
+        self.front = nn.ModuleList(
+            [
+                block(204, (38, 7), (3, 3)),
+                block(204, (67, 7), (3, 3)),
+                block(51, (1, 128), (63, 64)),
+                block(51, (1, 64), (31, 32)),
+                block(51, (1, 32), (15, 16)),
+            ]
+        )
+        self.mid = nn.ModuleList([_ReluThenNorm(n_in, 64, (1, 7), (3, 3)) for n_in in (561, 64, 64)])
+        self.pool_bn = nn.BatchNorm1d(1506, eps=_TF_EPS)
+        self.dense1 = nn.Linear(1506, 200)
+        self.dense_bn = nn.BatchNorm1d(200, eps=_TF_EPS)
+        self.dropout = nn.Dropout(0.5)
+        self.dense2 = nn.Linear(200, n_classes)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.from_patch(self.front_end(waveform)[:, :, : self.patch_frames])
+
+    def from_patch(self, patch: Tensor) -> Tensor:
+        """Log-mel patch [shape=(batch, 96, 187)] -> logits [shape=(batch, n_classes)]."""
+        mel = self.spec_bn(patch.unsqueeze(1))
+        front = torch.cat([layer(mel) for layer in self.front], 1)
+        mid1 = self.mid[0](front)
+        mid2 = self.mid[1](mid1) + mid1
+        mid3 = self.mid[2](mid2) + mid2
+        x = torch.cat([front, mid1, mid2, mid3], 1).squeeze(2)
+        # Maximum and mean of a channel lie side by side in the published weights.
+        x = torch.stack([x.amax(2), x.mean(2)], 2).flatten(1)
+        x = torch.relu(self.dense1(self.dropout(self.pool_bn(x))))
+        return self.dense2(self.dropout(self.dense_bn(x)))

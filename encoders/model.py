@@ -1,0 +1,270 @@
+"""The two towers as a transformers model: audio and phrases into one space of unit vectors."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from encoders.audio import blocks_of, load_audio
+from encoders.backbones.mobilenet import EFFICIENTAT_MEL, MobileNet
+from encoders.heads import AudioProjection, CalibrationBuffers, TextTower, WordLookup
+from encoders.mel import LogMel, MelSpec
+from encoders.model_dir import VOCABULARY_FILE, check_model_dir, seal
+from encoders.text import read_vocabulary
+from encoders.words import Vocabulary
+
+__all__ = ["TwoTowerConfig", "TwoTowerModel", "TwoTowerOutput"]
+
+
+class TwoTowerConfig(PreTrainedConfig):
+    """What a checkpoint's shapes and its meaning depend on; the JSON beside the weights."""
+
+    model_type = "earmark-two-tower"
+
+    def __init__(
+        self,
+        width: float = 0.4,
+        mel: dict[str, Any] | None = None,
+        block_s: float = 5.0,
+        dim: int = 256,
+        audio_hidden: int = 512,
+        text_hidden: int = 512,
+        word_dim: int = 128,
+        vocab_size: int = 2,
+        dropout: float = 0.1,
+        tag_names: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.width = width
+        self.mel = mel or asdict(EFFICIENTAT_MEL)
+        self.block_s = block_s
+        self.dim = dim
+        self.audio_hidden = audio_hidden
+        self.text_hidden = text_hidden
+        self.word_dim = word_dim
+        self.vocab_size = vocab_size
+        self.dropout = dropout
+        self.tag_names = tag_names or []
+        super().__init__(**kwargs)
+
+
+@dataclass
+class TwoTowerOutput(ModelOutput):
+    """``logits_per_audio`` [shape=(n_audio, n_labels)]: calibrated log-odds; the towers' vectors beside them."""
+
+    logits_per_audio: Tensor | None = None
+    logits_per_text: Tensor | None = None
+    audio_embeds: Tensor | None = None
+    text_embeds: Tensor | None = None
+
+
+class _AudioTower(nn.Module):
+    def __init__(self, config: TwoTowerConfig) -> None:
+        super().__init__()
+        self.backbone = MobileNet(width=config.width, mel=MelSpec(**config.mel))
+        self.projection = AudioProjection(
+            feature_dim=self.backbone.dim, hidden=config.audio_hidden, dim=config.dim, dropout=config.dropout
+        )
+
+
+def _fused(backbone: MobileNet) -> MobileNet:
+    """Return a copy for inference: batch norms folded into the convolutions, channels last (twice as fast)."""
+    fused = copy.deepcopy(backbone).eval()
+    for module in list(fused.modules()):
+        if isinstance(module, nn.Sequential) and len(module) >= 2 and isinstance(module[1], nn.BatchNorm2d):
+            module[0] = fuse_conv_bn_eval(module[0], module[1])
+            module[1] = nn.Identity()
+    return fused.to(memory_format=torch.channels_last)
+
+
+class TwoTowerModel(PreTrainedModel):
+    """Audio and phrases -> unit vectors whose inner product says how well they fit."""
+
+    config_class = TwoTowerConfig
+    main_input_name = "input_values"
+
+    def __init__(self, config: TwoTowerConfig) -> None:
+        super().__init__(config)
+        self.audio_tower = _AudioTower(config)
+        self.words = WordLookup(vocab_size=config.vocab_size, word_dim=config.word_dim)
+        self.text_tower = TextTower(
+            word_dim=config.word_dim, hidden=config.text_hidden, dim=config.dim, dropout=config.dropout
+        )
+        self.calibration = CalibrationBuffers(dim=config.dim)
+        self.vocabulary: Vocabulary | None = None
+        self.fingerprint: str | None = None
+        self._inference_backbone: MobileNet | None = None
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # from_pretrained builds on the meta device: tables that follow from the spec are made again here.
+        if isinstance(module, LogMel):
+            module.reset_tables()
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return int(self.config.mel["sample_rate_hz"])
+
+    @property
+    def block_samples(self) -> int:
+        return round(self.config.block_s * self.sample_rate_hz)
+
+    @classmethod
+    def from_pretrained(cls, model_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> TwoTowerModel:
+        """Load a model directory, ready to infer.
+
+        Raises:
+            ModelDirError: a file is missing or damaged.
+        """
+        fingerprint = check_model_dir(Path(model_dir))
+        model = super().from_pretrained(str(model_dir), *args, **kwargs)
+        model.vocabulary = read_vocabulary(Path(model_dir))
+        model.fingerprint = fingerprint
+        return model.eval()
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Write a complete model directory: weights, configuration, vocabulary, tokenizer, feature extractor, checksums."""
+        from encoders.processing import BlockFeatureExtractor, PhraseTokenizer
+
+        if self.vocabulary is None:
+            raise ValueError("set model.vocabulary before saving: a model without words cannot be searched")
+        folder = Path(save_directory)
+        super().save_pretrained(str(folder), **kwargs)
+        (folder / VOCABULARY_FILE).write_text("".join(t + "\n" for t in self.vocabulary.tokens), encoding="utf-8")
+        PhraseTokenizer(str(folder / VOCABULARY_FILE)).save_pretrained(str(folder))
+        BlockFeatureExtractor(sampling_rate=self.sample_rate_hz, block_s=self.config.block_s).save_pretrained(str(folder))
+        self.fingerprint = seal(folder)
+
+    def train(self, mode: bool = True) -> TwoTowerModel:
+        self._inference_backbone = None  # the weights are about to change, or just have
+        return super().train(mode)
+
+    @torch.inference_mode()
+    def block_features(self, blocks: np.ndarray | Tensor) -> np.ndarray:
+        """Return the pooled backbone features of 5 s blocks.
+
+        Args:
+            blocks: waveforms [shape=(n, block_samples)] in [-1, 1].
+
+        Returns:
+            float32 [shape=(n, feature_dim)].
+        """
+        if self._inference_backbone is None:
+            self._inference_backbone = _fused(self.audio_tower.backbone).to(self.device)
+        backbone = self._inference_backbone
+        mel = backbone.front_end(torch.as_tensor(blocks, dtype=torch.float32).to(self.device))
+        return backbone.from_mel(mel).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def window_vectors(self, features: np.ndarray) -> np.ndarray:
+        """Average neighbouring blocks and project.
+
+        Args:
+            features: of one file's blocks, in order [shape=(n_blocks, feature_dim)].
+
+        Returns:
+            Unit vectors, float32 [shape=(max(1, n_blocks - 1), dim)].
+        """
+        x = torch.as_tensor(features).to(self.device)
+        windows = x if len(x) < 2 else (x[:-1] + x[1:]) / 2
+        return self.audio_tower.projection(windows).float().cpu().numpy()
+
+    def encode_audio(
+        self, audio: str | os.PathLike[str] | np.ndarray | Sequence[Any], *, sample_rate_hz: int = 32000
+    ) -> np.ndarray:
+        """Return one unit vector a clip: the mean of its windows' vectors.
+
+        Args:
+            audio: a path, a mono waveform [shape=(n_samples,)], or a list of these.
+            sample_rate_hz: of the waveforms; it must be the model's, 32000. Files are resampled.
+
+        Returns:
+            float32 [shape=(n, dim)].
+
+        Raises:
+            AudioDecodeError: a file cannot be read or a waveform is empty.
+            ValueError: wrong rate or shape.
+        """
+        if sample_rate_hz != self.sample_rate_hz:
+            raise ValueError(f"sample_rate_hz={sample_rate_hz}: resample to {self.sample_rate_hz} Hz, or pass the path")
+        single = isinstance(audio, (str, os.PathLike)) or (isinstance(audio, np.ndarray) and audio.ndim == 1)
+        items: Sequence[Any] = [audio] if single else audio  # type: ignore[assignment, list-item]
+        vectors = []
+        for item in items:
+            if isinstance(item, (str, os.PathLike)):
+                waveform = load_audio(item, sample_rate_hz=self.sample_rate_hz)
+            else:
+                waveform = np.asarray(item, dtype=np.float32)
+            blocks = blocks_of(waveform, sample_rate_hz=self.sample_rate_hz, block_s=self.config.block_s)
+            mean = self.window_vectors(self.block_features(np.stack([b.samples for b in blocks]))).mean(0)
+            vectors.append(mean / np.linalg.norm(mean))
+        return np.stack(vectors) if vectors else np.zeros((0, self.config.dim), np.float32)
+
+    @torch.inference_mode()
+    def encode_text(self, phrases: str | Sequence[str]) -> np.ndarray:
+        """Return one unit vector a phrase, float32 [shape=(n, dim)].
+
+        Raises:
+            UnknownWordsError: a phrase has no known word.
+        """
+        if self.vocabulary is None:
+            raise ValueError("this model has no vocabulary: load one with from_pretrained")
+        rows = []
+        for phrase in [phrases] if isinstance(phrases, str) else phrases:
+            known, unknown = self.vocabulary.split(phrase)
+            if not known:
+                raise self.vocabulary.unknown_error(unknown)
+            ids = torch.tensor([[self.vocabulary.ids[token] for token in known]], device=self.device)
+            rows.append(self.words(ids))
+        if not rows:
+            return np.zeros((0, self.config.dim), np.float32)
+        return self.text_tower(torch.cat(rows)).float().cpu().numpy()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        block_mask: Tensor | None = None,
+        **_: Any,
+    ) -> TwoTowerOutput:
+        """Score clips against phrases.
+
+        Args:
+            input_ids: token ids [shape=(n_labels, n_tokens)].
+            input_values: blocks of each clip [shape=(n_audio, n_blocks, block_samples)].
+            attention_mask: 1 where a token counts [shape=(n_labels, n_tokens)].
+            block_mask: 1 where a clip has a block [shape=(n_audio, n_blocks)]; the true ones come first.
+        """
+        n_audio, n_blocks, n_samples = input_values.shape
+        backbone, projection = self.audio_tower.backbone, self.audio_tower.projection
+        features = backbone(input_values.reshape(n_audio * n_blocks, n_samples)).reshape(n_audio, n_blocks, -1)
+        if n_blocks > 1:
+            windows = projection((features[:, :-1] + features[:, 1:]) / 2)
+            whole = windows.mean(1)
+            if block_mask is not None:
+                mask = block_mask.to(windows.dtype).unsqueeze(-1)
+                pairs = mask[:, 1:]
+                single = pairs.sum(1) == 0
+                whole = (windows * pairs).sum(1) / pairs.sum(1).clamp_min(1)
+                whole = torch.where(single, projection(features[:, 0]), whole)
+        else:
+            whole = projection(features[:, 0])
+        text = self.text_tower(self.words(input_ids, attention_mask))
+        logits = self.calibration(whole, text)
+        return TwoTowerOutput(logits, logits.T, nn.functional.normalize(whole, dim=-1), text)
+
+
+# Registration with the Auto classes stands where all the parts are known.
+from encoders import processing as _processing  # noqa: E402, F401

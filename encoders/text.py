@@ -1,0 +1,114 @@
+"""The text tower in numpy: what a query needs, without torch. ``heads.TextTower`` is the same network in torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from encoders.calibration import Calibration
+from encoders.model_dir import CONFIG_FILE, DEFAULT_MODEL_DIR, VOCABULARY_FILE, WEIGHTS_FILE, ModelDirError
+from encoders.model_dir import check_model_dir
+from encoders.words import UnknownWordsError, Vocabulary
+
+__all__ = ["TextEncoder", "UnknownWordsError", "read_vocabulary"]
+
+_BATCH_NORM_EPS = 1e-5
+
+
+def read_vocabulary(model_dir: Path) -> Vocabulary:
+    """Read vocab.txt: one token a line, in the order of the rows of the word vectors."""
+    return Vocabulary((model_dir / VOCABULARY_FILE).read_text(encoding="utf-8").split("\n")[:-1])
+
+
+class TextEncoder:
+    """Phrases -> unit vectors in the space that audio is in.
+
+    Attributes:
+        dim: length of a vector.
+        fingerprint: which model this is.
+        calibration: turns cosines into probabilities.
+    """
+
+    def __init__(self, model_dir: Path, *, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        self._config = json.loads((model_dir / CONFIG_FILE).read_text(encoding="utf-8"))
+        self.vocabulary = read_vocabulary(model_dir)
+        with safe_open(model_dir / WEIGHTS_FILE, framework="np") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys() if not name.startswith("audio_tower.")}
+        self._codes = tensors["words.codes"]
+        self._scales = tensors["words.scales"]
+        self._weights = tensors["words.weights"]
+        self._layers = [_folded(tensors, 0), _folded(tensors, 1)]
+        self.dim = self._layers[-1][0].shape[0]
+        self.calibration = Calibration.from_tensors(tensors)
+
+    @classmethod
+    def load(cls, model_dir: Path = DEFAULT_MODEL_DIR) -> TextEncoder:
+        """Load the text side of a model directory.
+
+        Raises:
+            ModelDirError: a file is missing or damaged.
+        """
+        model_dir = Path(model_dir)
+        fingerprint = check_model_dir(model_dir)
+        try:
+            return cls(model_dir, fingerprint=fingerprint)
+        except (KeyError, ValueError, SafetensorError) as error:
+            raise ModelDirError(f"the model in {model_dir} is not one that this version reads: {error}") from None
+
+    def word_vectors(self, phrases: Sequence[str]) -> np.ndarray:
+        """Return the phrases' weighted mean word vectors, unit length [shape=(n, word_dim)].
+
+        Raises:
+            UnknownWordsError: a phrase has no known word.
+        """
+        rows = []
+        for phrase in phrases:
+            known, unknown = self.vocabulary.split(phrase)
+            if not known:
+                raise self.vocabulary.unknown_error(unknown)
+            ids = np.array([self.vocabulary.ids[token] for token in known])
+            vectors = self._codes[ids].astype(np.float32) * self._scales[ids, None]
+            rows.append((self._weights[ids, None] * vectors).sum(0))
+        return _unit(np.stack(rows))
+
+    def encode(self, phrases: Sequence[str]) -> np.ndarray:
+        """Return one unit vector a phrase [shape=(n, dim)], float32.
+
+        Raises:
+            UnknownWordsError: a phrase has no known word; the error carries near spellings.
+        """
+        if not phrases:
+            return np.zeros((0, self.dim), np.float32)
+        x = self.word_vectors(phrases)
+        (w1, b1), (w2, b2) = self._layers
+        return _unit(np.maximum(x @ w1.T + b1, 0) @ w2.T + b2)
+
+    def unknown_words(self, phrase: str) -> list[str]:
+        """Return the words of a phrase that the vocabulary lacks."""
+        return self.vocabulary.split(phrase)[1]
+
+    def near_spellings(self, word: str, *, count: int = 3) -> list[str]:
+        """Return known words that are spelt like ``word``, nearest first."""
+        return self.vocabulary.near_spellings(word, count=count)
+
+    def tag_names(self) -> list[str]:
+        """Return the model's own vocabulary of tags: what is offered when no labels are given."""
+        return list(self._config["tag_names"])
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return (x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
+
+
+def _folded(tensors: dict[str, np.ndarray], layer: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return one fully connected layer with its batch norm folded in: weight and bias."""
+    fc, norm = f"text_tower.fc{layer + 1}", f"text_tower.norm{layer + 1}"
+    gain = tensors[f"{norm}.weight"] / np.sqrt(tensors[f"{norm}.running_var"] + _BATCH_NORM_EPS)
+    weight = tensors[f"{fc}.weight"] * gain[:, None]
+    bias = (tensors[f"{fc}.bias"] - tensors[f"{norm}.running_mean"]) * gain + tensors[f"{norm}.bias"]
+    return weight.astype(np.float32), bias.astype(np.float32)

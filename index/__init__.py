@@ -1,0 +1,66 @@
+"""Durable storage of unit vectors by track, and exact search over them.
+
+The package knows nothing of audio, words or models: it keeps rows of float32 in append-only part files, a
+SQLite catalogue that says which rows belong to which track, and a manifest that says which encoder made them.
+Public names are loaded on first use, so that importing the package imports neither FAISS nor numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from index.exact import exact_top_k
+    from index.lock import IndexBusyError
+    from index.manifest import IndexDamagedError, IndexMismatchError, IndexMissingError, Manifest
+    from index.paths import printable
+    from index.reader import IndexStats
+    from index.records import Segment, Skipped, Track
+    from index.search import Hit
+    from index.store import VectorIndex
+
+__all__ = [
+    "Hit",
+    "IndexBusyError",
+    "IndexDamagedError",
+    "IndexMismatchError",
+    "IndexMissingError",
+    "IndexStats",
+    "Manifest",
+    "Segment",
+    "Skipped",
+    "Track",
+    "VectorIndex",
+    "exact_top_k",
+    "printable",
+]
+
+_MODULE_OF = {
+    "Hit": "index.search",
+    "IndexBusyError": "index.lock",
+    "IndexDamagedError": "index.manifest",
+    "IndexMismatchError": "index.manifest",
+    "IndexMissingError": "index.manifest",
+    "IndexStats": "index.reader",
+    "Manifest": "index.manifest",
+    "Segment": "index.records",
+    "Skipped": "index.records",
+    "Track": "index.records",
+    "VectorIndex": "index.store",
+    "exact_top_k": "index.exact",
+    "printable": "index.paths",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,301 @@
+"""The catalogue: which rows belong to which track, and what is known of each file; the one source of truth.
+
+A row of a part file exists for searches only once it is named here. Methods of `Catalog` are called inside
+one of its transactions, so that several of them see one state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+
+from index.database import Database
+from index.manifest import IndexMismatchError, Manifest, damaged
+from index.parts import Part
+from index.paths import PathLike, printable
+from index.records import Placed, Segment, Skipped, Track
+
+__all__ = ["CATALOG_NAME", "Catalog"]
+
+CATALOG_NAME = "catalog.sqlite3"
+
+_APPLICATION_ID = 0x4561726D  # "Earm"
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE parts (number INTEGER PRIMARY KEY, first_row INTEGER NOT NULL UNIQUE, n_rows INTEGER NOT NULL);
+CREATE TABLE tracks (
+    id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    content_hash TEXT NOT NULL, duration_s REAL NOT NULL,
+    title TEXT, artist TEXT, album TEXT, genre TEXT, year TEXT,
+    first_row INTEGER NOT NULL UNIQUE, n_rows INTEGER NOT NULL CHECK (n_rows > 0), checksum INTEGER NOT NULL
+);
+CREATE INDEX tracks_content ON tracks (content_hash);
+CREATE TABLE segments (
+    row INTEGER PRIMARY KEY, track INTEGER NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL
+);
+CREATE TABLE removed (first_row INTEGER PRIMARY KEY, n_rows INTEGER NOT NULL);
+CREATE TABLE skipped (
+    path BLOB PRIMARY KEY, reason TEXT NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+# Statements are literals throughout, so that none is ever glued from data.
+_SELECT_TRACK = (
+    "SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, id "
+    "FROM tracks "
+)
+_SELECT_TRACKS_BY_ID = (
+    "SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, id "
+    "FROM tracks WHERE id IN (SELECT value FROM json_each(?))"
+)
+_INSERT_TRACK = """INSERT INTO tracks (path, size_bytes, mtime_ns, content_hash, duration_s, title, artist,
+    album, genre, year, first_row, n_rows, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_UPDATE_TRACK = """UPDATE tracks SET path = ?, size_bytes = ?, mtime_ns = ?, content_hash = ?, duration_s = ?,
+    title = ?, artist = ?, album = ?, genre = ?, year = ? WHERE id = ?"""
+_SELECT_SKIPPED = "SELECT path, reason, size_bytes, mtime_ns FROM skipped "
+_SELECT_PLACE = "SELECT id, path, first_row, n_rows, checksum FROM tracks "
+
+
+class Catalog:
+    """The catalogue of one index.
+
+    Raises:
+        IndexDamagedError: the file is missing, unreadable, or no catalogue.
+        IndexMismatchError: it was made by a newer Earmark.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool, create: bool = False) -> None:
+        self._folder = folder
+        self._database = Database(folder / CATALOG_NAME, read_only=read_only, create=create)
+
+    @classmethod
+    def make(cls, folder: Path, manifest: Manifest) -> Catalog:
+        """Make an empty catalogue, or take over the empty one of a creation that was cut short."""
+        catalog = cls(folder, read_only=False, create=True)
+        try:
+            with catalog.writing():
+                if catalog._sql("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+                    for statement in _SCHEMA.split(";"):
+                        catalog._sql(statement)
+                    catalog._sql(f"PRAGMA application_id = {_APPLICATION_ID}")
+                    catalog._sql(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+                elif catalog._pragma("application_id") != _APPLICATION_ID or catalog.parts():
+                    raise damaged(folder, f"it has a {CATALOG_NAME} in use but no manifest")
+                for item in (("encoder", manifest.encoder), ("dim", manifest.dim), ("next_part", 0)):
+                    catalog._sql("INSERT OR REPLACE INTO meta VALUES (?, ?)", item)
+        except BaseException:
+            catalog.close()
+            raise
+        return catalog
+
+    def require(self, manifest: Manifest) -> None:
+        """Check that this is a catalogue, of a known version, of the index that the manifest describes."""
+        if self._pragma("application_id") != _APPLICATION_ID:
+            raise damaged(self._folder, f"{CATALOG_NAME} is no catalogue of Earmark")
+        version = self._pragma("user_version")
+        if version > _SCHEMA_VERSION:
+            raise IndexMismatchError(
+                f"the index at {printable(self._folder)} has catalogue version {version} and this "
+                f"Earmark reads version {_SCHEMA_VERSION}: upgrade Earmark"
+            )
+        if (self._meta("encoder"), self._meta("dim")) != (manifest.encoder, manifest.dim):
+            raise damaged(self._folder, f"{CATALOG_NAME} and the manifest do not belong together")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """A read transaction: everything read inside belongs to one committed state."""
+        with self._database.reading():
+            yield
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A write transaction: on leaving it is on disk, or after an exception none of it is."""
+        with self._database.writing():
+            yield
+
+    def state(self) -> tuple[int, int, int]:
+        """Return a token that changes whenever the content may have changed."""
+        return self._database.state()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    # Tracks and skipped files
+
+    def track(self, path: PathLike) -> Track | None:
+        """Return the track at a path."""
+        row = self._sql(_SELECT_TRACK + "WHERE path = ?", (os.fsencode(path),)).fetchone()
+        return None if row is None else Track(*row[:-1])
+
+    def tracks(self) -> list[Track]:
+        """Return all tracks, by path."""
+        return [Track(*row[:-1]) for row in self._sql(_SELECT_TRACK + "ORDER BY path")]
+
+    def find_content(self, content_hash: str) -> list[Track]:
+        """Return the tracks whose file has this content, by path."""
+        sql = _SELECT_TRACK + "WHERE content_hash = ? ORDER BY path"
+        return [Track(*row[:-1]) for row in self._sql(sql, (content_hash,))]
+
+    def skipped(self) -> list[Skipped]:
+        """Return all skipped files, by path."""
+        return [Skipped(*row) for row in self._sql(_SELECT_SKIPPED + "ORDER BY path")]
+
+    def skipped_at(self, path: PathLike) -> Skipped | None:
+        """Return the skipped file at a path."""
+        row = self._sql(_SELECT_SKIPPED + "WHERE path = ?", (os.fsencode(path),)).fetchone()
+        return None if row is None else Skipped(*row)
+
+    def segments(self, place: Placed) -> list[Segment]:
+        """Return the segments of a track, in the order of its rows."""
+        sql = "SELECT start_s, end_s FROM segments WHERE row >= ? AND row < ? ORDER BY row"
+        return [Segment(*row) for row in self._sql(sql, (place.first_row, place.first_row + place.n_rows))]
+
+    def place(self, path: PathLike) -> Placed | None:
+        """Return where the vectors of the track at a path are."""
+        row = self._sql(_SELECT_PLACE + "WHERE path = ?", (os.fsencode(path),)).fetchone()
+        return None if row is None else Placed(*row)
+
+    def places(self) -> list[Placed]:
+        """Return where the vectors of all tracks are, by row."""
+        return [Placed(*row) for row in self._sql(_SELECT_PLACE + "ORDER BY first_row")]
+
+    def put(self, track: Track, *, spans: np.ndarray, first_row: int, checksum: int) -> None:
+        """Name the rows of a track; what its path was before is dropped.
+
+        Args:
+            spans: start and end of each segment [shape=(n, 2)], seconds.
+            first_row: its first row; the others follow.
+            checksum: CRC-32 of the bytes of its rows.
+        """
+        self.drop(track.path)
+        cursor = self._sql(_INSERT_TRACK, (*astuple(track), first_row, len(spans), checksum))
+        rows = (
+            (first_row + i, cursor.lastrowid, start, end) for i, (start, end) in enumerate(spans.tolist())
+        )
+        self._connection.executemany("INSERT INTO segments VALUES (?, ?, ?, ?)", rows)
+
+    def change(self, path: PathLike, track: Track) -> bool:
+        """Replace what is known of the track at a path, its path too; False if none is there."""
+        place = self.place(path)
+        if place is None:
+            return False
+        if track.path != place.path:
+            self.drop(track.path)
+        self._sql(_UPDATE_TRACK, (*astuple(track), place.key))
+        return True
+
+    def drop(self, path: PathLike) -> bool:
+        """Forget the track or the skipped file at a path; False if there is none."""
+        n_skipped = self._sql("DELETE FROM skipped WHERE path = ?", (os.fsencode(path),)).rowcount
+        place = self.place(path)
+        if place is None:
+            return n_skipped > 0
+        end = place.first_row + place.n_rows
+        self._sql("DELETE FROM segments WHERE row >= ? AND row < ?", (place.first_row, end))
+        self._sql("DELETE FROM tracks WHERE id = ?", (place.key,))
+        self._sql("INSERT INTO removed VALUES (?, ?)", (place.first_row, place.n_rows))
+        return True
+
+    def skip(self, skipped: Skipped) -> None:
+        """Note a file that cannot be indexed; a track at its path is dropped."""
+        self.drop(skipped.path)
+        self._sql("INSERT INTO skipped VALUES (?, ?, ?, ?)", astuple(skipped))
+
+    # Rows
+
+    def parts(self) -> list[Part]:
+        """Return the part files, by first row."""
+        return [
+            Part(*row) for row in self._sql("SELECT number, first_row, n_rows FROM parts ORDER BY first_row")
+        ]
+
+    def removed(self) -> list[tuple[int, int]]:
+        """Return the stretches of rows that no track owns, as (first_row, n_rows)."""
+        return self._sql("SELECT first_row, n_rows FROM removed ORDER BY first_row").fetchall()
+
+    def next_part(self) -> int:
+        """Return a number that no part file has had; it is used up by `set_part`."""
+        return int(str(self._meta("next_part")))
+
+    def set_part(self, part: Part) -> None:
+        """Name a part file, or its new number of rows."""
+        self._sql("INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", (part.number, part.first_row, part.n_rows))
+        self._sql("UPDATE meta SET value = max(value, ?) WHERE name = 'next_part'", (part.number + 1,))
+
+    def replace_part(self, old: Part, new: Part, moves: Iterable[tuple[Placed, int]]) -> None:
+        """Name the compacted copy of a part file in its place.
+
+        Args:
+            old, new: the part files; a new one without rows is not named.
+            moves: each track of the old part, by row, with its first row in the new one.
+        """
+        for place, first_row in moves:
+            # Through negative numbers, so that no row meets another one that has not moved yet.
+            sql = "UPDATE segments SET row = ? - row WHERE row >= ? AND row < ?"
+            shift = place.first_row - first_row
+            self._sql(sql, (shift - 1, place.first_row, place.first_row + place.n_rows))
+            self._sql("UPDATE tracks SET first_row = ? WHERE id = ?", (first_row, place.key))
+        self._sql("UPDATE segments SET row = -1 - row WHERE row < 0")
+        stretch = (old.first_row, old.first_row + old.n_rows)
+        self._sql("DELETE FROM removed WHERE first_row >= ? AND first_row < ?", stretch)
+        self._sql("DELETE FROM parts WHERE number = ?", (old.number,))
+        if new.n_rows > 0:
+            self.set_part(new)
+
+    def owners(self, rows: list[int]) -> dict[int, tuple[int, float, float]]:
+        """Return row -> (track key, start_s, end_s) of live rows."""
+        sql = "SELECT row, track, start_s, end_s FROM segments WHERE row IN (SELECT value FROM json_each(?))"
+        return {
+            row: (key, start_s, end_s) for row, key, start_s, end_s in self._sql(sql, (json.dumps(rows),))
+        }
+
+    def tracks_of(self, keys: list[int]) -> dict[int, Track]:
+        """Return key -> track."""
+        found = self._sql(_SELECT_TRACKS_BY_ID, (json.dumps(keys),))
+        return {row[-1]: Track(*row[:-1]) for row in found}
+
+    def totals(self) -> tuple[int, int, int, int, float]:
+        """Return the numbers of tracks, segments, skipped files and removed rows, and the total seconds."""
+        sql = """SELECT (SELECT count(*) FROM tracks), (SELECT count(*) FROM segments),
+                 (SELECT count(*) FROM skipped),
+                 (SELECT coalesce(sum(n_rows), 0) FROM removed), (SELECT total(duration_s) FROM tracks)"""
+        totals: tuple[int, int, int, int, float] = self._sql(sql).fetchone()
+        return totals
+
+    def inconsistencies(self) -> list[str]:
+        """Return what is wrong inside the catalogue itself, one line each."""
+        found = [str(row[0]) for row in self._sql("PRAGMA integrity_check(10)") if row[0] != "ok"]
+        sql = """SELECT path, n_rows, (SELECT count(*) FROM segments AS s WHERE s.track = t.id
+                 AND s.row >= t.first_row AND s.row < t.first_row + t.n_rows) AS n
+                 FROM tracks AS t WHERE n != n_rows"""
+        found += [f"{printable(path)} has {n} of {n_rows} segments" for path, n_rows, n in self._sql(sql)]
+        n_segments, n_owned = self._sql(
+            "SELECT (SELECT count(*) FROM segments), (SELECT total(n_rows) FROM tracks)"
+        ).fetchone()
+        if n_segments > n_owned:
+            found.append(f"{n_segments - int(n_owned)} segments belong to no track")
+        sql = "SELECT count(*) FROM segments WHERE NOT (start_s >= 0 AND end_s > start_s)"
+        (n_bad,) = self._sql(sql).fetchone()
+        return found + ([f"{n_bad} segments have no sensible start and end"] if n_bad else [])
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return self._database.connection
+
+    def _sql(self, statement: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        return self._connection.execute(statement, parameters)
+
+    def _pragma(self, name: str) -> int:
+        return int(self._sql(f"PRAGMA {name}").fetchone()[0])
+
+    def _meta(self, name: str) -> object:
+        row = self._sql("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]

@@ -1,0 +1,91 @@
+"""One writer at a time: a lock on a file, which the system drops when its process dies, however it dies."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+from index.paths import printable
+
+__all__ = ["LOCK_NAME", "IndexBusyError", "WriterLock"]
+
+LOCK_NAME = "writer.lock"
+
+# The locked byte lies far past the text, because Windows forbids reading a locked byte.
+_LOCKED_OFFSET = 1 << 30
+
+# POSIX record locks do not hold between two openings by one process, so those are refused here. Keyed by
+# folder; the value is the process that holds it, because a forked child inherits this table and not the
+# lock.
+_held_here: dict[str, int] = {}
+_held_guard = threading.Lock()
+
+
+class IndexBusyError(RuntimeError):
+    """Another process, or another object here, has the index open for writing; the message names it."""
+
+
+class WriterLock:
+    """The right to write to an index, from construction to `release()`.
+
+    Raises:
+        IndexBusyError: somebody else has it. Nothing on disk is altered then.
+        OSError: the lock file cannot be made (for example in a read-only folder).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._key = os.path.realpath(folder)
+        with _held_guard:
+            if _held_here.get(self._key) == os.getpid():
+                raise IndexBusyError(_busy(folder, f"process {os.getpid()}, which is this one"))
+            self._descriptor = os.open(
+                folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
+            )
+            if not _lock(self._descriptor):
+                holder = os.read(self._descriptor, 200).decode("utf-8", "replace").strip()
+                os.close(self._descriptor)
+                raise IndexBusyError(_busy(folder, printable(holder) or "another process"))
+            _held_here[self._key] = os.getpid()
+        import socket  # here, because a reader has no need of it and it is slow to import
+
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        self._held = True
+
+    def release(self) -> None:
+        """Give the right back; more than once does no harm."""
+        if not self._held:
+            return
+        self._held = False
+        with _held_guard:
+            if _held_here.get(self._key) == os.getpid():  # not so in a forked child, which never had the lock
+                del _held_here[self._key]
+                os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)  # this also drops the lock
+
+
+def _busy(folder: Path, holder: str) -> str:
+    return f"the index at {printable(folder)} is being written by {holder}: wait for it to end, or stop it"
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock without waiting; False when somebody else has it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(descriptor, _LOCKED_OFFSET, os.SEEK_SET)
+            try:
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            finally:
+                os.lseek(descriptor, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            # lockf, not flock: a forked decode worker that outlives its parent must not keep the lock.
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCKED_OFFSET)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True

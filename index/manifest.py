@@ -1,0 +1,160 @@
+"""The manifest: which encoder made an index, and the errors of an index that cannot be used.
+
+The manifest is written last when an index is made, so its presence means that the index is there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from index.paths import printable, write_durably
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST_NAME",
+    "IndexDamagedError",
+    "IndexMismatchError",
+    "IndexMissingError",
+    "Manifest",
+    "damaged",
+    "read_manifest",
+    "write_manifest",
+]
+
+MANIFEST_NAME = "manifest.json"
+FORMAT_VERSION = 1
+
+_METRIC = "inner_product"
+_MAX_MANIFEST_BYTES = 65536
+_SHORT_FINGERPRINT_CHARACTERS = 12
+
+
+class IndexMissingError(FileNotFoundError):
+    """No index at a path; the message says how to make one."""
+
+
+class IndexMismatchError(ValueError):
+    """Another encoder or a newer format made the index; the message names both and says how to rebuild."""
+
+
+class IndexDamagedError(ValueError):
+    """A file of the index is missing, cut short or unreadable; the message names it and the fix."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an index holds.
+
+    Attributes:
+        encoder: fingerprint (hexadecimal) of the model that made the vectors.
+        encoder_name: its name, for people.
+        dim: length of each vector.
+        metric: how vectors are compared; "inner_product" is the only one.
+        version: format of the index directory.
+
+    Raises:
+        ValueError: a field has no sensible value.
+    """
+
+    encoder: str
+    encoder_name: str
+    dim: int
+    metric: str = _METRIC
+    version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        for name in ("encoder", "encoder_name"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise ValueError(f"manifest: {name} must be a non-empty string, not {value!r}")
+        if isinstance(self.dim, bool) or not isinstance(self.dim, int) or self.dim < 1:
+            raise ValueError(f"manifest: dim must be a positive integer, not {self.dim!r}")
+        if self.metric != _METRIC:
+            raise ValueError(f"manifest: metric must be {_METRIC!r}, not {self.metric!r}")
+        if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version < 1:
+            raise ValueError(f"manifest: version must be a positive integer, not {self.version!r}")
+
+    def require_encoder(self, encoder: str | None, *, path: Path) -> None:
+        """Refuse an encoder that did not make this index; None accepts any.
+
+        Raises:
+            IndexMismatchError: the fingerprints differ.
+        """
+        if encoder is None or encoder == self.encoder:
+            return
+        raise IndexMismatchError(
+            f"the index at {printable(path)} was made by model {_short(self.encoder)} ({self.encoder_name}), "
+            f"not by model {_short(encoder)}: use the model that made it, or {_rebuild(path)}"
+        )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of the index at a folder.
+
+    Raises:
+        IndexMissingError: no index is there (a folder whose creation was cut short counts as none).
+        IndexMismatchError: the index has a newer format.
+        IndexDamagedError: the manifest is lost, unreadable or nonsense.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_MANIFEST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        # Part files appear with the first track, long after the manifest: with them, a missing manifest was
+        # lost.
+        if any(folder.glob("vectors-*.f32")):
+            raise damaged(folder, f"{MANIFEST_NAME} is missing") from None
+        raise IndexMissingError(
+            f"no index at {printable(folder)}; "
+            f"make one with `retrieve index build DIR --index {printable(folder)}`"
+        ) from None
+    except IsADirectoryError:
+        raise damaged(folder, f"{MANIFEST_NAME} is a folder") from None
+    try:
+        if len(data) > _MAX_MANIFEST_BYTES:
+            raise ValueError("too long")
+        return _manifest_of(json.loads(data), folder=folder)
+    except IndexMismatchError:
+        raise
+    except (ValueError, TypeError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "nonsense"
+        raise damaged(folder, f"{MANIFEST_NAME} cannot be read ({reason})") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, whole or not at all."""
+    write_durably(folder / MANIFEST_NAME, (json.dumps(asdict(manifest), indent=2) + "\n").encode("ascii"))
+
+
+def damaged(folder: Path, reason: str) -> IndexDamagedError:
+    """Return the error for a damaged index: where, what, and the fix, in one line."""
+    return IndexDamagedError(f"the index at {printable(folder)} is damaged: {reason}; {_rebuild(folder)}")
+
+
+def _short(fingerprint: str) -> str:
+    return fingerprint[:_SHORT_FINGERPRINT_CHARACTERS]
+
+
+def _rebuild(folder: Path) -> str:
+    shown = printable(folder)
+    return f"remove {shown} and rebuild with `retrieve index build DIR --index {shown}`"
+
+
+def _manifest_of(values: Any, *, folder: Path) -> Manifest:
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    version = values.get("version")
+    # A newer format may have other fields, so its version is looked at before them.
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise IndexMismatchError(
+            f"the index at {printable(folder)} has format {version} and this Earmark reads format "
+            f"{FORMAT_VERSION}: upgrade Earmark, or {_rebuild(folder)}"
+        )
+    names = {field.name for field in fields(Manifest)}
+    if set(values) != names:
+        raise ValueError(f"fields {sorted(map(str, set(values) ^ names))} missing or unknown")
+    return Manifest(**values)

@@ -1,0 +1,63 @@
+"""The command `retrieve`: what it is made of, and its entry point."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from retrieval.cli import index, search, tag
+from retrieval.cli.dispatch import QueryFirstGroup
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    cls=QueryFirstGroup,
+    pretty_exceptions_enable=False,  # a fault of the program shows as Python shows it
+    context_settings={"help_option_names": ["--help", "-h"]},
+    subcommand_metavar="QUERY | COMMAND [ARGS]...",
+    epilog="The index is where --index or RETRIEVE_INDEX says, else in the user's data folder.",
+)
+app.command("search")(search.search)
+app.add_typer(index.group, name="index")
+app.command("tag")(tag.tag)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"earmark {version('earmark')}")
+        except PackageNotFoundError:
+            typer.echo("earmark (not installed: run from its source tree)")
+        raise typer.Exit
+
+
+@app.callback()
+def retrieve(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Search your music by words.
+
+    Everything that is not a command is a query:
+
+      retrieve "acoustic guitar"            the ten best tracks, and where in them
+      retrieve --top 5 piano --not drums    options before or after the words
+      retrieve search index                 a query that is a command's name too
+      retrieve index build ~/Music          make or refresh the index
+      retrieve tag song.mp3                 say what a file sounds like
+
+    `retrieve search --help` lists the options of a query.
+    """
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line `arguments` (default: the process's own). Ends by SystemExit."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character gets its escape
+            stream.reconfigure(errors="backslashreplace")
+    return app(arguments, prog_name="retrieve")

@@ -1,0 +1,194 @@
+"""`retrieve index`: make an index, keep it fresh, look into it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from retrieval.cli.dispatch import CommandGroup
+from retrieval.cli.options import DeviceOption, IndexOption, ModelOption, index_dir
+from retrieval.cli.printing import clock, print_error, print_table, print_warning, shown, shown_path
+
+if TYPE_CHECKING:
+    from index import VectorIndex
+    from retrieval.ingest import AudioModel, BuildSummary
+
+__all__ = ["group"]
+
+_EXIT_PROBLEMS = 1
+_PROBLEMS_SHOWN = 10
+
+group = typer.Typer(cls=CommandGroup, help="Make an index of your music, keep it fresh, look into it.")
+
+
+@group.command("build")
+def build(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of music, or single files.")],
+    index: IndexOption = None,
+    model: ModelOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes that decode.", show_default="by the CPU count"),
+    ] = None,
+    device: DeviceOption = "auto",
+    strict: Annotated[bool, typer.Option("--strict", help="A file that cannot be read is an error.")] = False,
+    retry_skipped: Annotated[
+        bool, typer.Option("--retry-skipped", help="Try unchanged files again that could not be read.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
+) -> None:
+    """Index folders of music, or bring their index up to date.
+
+    Examples:
+
+      retrieve index build ~/Music
+      retrieve index build /srv/loops /srv/songs --index loops.index --workers 8
+      retrieve index build ~/Music --device cuda
+
+    The same command again embeds only what is new or changed, forgets what
+    is gone, and goes on where an interrupted one stopped: what was done is
+    kept.
+
+    Files that cannot be read are counted, listed by
+    `retrieve index info --skipped`, and no error: the exit status is 0. With
+    --strict it is 2; what could be read is indexed all the same.
+    """
+    from retrieval.cli.progress import shown_progress
+
+    _check_folders(folders)
+    from encoders.model_dir import DEFAULT_MODEL_DIR
+    from retrieval.sound import load_model
+
+    towers = load_model(DEFAULT_MODEL_DIR if model is None else model, device=device)
+    from retrieval.ingest import IngestError, IngestInterrupted, IngestOptions
+    from retrieval.ingest import build as build_index
+
+    place = index_dir(index)
+    options = IngestOptions(workers=workers, strict=strict, retry_skipped=retry_skipped)
+    try:
+        with shown_progress() as show:
+            summary = build_index(
+                folders, index_path=place, model=cast("AudioModel", towers), options=options, on_progress=show
+            )
+    except IngestInterrupted as stop:
+        print_error(str(stop), label="")
+        raise typer.Exit(128 + stop.signal_number) from None
+    except IngestError as error:
+        if error.summary is not None:
+            _print_summary(error.summary, place=place, as_json=as_json)
+        raise
+    _print_summary(summary, place=place, as_json=as_json)
+
+
+@group.command("info")
+def info(
+    index: IndexOption = None,
+    skipped: Annotated[
+        bool, typer.Option("--skipped", help="List the files that could not be read, and why.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON; with --skipped one object a line.")
+    ] = False,
+) -> None:
+    """Say what an index holds.
+
+    Examples:
+
+      retrieve index info
+      retrieve index info --skipped
+    """
+    with _opened(index) as opened:
+        if skipped:
+            for file in opened.skipped():
+                path = os.fsdecode(file.path)
+                if as_json:
+                    typer.echo(json.dumps({"path": path, "reason": file.reason}))
+                else:
+                    typer.echo(f"{shown_path(path)}: {shown(file.reason)}")
+            return
+        stats = opened.stats()
+    values = {
+        "index": str(index_dir(index)),
+        "tracks": stats.n_tracks,
+        "segments": stats.n_segments,
+        "audio_s": round(stats.duration_s, 3),
+        "skipped": stats.n_skipped,
+        "removed_rows": stats.n_removed_rows,
+        "size_bytes": stats.size_bytes,
+        "dim": stats.dim,
+        "model": stats.encoder_name,
+        "model_fingerprint": stats.encoder,
+    }
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    people = {**values, "audio": clock(stats.duration_s), "size": f"{stats.size_bytes / 1e6:.1f} MB"}
+    del people["audio_s"], people["size_bytes"]
+    print_table(["index", ""], [[name.replace("_", " "), str(value)] for name, value in people.items()])
+
+
+@group.command("verify")
+def verify(index: IndexOption = None) -> None:
+    """Read a whole index and say what is wrong with it; the exit status is 1 if anything is."""
+    with _opened(index) as opened:
+        problems = opened.verify()
+    for problem in problems:
+        print_error(problem)
+    if problems:
+        raise typer.Exit(_EXIT_PROBLEMS)
+    typer.echo("the index is whole")
+
+
+@group.command("compact")
+def compact(index: IndexOption = None) -> None:
+    """Give back the disk space of tracks that are gone or were indexed anew."""
+    with _opened(index, read_only=False) as opened:
+        n_rows = opened.compact()
+    typer.echo(f"{n_rows} {'row' if n_rows == 1 else 'rows'} dropped")
+
+
+def _opened(index: Path | None, *, read_only: bool = True) -> VectorIndex:
+    from index import VectorIndex
+
+    return VectorIndex.open(index_dir(index), read_only=read_only)
+
+
+def _check_folders(folders: list[Path]) -> None:
+    """A missing folder is said at once, before the model is loaded."""
+    for folder in folders:
+        os.stat(folder)
+
+
+def _print_summary(summary: BuildSummary, *, place: Path, as_json: bool) -> None:
+    counts = {
+        name: getattr(summary, name)
+        for name in ("added", "updated", "unchanged", "moved", "removed", "skipped")
+    }
+    if as_json:
+        problems = [{"path": problem.path, "reason": problem.reason} for problem in summary.problems]
+        times = {"audio_s": round(summary.audio_s, 3), "wall_s": round(summary.wall_s, 3)}
+        values = {
+            "index": str(place),
+            **counts,
+            "segments": summary.n_segments,
+            **times,
+            "problems": problems,
+        }
+        typer.echo(json.dumps(values))
+        return
+    for problem in summary.problems[:_PROBLEMS_SHOWN]:
+        print_warning(str(problem))
+    if len(summary.problems) > _PROBLEMS_SHOWN:
+        print_warning(
+            f"and {len(summary.problems) - _PROBLEMS_SHOWN} more: see retrieve index info --skipped"
+        )
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing found"
+    rate = (
+        f", {summary.audio_s / summary.wall_s:.0f} x real time" if summary.audio_s and summary.wall_s else ""
+    )
+    typer.echo(f"{told} ({clock(summary.audio_s)} of audio in {summary.wall_s:.1f} s{rate})")
+    typer.echo(f"index: {shown(str(place))}")

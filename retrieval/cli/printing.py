@@ -1,0 +1,83 @@
+"""Printing for people: text that cannot break the line it stands in, tables, errors.
+
+rich is imported only where a terminal shows the result: a query that is piped or asked for as JSON never pays
+for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from index import printable
+
+__all__ = ["clock", "print_error", "print_table", "print_warning", "shown", "shown_path"]
+
+
+def shown(text: str) -> str:
+    """`text` with everything that cannot be seen (line breaks, terminal codes, broken bytes) as an escape."""
+    return text if text.isprintable() else printable(text)
+
+
+def shown_path(path: str) -> str:
+    """A path to read: relative to the working directory where it lies below it."""
+    below = os.path.join(os.getcwd(), "")
+    return shown(path[len(below) :] if path.startswith(below) and path != below else path)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a player shows them: 0:07, 3:25, 1:02:03."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def print_error(message: str, *, label: str = "error: ") -> None:
+    """One line on stderr."""
+    sys.stdout.flush()
+    typer.echo(label + shown(message.replace("\n", " ")), err=True)
+
+
+def print_warning(message: str) -> None:
+    """One line on stderr."""
+    print_error(message, label="warning: ")
+
+
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()
+) -> None:
+    """Print `rows` under `header` on stdout; columns named in `right` are set flush right.
+
+    On a terminal by rich, fitted to its width; elsewhere as plain columns, one line a row, nothing cut off.
+    """
+    cells = [[shown(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich_table(header, cells, right=right)
+        return
+    widths = [max(len(cell) for cell in column) for column in zip(header, *cells, strict=True)]
+    for row in [list(header), *cells]:
+        padded = [
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(header, row, widths, strict=True)
+        ]
+        typer.echo("  ".join(padded).rstrip())
+
+
+def _print_rich_table(
+    header: Sequence[str], cells: Sequence[Sequence[str]], *, right: frozenset[str]
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(
+            name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in right
+        )
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a name are no markup
+    Console().print(table)

@@ -1,0 +1,167 @@
+"""`retrieve tag`: labels for sound files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retrieval.cli.options import DeviceOption, ModelOption
+from retrieval.cli.printing import clock, print_error, print_table, print_warning, shown, shown_path
+
+if TYPE_CHECKING:
+    from retrieval.tagging import FileTags, Tagger
+
+__all__ = ["tag"]
+
+_EXIT_SOME_FAILED = 1
+_EXIT_ALL_FAILED = 2
+_MANY_FILES = 4  # from here on a progress bar is worth its lines
+
+
+def tag(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Sound files.")],
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", metavar="A,B,...", help="Labels to judge, separated by commas."),
+    ] = None,
+    labels_file: Annotated[
+        Path | None,
+        typer.Option("--labels-file", metavar="FILE", help="Labels, one a line; # begins a comment."),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many tags a file.")] = 10,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0.0, max=1.0, help="Leave out tags of a lower probability.")
+    ] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file and line.")] = False,
+    taggram: Annotated[
+        Path | None,
+        typer.Option("--taggram", metavar="FILE.png", help="Draw time against tags (one FILE)."),
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Say which labels fit sound files: any labels, none of them trained on.
+
+    Examples:
+
+      retrieve tag song.mp3
+      retrieve tag song.mp3 --labels "banjo, reggae, siren"
+      retrieve tag *.flac --labels-file moods.txt --threshold 0.5 --json
+      retrieve tag song.mp3 --taggram song.png
+
+    A score is a probability: 0.5 means that a listener who was asked would as
+    likely as not say that the label fits. Without labels, the model's own few
+    hundred tags are judged.
+
+    A file that cannot be read is named on stderr and the rest goes on; the
+    exit status is then 1, or 2 if no file could be read.
+    """
+    _check_taggram(taggram, n_files=len(files))
+    given = _given_labels(labels, labels_file)
+    from encoders.audio import AudioDecodeError
+    from retrieval.tagging import Tagger, clean_labels
+
+    tagger = Tagger.open(model, device=device)
+    names = None if given is None else clean_labels(given)
+    if names is not None:
+        tagger.label_vectors(names)  # labels that cannot be judged end it here, before any work
+        _name_unknown_words(tagger, names)
+    n_failed = 0
+    with _progress(len(files)) as advance:
+        for path in files:
+            try:
+                found = tagger.tag(path, names, top=top, threshold=threshold)
+            except (AudioDecodeError, OSError) as error:
+                print_error(str(error))
+                n_failed += 1
+            else:
+                _print_tags(found, as_json=as_json, path_first=len(files) > 1)
+                if taggram is not None:
+                    _draw(taggram, found)
+            advance()
+    if n_failed:
+        raise typer.Exit(_EXIT_ALL_FAILED if n_failed == len(files) else _EXIT_SOME_FAILED)
+
+
+def _check_taggram(taggram: Path | None, *, n_files: int) -> None:
+    if taggram is None:
+        return
+    from retrieval.taggram import PICTURE_SUFFIXES
+
+    if n_files > 1:
+        raise typer.BadParameter(
+            "it is the picture of one file, and there are several", param_hint="--taggram"
+        )
+    if taggram.suffix.lower() not in PICTURE_SUFFIXES:
+        raise typer.BadParameter(
+            f"its name must end in {', '.join(PICTURE_SUFFIXES)}", param_hint="--taggram"
+        )
+
+
+def _given_labels(labels: str | None, labels_file: Path | None) -> list[str] | None:
+    """The labels of both options together; None when neither is there."""
+    if labels is None and labels_file is None:
+        return None
+    given = [] if labels is None else labels.split(",")
+    if labels_file is not None:
+        try:
+            text = labels_file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise typer.BadParameter(
+                f"{shown(str(labels_file))} is not UTF-8 text", param_hint="--labels-file"
+            ) from error
+        given += [line.split("#", 1)[0] for line in text.splitlines()]
+    return given
+
+
+def _name_unknown_words(tagger: Tagger, labels: Sequence[str]) -> None:
+    for label in labels:
+        unknown = tagger.text.unknown_words(label)
+        if unknown:
+            named = ", ".join(map(repr, unknown))
+            print_warning(f"the model does not know {named} of the label {label!r}: judged by the rest")
+
+
+def _print_tags(found: FileTags, *, as_json: bool, path_first: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found.to_dict()))
+        return
+    if path_first:
+        typer.echo(f"{shown_path(found.path)}  ({clock(found.duration_s)})")
+    if found.tags:
+        rows = [[f"{tag.score:.3f}", tag.tag] for tag in found.tags]
+        print_table(["score", "tag"], rows, right=frozenset({"score"}))
+    else:
+        print_warning(f"{shown_path(found.path)}: no tag reaches the threshold")
+    if path_first:
+        typer.echo()
+
+
+def _draw(picture: Path, found: FileTags) -> None:
+    from retrieval.taggram import write_taggram
+
+    if not found.tags:
+        print_warning(f"no tag to draw: {shown(str(picture))} is not written")
+        return
+    write_taggram(picture, found)
+
+
+@contextmanager
+def _progress(n_files: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr for many files, where a terminal shows it; gives what to call after each."""
+    if n_files < _MANY_FILES or not sys.stderr.isatty() or sys.stdout.isatty():
+        yield lambda: None  # results on the same terminal show the progress by themselves
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = ("tagging", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as progress:
+        task = progress.add_task("tagging", total=n_files)
+        yield lambda: progress.advance(task)

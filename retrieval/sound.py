@@ -1,0 +1,111 @@
+"""One sound file as vectors, and the model that makes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from encoders.audio import AudioBlock
+    from encoders.model import TwoTowerModel
+
+__all__ = ["AudioTower", "DeviceError", "Sound", "embed_file", "load_model"]
+
+_BATCH_BLOCKS = 32
+
+
+class AudioTower(Protocol):
+    """What is asked of an audio tower; :class:`encoders.model.TwoTowerModel` is one."""
+
+    def block_features(self, blocks: np.ndarray) -> np.ndarray:
+        """Features [shape=(n_blocks, feature_dim)] of waveforms [shape=(n_blocks, n_samples)] in [-1, 1]."""
+
+    def window_vectors(self, features: np.ndarray) -> np.ndarray:
+        """Unit vectors [shape=(n_windows, dim)] of one file's features [shape=(n_blocks, feature_dim)]."""
+
+
+class DeviceError(ValueError):
+    """A device that is not there, or that torch was not built for."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A file's windows: `spans_s` [shape=(n_windows, 2)], unit `vectors` [shape=(n_windows, dim)] float32."""
+
+    spans_s: np.ndarray
+    vectors: np.ndarray
+    duration_s: float
+
+
+def load_model(model_dir: Path, *, device: str = "auto") -> TwoTowerModel:
+    """The whole model, ready on `device`: a torch device, or "auto" for a GPU where there is one.
+
+    Raises:
+        ModelDirError: its files are missing or damaged.
+        DeviceError: there is no such device here.
+    """
+    from encoders.model_dir import check_model_dir
+
+    check_model_dir(model_dir)  # before torch, which takes seconds to import
+    import torch
+
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceError(f"the device {device!r} cannot be used here: {reason}") from None
+    from encoders.model import TwoTowerModel
+
+    with _no_progress_bars():
+        model = TwoTowerModel.from_pretrained(model_dir)
+    torch.nn.Module.to(model, name)  # model.to, which a decorator of transformers hides from type checkers
+    return model
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Loading takes a tenth of a second: transformers' bar for it would only stand between a user's lines."""
+    from transformers.utils import logging
+
+    were_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if were_on:
+            logging.enable_progress_bar()
+
+
+def embed_file(path: str | os.PathLike[str], *, model: AudioTower) -> Sound:
+    """The unit vectors of all windows of a file. The waveform is streamed: memory does not grow with it.
+
+    Raises:
+        AudioDecodeError: the file cannot be read as sound.
+    """
+    from encoders.audio import stream_blocks, window_spans
+
+    duration_s = 0.0
+
+    def timed_blocks() -> Iterator[AudioBlock]:
+        nonlocal duration_s
+        duration_s = yield from stream_blocks(path)
+
+    blocks = timed_blocks()
+    features: list[np.ndarray] = []
+    spans: list[tuple[float, float]] = []
+    while batch := list(islice(blocks, _BATCH_BLOCKS)):
+        features.append(np.asarray(model.block_features(np.stack([block.samples for block in batch]))))
+        spans.extend((block.start_s, block.end_s) for block in batch)
+    return Sound(
+        spans_s=window_spans(np.asarray(spans)),
+        vectors=np.asarray(model.window_vectors(np.concatenate(features))),
+        duration_s=duration_s,
+    )

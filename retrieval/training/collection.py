@@ -1,0 +1,98 @@
+"""All prepared clips as one collection: drawing batches, and the teachers' standardised logits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retrieval.training.prepare import Shard
+
+__all__ = ["PACK_SHARE", "Collection", "make_collection"]
+
+# How much of a batch each pack gives: real music and sounds weigh more than what is rendered or single notes.
+PACK_SHARE = {
+    "music": 0.42,
+    "synth": 0.22,
+    "orchestra_notes": 0.10,
+    "ambience": 0.12,
+    "esc": 0.07,
+    "lofi_notes": 0.04,
+    "sms_sounds": 0.03,
+}
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Clips of all shards.
+
+    ``z`` [shape=(n_clips, n_classes)]: the teachers' logits, each class standardised over the packs' shares, NaN where
+    unheard. ``share`` [shape=(n_clips,)]: how often a clip is drawn. ``held_out`` [shape=(n_clips,)]: True for clips
+    kept for calibration; no group is on both sides.
+    """
+
+    shards: list[Shard]
+    blocks: list[list[tuple[int, int]]]
+    labels: list[tuple[str, ...]]
+    packs: list[str]
+    z: np.ndarray
+    share: np.ndarray
+    held_out: np.ndarray
+
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw different training clips by their shares [shape=(count,)]."""
+        return rng.choice(len(self.labels), size=count, replace=False, p=self.share)
+
+    def mel(self, clips: Sequence[int] | np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return log mel power of one random block a clip, float32 [shape=(n, n_mels, n_frames)]."""
+        picked = [self.blocks[i][rng.integers(len(self.blocks[i]))] for i in clips]
+        return np.stack([self.shards[s].mel[row] for s, row in picked]).astype(np.float32)
+
+
+def _held_out(group: str, fraction: float) -> bool:
+    return int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) < fraction * 2**32
+
+
+def _standardised(logits: np.ndarray, share: np.ndarray) -> np.ndarray:
+    heard = np.isfinite(logits)
+    weight = heard * share[:, None]
+    weight = weight / weight.sum(0)
+    filled = np.where(heard, logits, 0)
+    mean = (weight * filled).sum(0)
+    spread = np.sqrt((weight * (filled - mean) ** 2).sum(0))
+    return ((logits - mean) / np.maximum(spread, 1e-6)).astype(np.float32)
+
+
+def make_collection(shards: list[Shard], *, held_out: float, leave_out: Sequence[str] = ()) -> Collection:
+    """Join shards.
+
+    Args:
+        shards: as prepared.
+        held_out: fraction of groups (tracks, rendered pieces) kept from training for calibration.
+        leave_out: packs kept from training altogether, for the development of the recipe.
+    """
+    labels: list[tuple[str, ...]] = []
+    packs: list[str] = []
+    groups: list[str] = []
+    blocks: list[list[tuple[int, int]]] = []
+    for s, shard in enumerate(shards):
+        first = len(labels)
+        labels += shard.labels
+        groups += shard.groups
+        packs += [shard.name.split("-")[0]] * len(shard.labels)
+        blocks += [[] for _ in shard.labels]
+        for row, clip in enumerate(shard.clip_of):
+            blocks[first + int(clip)].append((s, row))
+    kept = np.array(
+        [p in leave_out or _held_out(g, held_out) for p, g in zip(packs, groups, strict=True)], dtype=bool
+    )
+    share = np.zeros(len(labels))
+    for pack in sorted(set(packs)):
+        members = np.array([p == pack for p in packs]) & ~kept
+        if members.any():
+            share[members] = PACK_SHARE[pack] / members.sum()
+    share /= share.sum()
+    logits = np.concatenate([np.concatenate([s.audioset, s.music], 1) for s in shards])
+    return Collection(shards, blocks, labels, packs, _standardised(logits, share), share, kept)

@@ -1,0 +1,262 @@
+"""Training of the default model: distilled from the teachers and contrasted by labels, in the space of both towers.
+
+Stage one fits both heads on the published backbone's features. Stage two trains the upper backbone with them on
+augmented and mixed audio. Both minimise the same loss; the weights kept are their running average.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from encoders.model import TwoTowerModel
+from retrieval.training.collection import Collection
+from retrieval.training.composition import Teaching, class_weights, compose
+from retrieval.training.losses import distillation_loss, multi_positive_loss, standardised
+from retrieval.training.mel_augment import MelAugment
+from retrieval.training.phrases import PhraseBook
+
+__all__ = ["Recipe", "Student"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The defaults made the shipped model."""
+
+    seed: int = 1
+    head_steps: int = 1500
+    steps: int = 1400
+    batch_clips: int = 96
+    phrases: int = 384
+    head_learning_rate: float = 1e-3
+    backbone_learning_rate: float = 3e-4
+    frozen_stages: int = 7
+    label_weight: float = 0.3
+    mix_probability: float = 0.4
+    average_decay: float = 0.995
+    synonym_cosine: float = 0.75
+    teacher_veto: float = 1.5
+    checkpoint_steps: int = 100
+
+
+class Student:
+    """Both towers in training, with what they learn from."""
+
+    def __init__(
+        self,
+        model: TwoTowerModel,
+        collection: Collection,
+        teaching: Teaching,
+        book: PhraseBook,
+        label_vectors: dict[str, np.ndarray],
+        recipe: Recipe,
+        *,
+        device: str = "cpu",
+    ) -> None:
+        self.model = model.to(device)
+        self.collection, self.teaching, self.book, self.recipe = collection, teaching, book, recipe
+        self.label_vectors = label_vectors
+        self.device = device
+        self.augment = MelAugment()
+        self.log_scale = nn.Parameter(torch.tensor(0.5, device=device))
+        rng = np.random.default_rng(recipe.seed)
+        self._background = collection.draw(min(600, int((collection.share > 0).sum())), rng)
+        self._book_vectors = torch.from_numpy(book.vectors).to(device)
+
+    # -- the loss ------------------------------------------------------------------------------------------------
+
+    def _phrases(self, rng: np.random.Generator) -> np.ndarray:
+        n = len(self.book.phrases)
+        return rng.choice(n, size=min(self.recipe.phrases, n), replace=False, p=self.book.share)
+
+    def _loss(self, audio: Tensor, z: np.ndarray, labels: list[tuple[str, ...]], rng: np.random.Generator) -> Tensor:
+        """Distillation over drawn phrases plus the contrastive loss over the batch's labels.
+
+        ``audio`` unit vectors [shape=(n_clips, dim)], ``z`` teacher logits [shape=(n_clips, n_classes)].
+        """
+        picked = self._phrases(rng)
+        names = sorted({label for clip in labels for label in clip if label in self.label_vectors})
+        vectors = self.book.vectors[picked]
+        if names:
+            label_words = np.stack([self.label_vectors[name] for name in names])
+            vectors = np.concatenate([vectors, label_words])
+        text = self.model.text_tower(torch.from_numpy(vectors).to(self.device))
+        scores = audio @ text.T
+        weights = class_weights(vectors, self.teaching.class_vectors)
+        teacher = compose(z, weights)
+        spread = compose(self.teaching.z[self._background], weights).std(0)
+        n = len(picked)
+        loss = distillation_loss(
+            scores[:, :n], torch.from_numpy(teacher[:, :n]).to(self.device), torch.from_numpy(spread[:n]).to(self.device)
+        )
+        if not names:
+            return loss
+        positive = np.array([[name in clip for name in names] for clip in labels])
+        alike = label_words @ label_words.T > self.recipe.synonym_cosine
+        # No safe negative: a near-synonym of the clip's own label, what a teacher hears although nobody wrote it
+        # down, and every pair of a clip without labels.
+        surprise = (teacher[:, n:] - teacher[:, n:].mean(0)) / (teacher[:, n:].std(0) + 1e-6)
+        masked = (positive.astype(int) @ alike.astype(int) > 0) | (surprise > self.recipe.teacher_veto)
+        masked |= ~positive.any(1, keepdims=True)
+        logits = standardised(scores[:, n:]) * self.log_scale.exp().clamp(max=10)
+        contrast = multi_positive_loss(
+            logits, torch.from_numpy(positive).to(self.device), torch.from_numpy(masked).to(self.device)
+        )
+        return loss + self.recipe.label_weight * contrast
+
+    # -- stage one -------------------------------------------------------------------------------------------------
+
+    def fit_heads(self, *, on_step: Callable[[dict[str, Any]], None]) -> None:
+        """Stage one: both heads on the features of the published backbone, computed once."""
+        recipe, collection = self.recipe, self.collection
+        torch.manual_seed(recipe.seed)
+        rng = np.random.default_rng([recipe.seed, 1])
+        features = self._features()
+        heads = [*self.model.audio_tower.projection.parameters(), *self.model.text_tower.parameters(), self.log_scale]
+        optimiser = torch.optim.AdamW(heads, lr=recipe.head_learning_rate, weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, recipe.head_learning_rate, total_steps=recipe.head_steps, pct_start=0.1
+        )
+        self.model.train()
+        for step in range(recipe.head_steps):
+            clips = collection.draw(2 * recipe.batch_clips, rng)
+            rows = torch.stack([features[i][rng.integers(len(features[i]))] for i in clips]).to(self.device)
+            loss = self._loss(
+                self.model.audio_tower.projection(rows), self.teaching.z[clips], [collection.labels[i] for i in clips], rng
+            )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            if step % 50 == 49:
+                on_step({"stage": "heads", "step": step + 1, "of": recipe.head_steps, "loss": float(loss)})
+
+    def _features(self) -> list[Tensor]:
+        """Return each clip's block features [shape=(n_blocks, feature_dim)] of the unaugmented audio."""
+        self.model.eval()
+        backbone = self.model.audio_tower.backbone
+        features = []
+        with torch.inference_mode():
+            for blocks in self.collection.blocks:
+                mel = np.stack([self.collection.shards[s].mel[row] for s, row in blocks]).astype(np.float32)
+                features.append(backbone.from_mel(self._scaled(torch.from_numpy(mel)).to(self.device)).cpu().clone())
+        return features
+
+    def _scaled(self, log_power: Tensor) -> Tensor:
+        spec = self.model.audio_tower.backbone.front_end.spec
+        return (log_power + spec.offset) * spec.scale
+
+    # -- stage two -------------------------------------------------------------------------------------------------
+
+    def fit(self, out_dir: Path, *, on_step: Callable[[dict[str, Any]], None]) -> None:
+        """Stage two: upper backbone and heads on augmented audio; resumes from ``out_dir/stage2.pt`` if it is there."""
+        recipe = self.recipe
+        backbone = self.model.audio_tower.backbone
+        for parameter in backbone.features[: recipe.frozen_stages].parameters():
+            parameter.requires_grad_(False)
+        upper = list(backbone.features[recipe.frozen_stages :].parameters())
+        heads = [*self.model.audio_tower.projection.parameters(), *self.model.text_tower.parameters(), self.log_scale]
+        optimiser = torch.optim.AdamW(
+            [{"params": upper, "lr": recipe.backbone_learning_rate}, {"params": heads, "lr": recipe.head_learning_rate / 3}],
+            weight_decay=0.01,
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, [g["lr"] for g in optimiser.param_groups], total_steps=recipe.steps, pct_start=0.1
+        )
+        average = copy.deepcopy(self.model.state_dict())
+        first = self._resume(out_dir / "stage2.pt", optimiser, schedule, average)
+        started, losses = time.monotonic(), []
+        for step in range(first, recipe.steps):
+            loss = self._step(step)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(upper + heads, 5.0)
+            optimiser.step()
+            schedule.step()
+            _update_average(average, self.model.state_dict(), min(recipe.average_decay, (step + 1) / (step + 10)))
+            losses.append(float(loss))
+            if (step + 1) % 20 == 0:
+                rate = (step + 1 - first) / (time.monotonic() - started)
+                on_step({"stage": "towers", "step": step + 1, "of": recipe.steps, "loss": float(np.mean(losses[-20:])),
+                         "steps_per_s": round(rate, 3)})  # fmt: skip
+            if (step + 1) % recipe.checkpoint_steps == 0:
+                self._checkpoint(out_dir / "stage2.pt", step + 1, optimiser, schedule, average)
+        self.model.load_state_dict(average)
+        self.model.eval()
+
+    def _step(self, step: int) -> Tensor:
+        """Return the loss of one step; what is drawn depends on the seed and the step only, so a resumed run is the same."""
+        recipe, collection = self.recipe, self.collection
+        rng = np.random.default_rng([recipe.seed, 2, step])
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        torch.manual_seed(recipe.seed * 1_000_003 + step)
+        clips = collection.draw(recipe.batch_clips, rng)
+        mel = self.augment(torch.from_numpy(collection.mel(clips, rng)), generator=generator)
+        z = self.teaching.z[clips].copy()
+        labels = [collection.labels[i] for i in clips]
+        mixed = np.flatnonzero(rng.random(len(clips)) < recipe.mix_probability)
+        if len(mixed) > 1:
+            partner = np.roll(mixed, 1)
+            mel[mixed] = self.augment.mix(mel[mixed], mel[partner], generator=generator)
+            # A class is heard in the mixture if it is heard in either part; a softer part is heard a little less.
+            z[mixed] = np.fmax(z[mixed], z[partner] - 0.3)
+            for i, j in zip(mixed, partner, strict=True):
+                labels[i] = labels[i] + collection.labels[clips[j]]
+        audio = self._embed(self._scaled(mel).to(self.device))
+        return self._loss(audio, z, labels, rng)
+
+    def _embed(self, mel: Tensor) -> Tensor:
+        """Return unit vectors [shape=(n, dim)]; batch statistics of the backbone stay those of AudioSet."""
+        backbone, frozen = self.model.audio_tower.backbone, self.recipe.frozen_stages
+        self.model.train()
+        backbone.eval()
+        x = mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            parts = [backbone.features[:frozen](part) for part in x.split(32)]
+        features = torch.cat([backbone.features[frozen:](part).mean((2, 3)) for part in parts])
+        return self.model.audio_tower.projection(features)
+
+    def _checkpoint(self, path: Path, step: int, optimiser: Any, schedule: Any, average: dict[str, Tensor]) -> None:
+        temporary = path.with_suffix(".tmp")
+        torch.save(
+            {
+                "recipe": asdict(self.recipe),
+                "step": step,
+                "model": self.model.state_dict(),
+                "log_scale": self.log_scale.detach(),
+                "average": average,
+                "optimiser": optimiser.state_dict(),
+                "schedule": schedule.state_dict(),
+            },
+            temporary,
+        )
+        temporary.replace(path)
+
+    def _resume(self, path: Path, optimiser: Any, schedule: Any, average: dict[str, Tensor]) -> int:
+        if not path.is_file():
+            return 0
+        saved = torch.load(path, map_location=self.device, weights_only=True)
+        if saved["recipe"] != asdict(self.recipe):
+            raise ValueError(f"{path} was made with another recipe: delete it, or give another --out")
+        self.model.load_state_dict(saved["model"])
+        self.log_scale.data.copy_(saved["log_scale"])
+        average.update(saved["average"])
+        optimiser.load_state_dict(saved["optimiser"])
+        schedule.load_state_dict(saved["schedule"])
+        return int(saved["step"])
+
+
+def _update_average(average: dict[str, Tensor], now: dict[str, Tensor], decay: float) -> None:
+    for name, value in now.items():
+        if value.dtype.is_floating_point:
+            average[name].lerp_(value, 1 - decay)
+        else:
+            average[name].copy_(value)

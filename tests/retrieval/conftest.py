@@ -1,0 +1,125 @@
+"""A small music library with awkward names, and its index by the shipped model, made by the command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from retrieval.cli.app import main
+
+REPOSITORY = Path(__file__).parents[2]
+RATE_HZ = 22050
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Call = Callable[..., tuple[int, str, str]]
+
+AWKWARD_NAMES = (
+    b"plain.flac",
+    b"two words 'and' \"quotes\".wav",
+    b"line\nbreak.wav",
+    b"not utf-8 \xff\xfe.wav",
+    "\N{GUITAR} \N{MULTIPLE MUSICAL NOTES}.ogg".encode(),
+    b"#hash.wav",
+    b"[bold]markup[reset] \x1b[31m.wav",
+)
+
+
+def tone(*, pitch_hz: float, duration_s: float, seed: int = 0) -> np.ndarray:
+    """A decaying, repeated tone with overtones and a little noise [shape=(n,)] float32."""
+    time_s = np.arange(round(duration_s * RATE_HZ)) / RATE_HZ
+    overtones = [np.sin(2 * np.pi * pitch_hz * k * time_s) / k for k in range(1, 6)]
+    noise = np.random.default_rng(seed).normal(size=len(time_s)) * 0.01
+    return (0.3 * np.sum(overtones, axis=0) * np.exp(-3.0 * (time_s % 0.5)) + noise).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of seven sound files of 12 s and two files that are none."""
+    import mutagen
+
+    folder = tmp_path_factory.mktemp("library")
+    for number, name in enumerate(AWKWARD_NAMES):
+        path = os.fsdecode(os.path.join(os.fsencode(folder), name))
+        kind = {".flac": "FLAC", ".ogg": "OGG", ".wav": "WAV"}[os.path.splitext(path)[1]]
+        with open(path, "wb") as file:  # libsndfile's own opening takes no bytes outside UTF-8
+            soundfile.write(
+                file, tone(pitch_hz=110.0 * 2**number, duration_s=12.0, seed=number), RATE_HZ, format=kind
+            )
+    tags = mutagen.File(folder / "plain.flac")
+    tags["title"], tags["artist"], tags["album"] = (
+        "A title\nof two lines \x1b[2J",
+        "[red]Someone[/red]",
+        "Album",
+    )
+    tags.save()
+    (folder / "a text.mp3").write_text("no sound at all")
+    (folder / "empty.wav").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def music_index(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of `library`, to read only."""
+    place = tmp_path_factory.mktemp("index") / "music.index"
+    with pytest.raises(SystemExit) as end:
+        main(["index", "build", str(library), "--index", str(place), "--workers", "1"])
+    assert end.value.code == 0
+    return place
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Call the command in this process: (exit status, stdout, stderr)."""
+
+    def called(*arguments: str | Path) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        code = end.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return called
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run the command as a process of its own."""
+
+    def ran(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return run_python("-m", "retrieval", *map(str, arguments), env=env)
+
+    return ran
+
+
+def run_python(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Python with the packages of this repository."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(env),
+        timeout=100,
+        check=False,
+    )
+
+
+def environment(more: dict[str, str] | None = None) -> dict[str, str]:
+    """This process's environment, with the repository importable and nothing that changes what is printed."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("RETRIEVE", "_RETRIEVE"))
+    }
+    return {**kept, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "100", **(more or {})}
+
+
+def one_line(text: str, *, start: str) -> bool:
+    """Whether `text` is one line that begins so, with no traceback in it."""
+    lines: Sequence[str] = text.splitlines()
+    return len(lines) == 1 and lines[0].startswith(start) and "Traceback" not in text

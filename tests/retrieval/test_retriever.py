@@ -1,0 +1,220 @@
+"""The retriever over a real index, with a text tower whose vectors can be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from doubles import AXES, PitchEar, WordAxes, make_index, pitches, unit
+
+import retrieval
+from encoders.text import UnknownWordsError
+from index import VectorIndex
+from retrieval import Hit, QueryError, Retriever
+from retrieval.library import content_hash
+
+TRACKS: dict[str | bytes, list[np.ndarray]] = {
+    "low.wav": [unit("low"), unit(low=9, middle=1)],
+    "high.wav": [unit(high=9, low=1), unit("high")],
+    "both.wav": [unit("low", "high"), unit("low"), unit("low", "high")],
+    "noise.wav": [unit("noisy")],
+}
+
+
+@pytest.fixture
+def retriever(tmp_path: Path) -> Iterator[Retriever]:
+    folder = make_index(tmp_path / "an.index", TRACKS)
+    with opened(folder) as with_doubles:
+        yield with_doubles
+
+
+def opened(folder: Path) -> Retriever:
+    text: Any = WordAxes()
+    found = Retriever(VectorIndex.open(folder, encoder=text.fingerprint), text=text, model_dir=folder)
+    found._audio()._model = PitchEar()
+    return found
+
+
+def places(hits: list[Hit]) -> list[tuple[str, float]]:
+    return [(hit.path, hit.start_s) for hit in hits]
+
+
+def test_a_track_is_found_at_its_best_place(retriever: Retriever) -> None:
+    hits = retriever.search("high")
+    assert places(hits)[:2] == [("high.wav", 5.0), ("both.wav", 0.0)]
+    assert [hit.rank for hit in hits] == [1, 2, 3, 4]
+    assert hits[0].score == pytest.approx(1.0, abs=1e-6)
+    assert (hits[0].end_s, hits[0].duration_s, hits[0].artist) == (15.0, 15.0, "Artist")
+
+
+def test_top_and_min_score_limit_the_hits(retriever: Retriever) -> None:
+    assert places(retriever.search("high", top=1)) == [("high.wav", 5.0)]
+    assert [hit.path for hit in retriever.search("high", min_score=0.5)] == ["high.wav", "both.wav"]
+
+
+def test_every_segment_on_demand(retriever: Retriever) -> None:
+    hits = retriever.search("low", per_segment=True, min_score=0.6)
+    assert places(hits) == [
+        ("both.wav", 5.0), ("low.wav", 0.0), ("low.wav", 5.0), ("both.wav", 0.0), ("both.wav", 10.0)
+    ]  # fmt: skip
+
+
+def test_what_is_excluded_is_not_among_the_hits(retriever: Retriever) -> None:
+    """high.wav is high throughout; of both.wav the place without high remains."""
+    hits = retriever.search("low noisy", exclude=["high"])
+    assert "high.wav" not in {hit.path for hit in hits}
+    assert ("both.wav", 5.0) in places(hits)
+    assert {hit.path for hit in hits} == {"low.wav", "both.wav", "noise.wav"}
+    assert [hit.rank for hit in hits] == [1, 2, 3]
+
+
+def test_what_is_excluded_is_excluded_by_segment_too(retriever: Retriever) -> None:
+    hits = retriever.search("low", exclude=["high", "noisy"], per_segment=True)
+    assert sorted(places(hits)) == [("both.wav", 5.0), ("low.wav", 0.0), ("low.wav", 5.0)]
+
+
+def test_excluding_what_is_asked_for_leaves_what_has_none_of_it(retriever: Retriever) -> None:
+    assert {hit.path for hit in retriever.search("low", exclude=["low"])} == {"high.wav", "noise.wav"}
+
+
+def test_exclusion_looks_further_until_enough_is_found(tmp_path: Path) -> None:
+    """Two hundred places that have both lie nearer to the query than the three that are wanted."""
+    crowd: list[np.ndarray] = [unit(low=9, high=8)] * 200
+    wanted: dict[str | bytes, list[np.ndarray]] = {f"{i}.wav": [unit(low=3, noisy=4)] for i in range(3)}
+    folder = make_index(tmp_path / "an.index", {"crowd.wav": crowd, **wanted})
+    with opened(folder) as found:
+        assert {hit.path for hit in found.search("low", exclude=["high"], top=3)} == set(wanted)
+        assert found.search("low", exclude=["high", "noisy"], top=3) == []
+
+
+def test_unknown_words_are_named_and_left_out(retriever: Retriever) -> None:
+    assert retriever.unknown_words("a high xyzzy") == ["a", "xyzzy"]
+    assert retriever.search("high xyzzy") == retriever.search("high")
+    with pytest.raises(UnknownWordsError):
+        retriever.search("xyzzy")
+    with pytest.raises(UnknownWordsError):
+        retriever.search("high", exclude=["xyzzy"])
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_nothing_asked_is_an_error(retriever: Retriever, text: str) -> None:
+    with pytest.raises(QueryError, match="give words"):
+        retriever.search(text)
+
+
+def test_an_empty_exclusion_excludes_nothing(retriever: Retriever) -> None:
+    assert retriever.search("low", exclude=["", "  "]) == retriever.search("low")
+
+
+def test_top_below_one_is_an_error(retriever: Retriever) -> None:
+    with pytest.raises(QueryError, match="at least 1"):
+        retriever.search("low", top=0)
+
+
+def write_tones(path: Path, *which: str, duration_s: float = 12.0) -> Path:
+    import soundfile
+
+    soundfile.write(path, pitches(*which, duration_s=duration_s), 32000)
+    return path
+
+
+def test_a_sound_alone_is_a_query(retriever: Retriever, tmp_path: Path) -> None:
+    song = write_tones(tmp_path / "song.wav", "high")
+    hits = retriever.search(like=song)
+    assert places(hits)[:2] == places(retriever.search("high"))[:2] == [("high.wav", 5.0), ("both.wav", 0.0)]
+
+
+def test_words_steer_a_sound(retriever: Retriever, tmp_path: Path) -> None:
+    song = write_tones(tmp_path / "song.wav", "high")
+    assert places(retriever.search("low", like=song))[0] == ("both.wav", 0.0)
+
+
+class Deaf:
+    """An audio tower that must not be asked."""
+
+    def block_features(self, blocks: np.ndarray) -> np.ndarray:
+        raise AssertionError("the sound was embedded although the index holds it")
+
+    def window_vectors(self, features: np.ndarray) -> np.ndarray:
+        raise AssertionError("the sound was embedded although the index holds it")
+
+
+def indexed_song(folder: Path, song: Path) -> Path:
+    """An index of TRACKS in which `song` stands too, as it is on disk, but as if it sounded high."""
+    from dataclasses import replace
+
+    make_index(folder, {**TRACKS, os.fsencode(song): [unit("high"), unit(high=9, middle=1)]})
+    with VectorIndex.open(folder, read_only=False) as index:
+        track = index.track(os.fsencode(song))
+        assert track is not None
+        status = song.stat()
+        told = replace(
+            track,
+            size_bytes=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            content_hash=content_hash(os.fspath(song)),
+        )
+        index.update(os.fsencode(song), told)
+    return folder
+
+
+def test_a_file_of_the_index_needs_no_audio_tower_and_is_no_hit(tmp_path: Path) -> None:
+    song = write_tones(tmp_path / "song.wav", "low")
+    copied = tmp_path / "copy.wav"
+    copied.write_bytes(song.read_bytes())
+    linked = tmp_path / "link.wav"
+    linked.symlink_to(song)
+    with opened(indexed_song(tmp_path / "an.index", song)) as found:
+        found._audio()._model = Deaf()
+        for path in (song, copied, linked):
+            hits = found.search(like=path)
+            assert hits[0].path == "high.wav"
+            assert os.fspath(song) not in {hit.path for hit in hits}
+
+
+def test_a_file_that_changed_since_is_heard_anew(tmp_path: Path) -> None:
+    song = write_tones(tmp_path / "song.wav", "low")
+    with opened(indexed_song(tmp_path / "an.index", song)) as found:
+        write_tones(song, "middle", duration_s=14.0)
+        assert found.search(like=song)[0].path == "low.wav"
+
+
+def test_like_a_missing_file_says_so(retriever: Retriever, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        retriever.search(like=tmp_path / "none.wav")
+
+
+def test_tag_goes_by_the_same_model(retriever: Retriever, tmp_path: Path) -> None:
+    song = write_tones(tmp_path / "song.wav", "low")
+    tags = retriever.tag(song)
+    assert tags.tags[0].tag == "low"
+    assert len(tags.tags) == len(AXES)
+
+
+def test_a_hit_in_plain_values() -> None:
+    hit = Hit(
+        rank=1, score=0.123456789, path="a\udcff.wav", start_s=5.0, end_s=14.99999, duration_s=20.0, title="T"
+    )
+    assert hit.to_dict() == {
+        "rank": 1,
+        "score": 0.123457,
+        "path": "a\udcff.wav",
+        "start_s": 5.0,
+        "end_s": 15.0,
+        "title": "T",
+        "artist": None,
+        "album": None,
+    }
+    assert list(hit.to_dict()) == ["rank", "score", "path", "start_s", "end_s", "title", "artist", "album"]
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert retrieval.__all__ == sorted(retrieval.__all__)
+    assert [name for name in retrieval.__all__ if not hasattr(retrieval, name)] == []
+    assert set(retrieval.__all__) <= set(dir(retrieval))
+    with pytest.raises(AttributeError, match="no attribute 'Retrievr'"):
+        getattr(retrieval, "Retrievr")  # noqa: B009

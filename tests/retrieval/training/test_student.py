@@ -1,0 +1,107 @@
+"""A miniature run of both stages: it learns, and a stopped run goes on to the same weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from encoders.model import TwoTowerConfig, TwoTowerModel
+from encoders.words import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
+from retrieval.training.calibrate import fit_calibration
+from retrieval.training.collection import Collection, make_collection
+from retrieval.training.composition import Teaching
+from retrieval.training.phrases import PhraseBook
+from retrieval.training.prepare import Shard
+from retrieval.training.student import Recipe, Student
+
+NAMES = ("low", "high", "noise")
+RECIPE = Recipe(seed=2, head_steps=40, steps=4, batch_clips=8, phrases=3, checkpoint_steps=2, mix_probability=0.3)
+
+
+def shard() -> Shard:
+    """Sixty clips of one block: energy in low bands, high bands, or everywhere; teachers that know which."""
+    rng = np.random.default_rng(0)
+    kinds = np.arange(60) % 3
+    mel = rng.normal(-9, 0.3, (60, 128, 120)).astype(np.float16)
+    for i, kind in enumerate(kinds):
+        mel[i, slice(*((0, 40), (80, 128), (0, 128))[kind])] += 8
+    logits = np.eye(3)[kinds] * 4 + rng.normal(0, 0.3, (60, 3))
+    return Shard(
+        name="music",
+        mel=mel,
+        clip_of=np.arange(60),
+        audioset=logits,
+        music=np.full((60, 1), np.nan),
+        labels=[(NAMES[k],) for k in kinds],
+        groups=[f"g{i}" for i in range(60)],
+    )
+
+
+@pytest.fixture
+def collection() -> Collection:
+    return make_collection([shard()], held_out=0.2)
+
+
+def student(collection: Collection, recipe: Recipe) -> Student:
+    torch.manual_seed(0)
+    model = TwoTowerModel(TwoTowerConfig(vocab_size=5, word_dim=8, dim=16, text_hidden=16, audio_hidden=16))
+    model.vocabulary = Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN, *NAMES])
+    vectors = np.eye(8, dtype=np.float32)[:4]
+    model.words.codes[2:] = torch.from_numpy((vectors[:3] * 127).astype(np.int8))
+    model.words.scales[2:] = 1 / 127
+    model.words.weights[2:] = 1
+    book = PhraseBook(list(NAMES), vectors[:3], np.full(3, 1 / 3))
+    labels = dict(zip(NAMES, vectors[:3], strict=True))
+    return Student(model, collection, Teaching(collection.z, vectors), book, labels, recipe)
+
+
+def test_groups_are_held_out_whole_and_never_drawn(collection: Collection) -> None:
+    assert 0 < collection.held_out.sum() < 30
+    drawn = {int(i) for _ in range(50) for i in collection.draw(8, np.random.default_rng(_))}
+    assert not drawn & set(np.flatnonzero(collection.held_out))
+
+
+def test_both_stages_learn_and_calibrate(collection: Collection, tmp_path: Path) -> None:
+    run = student(collection, dataclasses.replace(RECIPE, head_steps=150))
+    losses: list[float] = []
+    run.fit_heads(on_step=lambda row: losses.append(row["loss"]))
+    assert losses[-1] < losses[0]
+    run.fit(tmp_path, on_step=lambda row: None)
+    figures = fit_calibration(run.model, collection, seed=1)
+    assert figures["slope"] > 0
+    text = run.model.encode_text(NAMES)
+    mel = torch.from_numpy(np.stack([shard().mel[i] for i in range(3)]).astype(np.float32))
+    with torch.inference_mode():
+        features = run.model.audio_tower.backbone.from_mel((mel + 4.5) * 0.2).numpy()
+    audio = np.concatenate([run.model.window_vectors(f[None]) for f in features])
+    assert (audio @ text.T).argmax(1).tolist() == [0, 1, 2]
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(collection: Collection, tmp_path: Path) -> None:
+    whole = student(collection, RECIPE)
+    (tmp_path / "whole").mkdir()
+    whole.fit(tmp_path / "whole", on_step=lambda row: None)
+
+    class Stop(Exception):
+        pass
+
+    part = student(collection, RECIPE)
+    steps = part._step
+    part._step = lambda step: (_ for _ in ()).throw(Stop) if step == 3 else steps(step)  # type: ignore[method-assign]
+    (tmp_path / "part").mkdir()
+    with pytest.raises(Stop):
+        part.fit(tmp_path / "part", on_step=lambda row: None)
+    again = student(collection, RECIPE)
+    again.fit(tmp_path / "part", on_step=lambda row: None)
+    for (name, a), b in zip(whole.model.state_dict().items(), again.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_another_recipe_does_not_resume(collection: Collection, tmp_path: Path) -> None:
+    student(collection, RECIPE).fit(tmp_path, on_step=lambda row: None)
+    with pytest.raises(ValueError, match="another recipe"):
+        student(collection, dataclasses.replace(RECIPE, steps=6)).fit(tmp_path, on_step=lambda row: None)
