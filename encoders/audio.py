@@ -55,9 +55,7 @@ class AudioBlock:
     end_s: float
 
 
-def stream_audio(
-    path: str | os.PathLike[str], *, sample_rate_hz: int, chunk_s: float = 10.0
-) -> Iterator[np.ndarray]:
+def stream_audio(path: str | os.PathLike[str], *, sample_rate_hz: int, chunk_s: float = 10.0) -> Iterator[np.ndarray]:
     """Decodes, mixes to mono and resamples a file as a stream.
 
     Args:
@@ -174,9 +172,7 @@ def load_audio(
     return waveform
 
 
-def _stream(
-    path: str | os.PathLike[str], *, sample_rate_hz: int, start_s: int, chunk_s: float
-) -> Iterator[np.ndarray]:
+def _stream(path: str | os.PathLike[str], *, sample_rate_hz: int, start_s: int, chunk_s: float) -> Iterator[np.ndarray]:
     resampler: soxr.ResampleStream | None = None
     rate_hz = 0
     for mono, chunk_rate_hz in mono_chunks(path, start_s=start_s, chunk_s=chunk_s):
@@ -186,9 +182,7 @@ def _stream(
             rate_hz = chunk_rate_hz
             resampler = None
             if rate_hz != sample_rate_hz:
-                resampler = soxr.ResampleStream(
-                    rate_hz, sample_rate_hz, 1, dtype="float32", quality=_RESAMPLING
-                )
+                resampler = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, dtype="float32", quality=_RESAMPLING)
         yield from _bounded(mono if resampler is None else resampler.resample_chunk(mono))
     if resampler is not None:
         yield from _bounded(resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True))

@@ -74,9 +74,7 @@ def printable_path(path: str | bytes | os.PathLike[str]) -> str:
     )
 
 
-def mono_chunks(
-    path: str | os.PathLike[str], *, start_s: int = 0, chunk_s: float = 10.0
-) -> Iterator[MonoChunk]:
+def mono_chunks(path: str | os.PathLike[str], *, start_s: int = 0, chunk_s: float = 10.0) -> Iterator[MonoChunk]:
     """Decodes a file into mono chunks of at most about `chunk_s` seconds; memory does not grow with the file.
 
     Channels are averaged; samples that are NaN or infinite become 0. What can be read of a damaged file is

@@ -20,8 +20,9 @@ class MelSpec:
 
     ``mel_scale`` is ``"kaldi"`` (1127 ln(1 + f/700), triangles straight in mel), ``"htk"`` (the same scale, triangles
     straight in Hz) or ``"slaney"`` (linear below 1 kHz); ``area_norm`` divides each band by its width in Hz;
-    ``log`` is ``"ln"`` (ln(x + log_floor)), ``"db"`` (10 log10(max(x, log_floor))) or ``"log10_scaled"``
-    (log10(1 + 10000 x)); ``pad_mode`` fills the half frames at both ends (``"reflect"`` or ``"constant"``). The result is ``(log + offset) * scale``.
+    ``pad_mode`` fills the half frames at both ends (``"reflect"`` or ``"constant"``); ``log`` is ``"ln"``
+    (ln(x + log_floor)), ``"db"`` (10 log10(max(x, log_floor))) or ``"log10_scaled"`` (log10(1 + 10000 x)). The result
+    is ``(log + offset) * scale``.
     """
 
     sample_rate_hz: int

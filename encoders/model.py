@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from encoders.audio import blocks_of, load_audio
 from encoders.backbones.mobilenet import EFFICIENTAT_MEL, MobileNet
@@ -32,7 +32,7 @@ class TwoTowerConfig(PreTrainedConfig):
 
     model_type = "earmark-two-tower"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - transformers rebuilds a config from flat keywords
         self,
         width: float = 0.4,
         mel: dict[str, Any] | None = None,
@@ -83,9 +83,11 @@ def _fused(backbone: MobileNet) -> MobileNet:
     fused = copy.deepcopy(backbone).eval()
     for module in list(fused.modules()):
         if isinstance(module, nn.Sequential) and len(module) >= 2 and isinstance(module[1], nn.BatchNorm2d):
-            module[0] = fuse_conv_bn_eval(module[0], module[1])
+            convolution = module[0]
+            assert isinstance(convolution, nn.Conv2d)
+            module[0] = fuse_conv_bn_eval(convolution, module[1])
             module[1] = nn.Identity()
-    return fused.to(memory_format=torch.channels_last)
+    return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 class TwoTowerModel(PreTrainedModel):
@@ -121,7 +123,7 @@ class TwoTowerModel(PreTrainedModel):
         return round(self.config.block_s * self.sample_rate_hz)
 
     @classmethod
-    def from_pretrained(cls, model_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> TwoTowerModel:
+    def from_pretrained(cls, model_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> TwoTowerModel:  # type: ignore[override]
         """Load a model directory, ready to infer.
 
         Raises:
@@ -133,8 +135,8 @@ class TwoTowerModel(PreTrainedModel):
         model.fingerprint = fingerprint
         return model.eval()
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Write a complete model directory: weights, configuration, vocabulary, tokenizer, feature extractor, checksums."""
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
+        """Write a complete model directory: weights, config, vocabulary, tokenizer, feature extractor, checksums."""
         from encoders.processing import BlockFeatureExtractor, PhraseTokenizer
 
         if self.vocabulary is None:
@@ -143,7 +145,9 @@ class TwoTowerModel(PreTrainedModel):
         super().save_pretrained(str(folder), **kwargs)
         (folder / VOCABULARY_FILE).write_text("".join(t + "\n" for t in self.vocabulary.tokens), encoding="utf-8")
         PhraseTokenizer(str(folder / VOCABULARY_FILE)).save_pretrained(str(folder))
-        BlockFeatureExtractor(sampling_rate=self.sample_rate_hz, block_s=self.config.block_s).save_pretrained(str(folder))
+        BlockFeatureExtractor(sampling_rate=self.sample_rate_hz, block_s=self.config.block_s).save_pretrained(
+            str(folder)
+        )
         self.fingerprint = seal(folder)
 
     def train(self, mode: bool = True) -> TwoTowerModel:
@@ -160,11 +164,15 @@ class TwoTowerModel(PreTrainedModel):
         Returns:
             float32 [shape=(n, feature_dim)].
         """
+        waveforms = torch.as_tensor(blocks, dtype=torch.float32).to(self.device)
+        return self.mel_features(self.audio_tower.backbone.front_end(waveforms))
+
+    @torch.inference_mode()
+    def mel_features(self, log_mel: Tensor) -> np.ndarray:
+        """Return the pooled backbone features of log-mel blocks [shape=(n, n_mels, n_frames)], float32."""
         if self._inference_backbone is None:
             self._inference_backbone = _fused(self.audio_tower.backbone).to(self.device)
-        backbone = self._inference_backbone
-        mel = backbone.front_end(torch.as_tensor(blocks, dtype=torch.float32).to(self.device))
-        return backbone.from_mel(mel).float().cpu().numpy()
+        return self._inference_backbone.from_mel(log_mel.to(self.device)).float().cpu().numpy()
 
     @torch.inference_mode()
     def window_vectors(self, features: np.ndarray) -> np.ndarray:
@@ -199,7 +207,7 @@ class TwoTowerModel(PreTrainedModel):
         if sample_rate_hz != self.sample_rate_hz:
             raise ValueError(f"sample_rate_hz={sample_rate_hz}: resample to {self.sample_rate_hz} Hz, or pass the path")
         single = isinstance(audio, (str, os.PathLike)) or (isinstance(audio, np.ndarray) and audio.ndim == 1)
-        items: Sequence[Any] = [audio] if single else audio  # type: ignore[assignment, list-item]
+        items: Sequence[Any] = [audio] if single else audio  # type: ignore[assignment]
         vectors = []
         for item in items:
             if isinstance(item, (str, os.PathLike)):

@@ -30,7 +30,9 @@ def sha256_of(path: Path) -> str:
 
 def _checksums(model_dir: Path) -> dict[str, str]:
     if not model_dir.is_dir():
-        raise ModelDirError(f"no model directory at {model_dir}: give one with --model, or leave it out for the default")
+        raise ModelDirError(
+            f"no model directory at {model_dir}: give one with --model, or leave it out for the default"
+        )
     try:
         sums: Any = json.loads((model_dir / CHECKSUMS_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""Feature extractor and tokenizer, so that ``transformers.pipeline("zero-shot-audio-classification", model=dir)`` works."""
+"""Feature extractor and tokenizer for ``transformers.pipeline("zero-shot-audio-classification", model=dir)``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from transformers import (
@@ -26,7 +26,7 @@ __all__ = ["BlockFeatureExtractor", "PhraseTokenizer"]
 class BlockFeatureExtractor(FeatureExtractionMixin):
     """Waveforms -> ``input_values`` [shape=(n, n_blocks, block_samples)] and ``block_mask`` [shape=(n, n_blocks)]."""
 
-    model_input_names = ["input_values", "block_mask"]
+    model_input_names: ClassVar[list[str]] = ["input_values", "block_mask"]
 
     def __init__(self, sampling_rate: int = 32000, block_s: float = 5.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -34,7 +34,11 @@ class BlockFeatureExtractor(FeatureExtractionMixin):
         self.block_s = block_s
 
     def __call__(
-        self, audio: np.ndarray | list[np.ndarray], *, sampling_rate: int | None = None, return_tensors: str | None = None
+        self,
+        audio: np.ndarray | list[np.ndarray],
+        *,
+        sampling_rate: int | None = None,
+        return_tensors: str | None = None,
     ) -> BatchFeature:
         """Cut mono waveforms [shape=(n_samples,)] into blocks.
 
@@ -46,7 +50,12 @@ class BlockFeatureExtractor(FeatureExtractionMixin):
         waveforms = [audio] if isinstance(audio, np.ndarray) and audio.ndim == 1 else list(audio)
         cut = [
             np.stack(
-                [b.samples for b in blocks_of(np.asarray(w, np.float32), sample_rate_hz=self.sampling_rate, block_s=self.block_s)]
+                [
+                    b.samples
+                    for b in blocks_of(
+                        np.asarray(w, np.float32), sample_rate_hz=self.sampling_rate, block_s=self.block_s
+                    )
+                ]
             )
             for w in waveforms
         ]
@@ -59,8 +68,8 @@ class BlockFeatureExtractor(FeatureExtractionMixin):
 class PhraseTokenizer(PreTrainedTokenizer):
     """Words and known word groups of a phrase -> ids; see ``encoders.words.Vocabulary``."""
 
-    vocab_files_names = {"vocab_file": "vocab.txt"}
-    model_input_names = ["input_ids", "attention_mask"]
+    vocab_files_names: ClassVar[dict[str, str]] = {"vocab_file": "vocab.txt"}  # type: ignore[misc]
+    model_input_names: ClassVar[list[str]] = ["input_ids", "attention_mask"]  # type: ignore[misc]
 
     def __init__(self, vocab_file: str, **kwargs: Any) -> None:
         self.vocabulary = Vocabulary(Path(vocab_file).read_text(encoding="utf-8").split("\n")[:-1])

@@ -10,8 +10,14 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from encoders.calibration import Calibration
-from encoders.model_dir import CONFIG_FILE, DEFAULT_MODEL_DIR, VOCABULARY_FILE, WEIGHTS_FILE, ModelDirError
-from encoders.model_dir import check_model_dir
+from encoders.model_dir import (
+    CONFIG_FILE,
+    DEFAULT_MODEL_DIR,
+    VOCABULARY_FILE,
+    WEIGHTS_FILE,
+    ModelDirError,
+    check_model_dir,
+)
 from encoders.words import UnknownWordsError, Vocabulary
 
 __all__ = ["TextEncoder", "UnknownWordsError", "read_vocabulary"]
@@ -38,7 +44,8 @@ class TextEncoder:
         self._config = json.loads((model_dir / CONFIG_FILE).read_text(encoding="utf-8"))
         self.vocabulary = read_vocabulary(model_dir)
         with safe_open(model_dir / WEIGHTS_FILE, framework="np") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys() if not name.startswith("audio_tower.")}
+            names = [name for name in file.keys() if not name.startswith("audio_tower.")]  # noqa: SIM118 - it is no dict
+            tensors = {name: file.get_tensor(name) for name in names}
         self._codes = tensors["words.codes"]
         self._scales = tensors["words.scales"]
         self._weights = tensors["words.weights"]

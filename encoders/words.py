@@ -18,8 +18,44 @@ PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"
 _LONGEST_PHRASE_WORDS = 4
 # Words that carry no sound; a query is never turned down for them and never searched by them alone.
 _FUNCTION_WORDS = frozenset(
-    "a an and are as at be by for from in into is it its of on or some than that the their there these this to was"
-    " were which who with".split()
+    (
+        *(
+            "a",
+            "an",
+            "and",
+            "are",
+            "as",
+            "at",
+            "be",
+            "by",
+            "for",
+            "from",
+            "in",
+            "into",
+            "is",
+            "it",
+            "its",
+            "of",
+            "on",
+            "or",
+        ),
+        *(
+            "some",
+            "than",
+            "that",
+            "the",
+            "their",
+            "there",
+            "these",
+            "this",
+            "to",
+            "was",
+            "were",
+            "which",
+            "who",
+            "with",
+        ),
+    )
 )
 
 

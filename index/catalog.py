@@ -48,8 +48,7 @@ CREATE TABLE skipped (
 """
 # Statements are literals throughout, so that none is ever glued from data.
 _SELECT_TRACK = (
-    "SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, id "
-    "FROM tracks "
+    "SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, id FROM tracks "
 )
 _SELECT_TRACKS_BY_ID = (
     "SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, id "
@@ -177,9 +176,7 @@ class Catalog:
         """
         self.drop(track.path)
         cursor = self._sql(_INSERT_TRACK, (*astuple(track), first_row, len(spans), checksum))
-        rows = (
-            (first_row + i, cursor.lastrowid, start, end) for i, (start, end) in enumerate(spans.tolist())
-        )
+        rows = ((first_row + i, cursor.lastrowid, start, end) for i, (start, end) in enumerate(spans.tolist()))
         self._connection.executemany("INSERT INTO segments VALUES (?, ?, ?, ?)", rows)
 
     def change(self, path: PathLike, track: Track) -> bool:
@@ -213,9 +210,7 @@ class Catalog:
 
     def parts(self) -> list[Part]:
         """Return the part files, by first row."""
-        return [
-            Part(*row) for row in self._sql("SELECT number, first_row, n_rows FROM parts ORDER BY first_row")
-        ]
+        return [Part(*row) for row in self._sql("SELECT number, first_row, n_rows FROM parts ORDER BY first_row")]
 
     def removed(self) -> list[tuple[int, int]]:
         """Return the stretches of rows that no track owns, as (first_row, n_rows)."""
@@ -253,9 +248,7 @@ class Catalog:
     def owners(self, rows: list[int]) -> dict[int, tuple[int, float, float]]:
         """Return row -> (track key, start_s, end_s) of live rows."""
         sql = "SELECT row, track, start_s, end_s FROM segments WHERE row IN (SELECT value FROM json_each(?))"
-        return {
-            row: (key, start_s, end_s) for row, key, start_s, end_s in self._sql(sql, (json.dumps(rows),))
-        }
+        return {row: (key, start_s, end_s) for row, key, start_s, end_s in self._sql(sql, (json.dumps(rows),))}
 
     def tracks_of(self, keys: list[int]) -> dict[int, Track]:
         """Return key -> track."""

@@ -121,9 +121,7 @@ class Database:
                 if not self._read_only or "readonly" not in str(error):
                     raise
             self._recover_in_copy()
-        raise TimeoutError(
-            f"{printable(self._path)} is changing all the time: try again when its writer has ended"
-        )
+        raise TimeoutError(f"{printable(self._path)} is changing all the time: try again when its writer has ended")
 
     def _recover_in_copy(self) -> None:
         # Here, because a search seldom needs them and they are slow to import.
@@ -163,19 +161,13 @@ class Database:
         shown, reason = printable(self._path), " ".join(str(error).split())
         if isinstance(error, sqlite3.OperationalError):
             if "locked" in reason:
-                return TimeoutError(
-                    f"{shown} is held by another process for {_LOCK_WAIT_S:.0f} s: try again later"
-                )
+                return TimeoutError(f"{shown} is held by another process for {_LOCK_WAIT_S:.0f} s: try again later")
             if "full" in reason:
-                return OSError(
-                    errno.ENOSPC, f"no space left for {shown}: free some and run the same command again"
-                )
+                return OSError(errno.ENOSPC, f"no space left for {shown}: free some and run the same command again")
             if "disk I/O" in reason:
                 return OSError(errno.EIO, f"{shown} cannot be read or written: {reason}")
             if ("readonly" in reason or "unable to open" in reason) and self._path.is_file():
-                return PermissionError(
-                    f"{shown} cannot be opened: {reason}; check the rights on it and its folder"
-                )
+                return PermissionError(f"{shown} cannot be opened: {reason}; check the rights on it and its folder")
         return damaged(self._path.parent, f"{self._path.name}: {reason}")
 
 

@@ -40,9 +40,7 @@ class WriterLock:
         with _held_guard:
             if _held_here.get(self._key) == os.getpid():
                 raise IndexBusyError(_busy(folder, f"process {os.getpid()}, which is this one"))
-            self._descriptor = os.open(
-                folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
-            )
+            self._descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             if not _lock(self._descriptor):
                 holder = os.read(self._descriptor, 200).decode("utf-8", "replace").strip()
                 os.close(self._descriptor)

@@ -109,8 +109,7 @@ def read_manifest(folder: Path) -> Manifest:
         if any(folder.glob("vectors-*.f32")):
             raise damaged(folder, f"{MANIFEST_NAME} is missing") from None
         raise IndexMissingError(
-            f"no index at {printable(folder)}; "
-            f"make one with `retrieve index build DIR --index {printable(folder)}`"
+            f"no index at {printable(folder)}; make one with `retrieve index build DIR --index {printable(folder)}`"
         ) from None
     except IsADirectoryError:
         raise damaged(folder, f"{MANIFEST_NAME} is a folder") from None

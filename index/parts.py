@@ -57,9 +57,7 @@ class MappedParts:
             IndexDamagedError: a part is missing or cut short.
         """
         check_parts(self._folder, parts, dim=self._dim)
-        self._mapped = {
-            part: self._mapped[part] if part in self._mapped else self._map(part) for part in parts
-        }
+        self._mapped = {part: self._mapped[part] if part in self._mapped else self._map(part) for part in parts}
         live: dict[Part, np.ndarray] = {}
         for first_row, n_rows in removed:
             part = self._part_of(first_row)

@@ -90,9 +90,7 @@ class Placed:
     checksum: int
 
 
-def checked_rows(
-    track: Track, spans: np.ndarray, vectors: np.ndarray, *, dim: int
-) -> tuple[np.ndarray, np.ndarray]:
+def checked_rows(track: Track, spans: np.ndarray, vectors: np.ndarray, *, dim: int) -> tuple[np.ndarray, np.ndarray]:
     """Check the rows of a track and return them as they are stored.
 
     Args:
@@ -113,21 +111,15 @@ def checked_rows(
         kind = getattr(vectors, "dtype", type(vectors).__name__)
         raise ValueError(f"{shown}: vectors must be a float32 array, not {kind}")
     if vectors.ndim != 2 or vectors.shape[1] != dim or len(vectors) == 0:
-        raise ValueError(
-            f"{shown}: vectors must have shape (n, {dim}) with n of at least 1, not {vectors.shape}"
-        )
+        raise ValueError(f"{shown}: vectors must have shape (n, {dim}) with n of at least 1, not {vectors.shape}")
     if spans.shape != (len(vectors), 2):
-        raise ValueError(
-            f"{shown}: spans must have shape ({len(vectors)}, 2), one a vector, not {spans.shape}"
-        )
+        raise ValueError(f"{shown}: spans must have shape ({len(vectors)}, 2), one a vector, not {spans.shape}")
     if not (np.isfinite(spans).all() and (spans[:, 0] >= 0).all() and (spans[:, 1] > spans[:, 0]).all()):
         raise ValueError(f"{shown}: each span must have 0 <= start < end, in seconds")
     if not np.isfinite(vectors).all():
         raise ValueError(f"{shown}: vectors must be finite")
     if (row := off_unit(vectors)) is not None:
-        raise ValueError(
-            f"{shown}: vectors must have norm 1, and row {row} has {np.linalg.norm(vectors[row]):.4f}"
-        )
+        raise ValueError(f"{shown}: vectors must have norm 1, and row {row} has {np.linalg.norm(vectors[row]):.4f}")
     return spans, np.ascontiguousarray(vectors, dtype="<f4")
 
 

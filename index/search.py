@@ -145,13 +145,9 @@ class _Pool:
         keys = {key for key, _, _ in owners.values()} - self._tracks.keys()
         tracks = self._catalog.tracks_of(sorted(keys))
         if len(tracks) < len(keys):
-            raise damaged(
-                self._folder, f"segments belong to {len(keys) - len(tracks)} tracks that are not there"
-            )
+            raise damaged(self._folder, f"segments belong to {len(keys) - len(tracks)} tracks that are not there")
         self._tracks.update(tracks)
-        self._allowed.update(
-            key for key, track in tracks.items() if self._allow is None or self._allow(track)
-        )
+        self._allowed.update(key for key, track in tracks.items() if self._allow is None or self._allow(track))
 
     def hits(self, *, per_segment: bool) -> list[tuple[float, bytes, int]]:
         """Return (score, path, row) of the hits so far, in order."""

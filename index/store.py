@@ -185,9 +185,7 @@ class VectorIndex(IndexReader):
                     continue
                 with self._writing():
                     self._refresh()
-                    n_dropped += sum(
-                        n for row, n in self._catalog.removed() if part.first_row <= row < part.end_row
-                    )
+                    n_dropped += sum(n for row, n in self._catalog.removed() if part.first_row <= row < part.end_row)
                     compact_part(self.path, part, catalog=self._catalog, parts=self._parts)
             with self._writing():
                 self._refresh()  # unmaps the old files, which Windows would not let go otherwise
@@ -221,9 +219,7 @@ class VectorIndex(IndexReader):
         """
         vector = np.ascontiguousarray(query, dtype=np.float32)
         if vector.shape != (self.dim,) or not np.isfinite(vector).all():
-            raise ValueError(
-                f"query must have shape ({self.dim},) and finite numbers; its shape is {vector.shape}"
-            )
+            raise ValueError(f"query must have shape ({self.dim},) and finite numbers; its shape is {vector.shape}")
         wanted = Wanted(top=top, per_segment=per_segment, min_score=min_score, allow=allow)
         _faiss()
         with self._reading():

@@ -37,9 +37,7 @@ def compact_part(folder: Path, part: Part, *, catalog: Catalog, parts: MappedPar
         next_row += place.n_rows
     new = Part(number=catalog.next_part(), first_row=part.first_row, n_rows=next_row - part.first_row)
     if new.n_rows > 0:
-        write_part(
-            folder, new.number, (parts.stretch(place.first_row, n_rows=place.n_rows) for place in places)
-        )
+        write_part(folder, new.number, (parts.stretch(place.first_row, n_rows=place.n_rows) for place in places))
     catalog.replace_part(part, new, moves)
 
 
@@ -63,12 +61,8 @@ def catalog_problems(catalog: Catalog) -> list[str]:
             row = first_row + n_rows
             position += 1
         if row != part.end_row:
-            problems.append(
-                f"{part_name(part.number)}: its tracks end at row {row} and it ends at row {part.end_row}"
-            )
-    problems += [
-        f"{owner}: rows from {first_row} lie in no part file" for first_row, _, owner in owned[position:]
-    ]
+            problems.append(f"{part_name(part.number)}: its tracks end at row {row} and it ends at row {part.end_row}")
+    problems += [f"{owner}: rows from {first_row} lie in no part file" for first_row, _, owner in owned[position:]]
     return problems
 
 
@@ -94,6 +88,4 @@ def vector_problems(places: Iterable[Placed], *, parts: MappedParts) -> list[str
 
 def size_on_disk(folder: Path, parts: list[Part], *, names: tuple[str, ...]) -> int:
     """Return the bytes of the part files and of the other files named."""
-    return sum(
-        os.stat(folder / name).st_size for name in (*names, *(part_name(part.number) for part in parts))
-    )
+    return sum(os.stat(folder / name).st_size for name in (*names, *(part_name(part.number) for part in parts)))

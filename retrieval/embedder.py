@@ -121,11 +121,7 @@ class Embedder:
 
     def completed(self) -> list[Embedded]:
         """The files that are through, each once, in the order in which they were begun."""
-        done = [
-            state
-            for state in self._open.values()
-            if state.finished and len(state.features) == len(state.spans)
-        ]
+        done = [state for state in self._open.values() if state.finished and len(state.features) == len(state.spans)]
         return [self._close(state, state.finished) for state in done if state.finished]
 
     def _close(self, state: _OpenFile, finished: Finished) -> Embedded:

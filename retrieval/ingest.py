@@ -120,9 +120,7 @@ class _Run:
         """Does everything; whatever it raises, what was committed stays."""
         fingerprint = model.fingerprint
         if not fingerprint:
-            raise ValueError(
-                "the model has no fingerprint: save it with save_pretrained, or load a saved one"
-            )
+            raise ValueError("the model has no fingerprint: save it with save_pretrained, or load a saved one")
         index = _open_index(index_path, fingerprint)  # first: a wrong index is told before a long scan
         try:
             found = scan(roots, on_folder=self._scanned)
@@ -131,9 +129,7 @@ class _Run:
             self._stop.check()
             if index is None:
                 index = _create_index(index_path, model, fingerprint)
-            plan = make_plan(
-                found, index, retry_skipped=self._options.retry_skipped, on_step=lambda: self._tell(0.0)
-            )
+            plan = make_plan(found, index, retry_skipped=self._options.retry_skipped, on_step=lambda: self._tell(0.0))
             self._counts["unchanged"] = plan.n_unchanged
             self.skipped.extend(plan.known_bad)
             self._n_done = plan.n_unchanged + len(plan.known_bad)

@@ -35,9 +35,7 @@ def commit_known(index: VectorIndex, event: Known) -> str:
     """Enters a file whose content the index holds, without new vectors; returns what to count it as."""
     own_path = os.fsencode(event.file.path)
     held = event.reuse.track
-    track = dataclasses.replace(
-        held, path=own_path, size_bytes=event.file.size_bytes, mtime_ns=event.file.mtime_ns
-    )
+    track = dataclasses.replace(held, path=own_path, size_bytes=event.file.size_bytes, mtime_ns=event.file.mtime_ns)
     if index.track(held.path) == held and (held.path == own_path or is_gone(held.path)):
         index.update(held.path, track)
         return "updated" if held.path == own_path else "moved"

@@ -59,9 +59,7 @@ def make_plan(found: Scan, index: VectorIndex, *, retry_skipped: bool, on_step: 
     )
 
 
-def missing_tracks(
-    found: Scan, missing: tuple[bytes, ...], *, prune_empty: bool
-) -> tuple[list[bytes], list[Problem]]:
+def missing_tracks(found: Scan, missing: tuple[bytes, ...], *, prune_empty: bool) -> tuple[list[bytes], list[Problem]]:
     """Which of the missing tracks are to be forgotten, and a problem for each place whose tracks are kept.
 
     Tracks are kept where a root, or a link below one, leads to a folder without any audio file: mostly a disk

@@ -150,8 +150,6 @@ class IngestInterrupted(KeyboardInterrupt):
 
     def __init__(self, summary: BuildSummary, signal_number: int) -> None:
         done = summary.added + summary.updated + summary.moved
-        super().__init__(
-            f"stopped; {done} files of this run are in the index, the same command goes on from here"
-        )
+        super().__init__(f"stopped; {done} files of this run are in the index, the same command goes on from here")
         self.summary = summary
         self.signal_number = signal_number

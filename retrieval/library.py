@@ -103,9 +103,7 @@ class Scan:
     def covers(self, path: str) -> bool:
         """Whether this scan would have found the file: it is under a root, and below nothing that failed."""
         failed = [*self.dangling, *(problem.path for problem in self.problems)]
-        return any(is_under(path, root) for root in self.roots) and not any(
-            is_under(path, place) for place in failed
-        )
+        return any(is_under(path, root) for root in self.roots) and not any(is_under(path, place) for place in failed)
 
 
 def scan(roots: Sequence[str | os.PathLike[str]], *, on_folder: Callable[[int], None] | None = None) -> Scan:

@@ -58,9 +58,7 @@ def _easy_tags(path: str | os.PathLike[str]) -> dict[str, object]:
             tagged = mutagen.File(raw, easy=True)
         if tagged is not None and tagged.tags:
             found = dict(tagged.tags.items())
-    except (
-        Exception
-    ):  # mutagen meets damaged tags with errors of every kind; tags are no reason to lose a song
+    except Exception:  # mutagen meets damaged tags with errors of every kind; tags are no reason to lose a song
         found = {}
     if not found:  # RIFF INFO, Matroska and others that mutagen does not read
         found = dict(container_texts(path))

@@ -44,7 +44,7 @@ def unit(vector: np.ndarray) -> np.ndarray:
 
 def mean_direction(vectors: np.ndarray) -> np.ndarray:
     """The unit vector [shape=(dim,)] amid `vectors` [shape=(n, dim)]: a whole file as one query."""
-    return unit(np.mean(vectors, axis=0, dtype=np.float64))
+    return unit(np.asarray(vectors, dtype=np.float64).mean(axis=0, keepdims=True)[0])
 
 
 def spread(vector: np.ndarray, *, sample: np.ndarray) -> float:
@@ -73,7 +73,7 @@ def combine(
     """
     if not wanted:
         raise QueryError("nothing to search for: give words, or a sound with --like FILE")
-    target = unit(np.sum([_weighed(vector, sample) for vector in wanted], axis=0, dtype=np.float64))
+    target = unit(np.stack([_weighed(vector, sample) for vector in wanted]).sum(axis=0, keepdims=True)[0])
     if not unwanted:
         return target
     shunned = mean_direction(np.stack(list(unwanted)))

@@ -62,9 +62,7 @@ class Retriever:
         """
         models = Path(model_dir) if model_dir is not None else DEFAULT_MODEL_DIR
         text = TextEncoder.load(models)
-        index = VectorIndex.open(
-            Path(path) if path is not None else default_index_dir(), encoder=text.fingerprint
-        )
+        index = VectorIndex.open(Path(path) if path is not None else default_index_dir(), encoder=text.fingerprint)
         return cls(index, text=text, model_dir=models)
 
     def __enter__(self) -> Retriever:
@@ -122,9 +120,7 @@ class Retriever:
         query = combine(wanted, unwanted=list(unwanted), sample=sample)
 
         def search(count: int, *, per_segment: bool) -> list[IndexHit]:
-            return self.index.search(
-                query, top=count, per_segment=per_segment, min_score=min_score, allow=allow
-            )
+            return self.index.search(query, top=count, per_segment=per_segment, min_score=min_score, allow=allow)
 
         if exclusions:
             found = self._without(unwanted, search=search, top=top, per_segment=per_segment)
@@ -172,9 +168,7 @@ class Retriever:
         """Vectors [shape=(n, dim)] from all over the index."""
         stats = self.index.stats()
         n_rows = stats.n_segments + stats.n_removed_rows
-        rows = np.unique(
-            np.linspace(0, max(n_rows - 1, 0), num=min(n_rows, _SPREAD_SEGMENTS), dtype=np.int64)
-        )
+        rows = np.unique(np.linspace(0, max(n_rows - 1, 0), num=min(n_rows, _SPREAD_SEGMENTS), dtype=np.int64))
         return self.index.vectors_at(rows)
 
     def _without(

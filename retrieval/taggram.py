@@ -37,9 +37,7 @@ def write_taggram(path: str | os.PathLike[str], tags: FileTags) -> None:
         OSError: the picture cannot be written.
     """
     if Path(path).suffix.lower() not in PICTURE_SUFFIXES:
-        raise ValueError(
-            f"a picture's name ends in {', '.join(PICTURE_SUFFIXES)}, not as in {os.fspath(path)!r}"
-        )
+        raise ValueError(f"a picture's name ends in {', '.join(PICTURE_SUFFIXES)}, not as in {os.fspath(path)!r}")
     if not tags.tags:
         raise ValueError("no tag to draw: lower the threshold")
     from matplotlib.figure import Figure  # no pyplot: no window system, no state left behind
@@ -75,6 +73,6 @@ def _clock(seconds: float) -> str:
 
 def _plain(text: str) -> str:
     """`text` as matplotlib can set it: dollar signs are no mathematics, every character can be drawn."""
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
-    ).replace("$", r"\$")
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text).replace(
+        "$", r"\$"
+    )

@@ -17,9 +17,7 @@ __all__ = ["WorkerDiedError", "WorkerProcess", "WorkerStartError"]
 # -I: neither the current folder (a music folder may hold a numpy.py) nor PYTHON* variables; the parent's own
 # search path is handed over instead. Unlike multiprocessing, this asks no `if __name__ == "__main__"` of the
 # calling program.
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import retrieval.decode_worker as w; w.main()"
-)
+_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import retrieval.decode_worker as w; w.main()"
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 

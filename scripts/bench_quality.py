@@ -34,17 +34,13 @@ def retrieve(*arguments: str) -> str:
     ).stdout
 
 
-def zero_shot(
-    pack: Path, rows: list[dict[str, str]], labels: list[str], model: list[str]
-) -> dict[str, float]:
+def zero_shot(pack: Path, rows: list[dict[str, str]], labels: list[str], model: list[str]) -> dict[str, float]:
     """Tag every clip with all labels; return mAP over labels, top-1 and the number of clips."""
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder) / "labels.txt"
         names.write_text("\n".join(labels) + "\n", encoding="utf-8")
         files = [str(pack / row["file"]) for row in rows]
-        answer = retrieve(
-            "tag", *files, "--labels-file", str(names), "--top", str(len(labels)), "--json", *model
-        )
+        answer = retrieve("tag", *files, "--labels-file", str(names), "--top", str(len(labels)), "--json", *model)
     scores = np.zeros((len(rows), len(labels)))
     top1 = 0
     for i, line in enumerate(answer.splitlines()):
@@ -53,9 +49,7 @@ def zero_shot(
         for tag in tags:
             scores[i, labels.index(tag["tag"])] = tag["score"]
     truth = np.array([[row["labels"].split(";")[0] == label for label in labels] for row in rows])
-    precisions = [
-        average_precision_score(truth[:, j], scores[:, j]) for j in range(len(labels)) if truth[:, j].any()
-    ]
+    precisions = [average_precision_score(truth[:, j], scores[:, j]) for j in range(len(labels)) if truth[:, j].any()]
     return {
         "mAP": round(float(np.mean(precisions)), 4),
         "top1": round(top1 / len(rows), 4),
@@ -72,19 +66,14 @@ def precision_at_10(pack: Path, rows: list[dict[str, str]], labels: list[str], m
         precisions = []
         for label in labels:
             hits = [
-                json.loads(line)
-                for line in retrieve("search", label, "--index", index, "--json", *model).splitlines()
+                json.loads(line) for line in retrieve("search", label, "--index", index, "--json", *model).splitlines()
             ]
-            precisions.append(
-                np.mean([truth[str(Path(hit["path"]).resolve())] == label for hit in hits[:10]])
-            )
+            precisions.append(np.mean([truth[str(Path(hit["path"]).resolve())] == label for hit in hits[:10]]))
     return round(float(np.mean(precisions)), 4)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of packs")
     parser.add_argument("--model", type=Path, help="model directory (default: the one in the package)")
     args = parser.parse_args()
@@ -99,9 +88,7 @@ def main() -> None:
     esc_names = sorted({row["labels"] for row in esc_rows})
     fold5 = [row for row in esc_rows if row["split"] == "fold5"]
     figures["esc_fold5"] = zero_shot(args.data / "esc", fold5, esc_names, model)
-    figures["emotify_genres"] = zero_shot(
-        args.data / "emotify", rows_of(args.data / "emotify"), GENRES, model
-    )
+    figures["emotify_genres"] = zero_shot(args.data / "emotify", rows_of(args.data / "emotify"), GENRES, model)
     print(json.dumps({"bench": "quality", "model": str(args.model or "default"), **figures}))
 
 

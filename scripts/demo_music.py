@@ -72,9 +72,7 @@ class Piece:
     room_size: float = 0.4
 
 
-def line(
-    text: str, *, velocity: int = 84, start_beats: float = 0.0, gate: float = 0.95, times: int = 1
-) -> list[Note]:
+def line(text: str, *, velocity: int = 84, start_beats: float = 0.0, gate: float = 0.95, times: int = 1) -> list[Note]:
     """Read `C4:1 E4+G4:.5 -:2`: keys joined by `+`, a length in beats (else the one before), `-` for a rest.
 
     A `!` after the pitches is an accent. `gate` is the part of the length that sounds: above 1, notes ring
@@ -97,11 +95,7 @@ def line(
 def loop(notes: Iterable[Note], *, period_beats: float, times: int) -> list[Note]:
     """Repeat `notes` every `period_beats`."""
     once = list(notes)
-    return [
-        replace(note, start_beats=note.start_beats + turn * period_beats)
-        for turn in range(times)
-        for note in once
-    ]
+    return [replace(note, start_beats=note.start_beats + turn * period_beats) for turn in range(times) for note in once]
 
 
 def picked(
@@ -156,9 +150,7 @@ def strummed(
             start_beats = (bar * len(pattern) + step) * step_beats
             for place, string in enumerate(strings):
                 delay_beats = place * spread_beats
-                notes.append(
-                    Note(start_beats + delay_beats, length_beats, keys[string], loudness - 2 * place)
-                )
+                notes.append(Note(start_beats + delay_beats, length_beats, keys[string], loudness - 2 * place))
     return notes
 
 
@@ -193,9 +185,7 @@ def _key(pitch: str) -> int:
 def _fretted(shape: str, open_keys: Sequence[int]) -> dict[int, int]:
     """Sounding keys by string number (1 is the last of `open_keys`); `x` strings are left out."""
     count = len(open_keys)
-    return {
-        count - place: open_keys[place] + int(fret) for place, fret in enumerate(shape) if fret not in "x "
-    }
+    return {count - place: open_keys[place] + int(fret) for place, fret in enumerate(shape) if fret not in "x "}
 
 
 def _strings(token: str, names: Mapping[str, int]) -> set[int]:

@@ -39,9 +39,7 @@ Event = tuple[float, int, str, tuple[int, ...]]
 
 def main() -> int:
     """Render every piece into `--out`. Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--soundfont", type=Path, default=DEBIAN_SOUNDFONT)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "demo_library")
     args = parser.parse_args()
@@ -75,9 +73,7 @@ def render(piece: Piece, *, soundfont: Path) -> np.ndarray:
             synth.program_select(channel, soundfont_id, part.bank, part.program)
             for control, level in ((7, part.volume), (10, part.pan), (11, 112), (91, part.reverb), (93, 10)):
                 synth.cc(channel, control, level)
-            events += part_events(
-                part, channel=channel, tempo_bpm=piece.tempo_bpm, seed=f"{piece.title} {number}"
-            )
+            events += part_events(part, channel=channel, tempo_bpm=piece.tempo_bpm, seed=f"{piece.title} {number}")
         chunks, now = [], 0
         total = int(DURATION_S * SAMPLE_RATE_HZ)
         for time_s, _, name, values in sorted(events):
@@ -164,9 +160,7 @@ def limited(samples: np.ndarray, *, limit: float) -> np.ndarray:
 
 def write(path: Path, samples: np.ndarray, *, piece: Piece, number: int) -> None:
     """Encode as OGG Vorbis and describe it, so that a search's answer can be judged by the file itself."""
-    soundfile.write(
-        path, samples, SAMPLE_RATE_HZ, format="OGG", subtype="VORBIS", compression_level=VORBIS_LEVEL
-    )
+    soundfile.write(path, samples, SAMPLE_RATE_HZ, format="OGG", subtype="VORBIS", compression_level=VORBIS_LEVEL)
     audio = mutagen.File(path)
     audio.delete()
     audio["title"] = piece.title

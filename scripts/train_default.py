@@ -20,21 +20,15 @@ SOUNDFONTS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with audio/ and text/")
-    parser.add_argument(
-        "--weights", type=Path, help="folder with the teachers' checkpoints (default: DATA/../weights)"
-    )
+    parser.add_argument("--weights", type=Path, help="folder with the teachers' checkpoints (default: DATA/../weights)")
     parser.add_argument("--out", type=Path, required=True, help="folder for everything that the run makes")
     parser.add_argument("--soundfont", type=Path, action="append", help="General MIDI soundfont, repeatable")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--steps", type=int, default=Recipe.steps, help="steps of the second stage")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument(
-        "--leave-out", action="append", default=[], metavar="PACK", help="keep a pack from training"
-    )
+    parser.add_argument("--leave-out", action="append", default=[], metavar="PACK", help="keep a pack from training")
     args = parser.parse_args()
     run = DefaultRun(
         data_dir=args.data,

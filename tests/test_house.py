@@ -73,8 +73,7 @@ def walked() -> Iterator[str]:
         folders[:] = [
             name
             for name in folders
-            if name in {".ci"}
-            or not (name.startswith(".") or name in {"__pycache__", "build", "dist", "runs"})
+            if name in {".ci"} or not (name.startswith(".") or name in {"__pycache__", "build", "dist", "runs"})
         ]
         for name in files:
             yield (Path(folder) / name).relative_to(ROOT).as_posix()
@@ -202,8 +201,7 @@ def test_nothing_unpickles_evaluates_or_runs_a_shell() -> None:
             unsafe = [
                 keyword.arg
                 for keyword in node.keywords
-                if isinstance(keyword.value, ast.Constant)
-                and (keyword.arg, keyword.value.value) in UNSAFE_ARGUMENTS
+                if isinstance(keyword.value, ast.Constant) and (keyword.arg, keyword.value.value) in UNSAFE_ARGUMENTS
             ]
             builtin = isinstance(node.func, ast.Name) and node.func.id in {"eval", "exec"}
             if unsafe or builtin or (of_os and called(node) in SHELLS):
@@ -243,9 +241,7 @@ def test_the_top_level_is_fixed() -> None:
 
 
 def test_scripts_are_executable() -> None:
-    scripts = [
-        name for name in tree() if re.fullmatch(r"(scripts|\.ci)/[^/.]+", name) or name.endswith(".sh")
-    ]
+    scripts = [name for name in tree() if re.fullmatch(r"(scripts|\.ci)/[^/.]+", name) or name.endswith(".sh")]
     assert {"scripts/setup", "scripts/demo", "scripts/test", "scripts/check", ".ci/run"} <= set(scripts)
     for name in scripts:
         assert os.access(ROOT / name, os.X_OK), f"{name} is not executable"
@@ -309,17 +305,13 @@ def test_constraints_pin_all_that_is_required_and_what_is_installed() -> None:
             continue
         seen.add(name)
         installed = metadata.distribution(name)
-        assert pins[name].specifier.contains(installed.version), (
-            f"{name} {installed.version} is not {pins[name]}"
-        )
+        assert pins[name].specifier.contains(installed.version), f"{name} {installed.version} is not {pins[name]}"
         needs = [Requirement(line) for line in installed.requires or []]
         wanted += [need for need in needs if not need.marker or need.marker.evaluate({"extra": ""})]
     assert len(seen) > len(values["dependencies"])
 
 
-@pytest.mark.parametrize(
-    ("python", "message"), [("", "PYTHON=/path"), ("/no/such/python", "PYTHON=/no/such")]
-)
+@pytest.mark.parametrize(("python", "message"), [("", "PYTHON=/path"), ("/no/such/python", "PYTHON=/no/such")])
 def test_setup_without_a_suitable_python_says_so(tmp_path: Path, python: str, message: str) -> None:
     (tmp_path / "scripts").mkdir()
     (tmp_path / "bin").mkdir()

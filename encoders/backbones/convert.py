@@ -61,14 +61,14 @@ def musicnn2019_state(published: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         return name if i == 0 else f"{name}_{i}"
 
     # The middle convolutions see (time, channel) as a picture with one channel: (7, n_in, 1, 64).
-    middle = {
-        f"conv2d_{i}/kernel": published[f"conv2d_{i}/kernel"].transpose(0, 2, 1, 3) for i in (5, 6, 7)
-    }
+    middle = {f"conv2d_{i}/kernel": published[f"conv2d_{i}/kernel"].transpose(0, 2, 1, 3) for i in (5, 6, 7)}
     published = {**published, **middle}
     ours = [f"front.{i}" for i in range(5)] + [f"mid.{i}" for i in range(3)]
     state = _norm(published, "batch_normalization", "spec_bn")
     for i, name in enumerate(ours):
         state |= _layer(published, numbered("conv2d", i), f"{name}.conv")
         state |= _norm(published, numbered("batch_normalization", i + 1), f"{name}.bn")
-    state |= _norm(published, "batch_normalization_9", "pool_bn") | _norm(published, "batch_normalization_10", "dense_bn")
+    state |= _norm(published, "batch_normalization_9", "pool_bn") | _norm(
+        published, "batch_normalization_10", "dense_bn"
+    )
     return state | _layer(published, "dense", "dense1") | _layer(published, "dense_1", "dense2")

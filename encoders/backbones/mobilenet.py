@@ -61,7 +61,6 @@ _BLOCKS = (
     _Block(5, 960, 160, True, True, 1),
     _Block(5, 960, 160, True, True, 1),
 )
-_BATCH_NORM = {"eps": 1e-3, "momentum": 0.01}
 
 
 def _multiple_of_8(channels: float) -> int:
@@ -73,7 +72,7 @@ def _multiple_of_8(channels: float) -> int:
 def _conv(n_in: int, n_out: int, kernel: int, *, stride: int = 1, groups: int = 1, act: type | None) -> nn.Sequential:
     layers: list[nn.Module] = [
         nn.Conv2d(n_in, n_out, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(n_out, **_BATCH_NORM),
+        nn.BatchNorm2d(n_out, eps=1e-3, momentum=0.01),
     ]
     if act is not None:
         layers.append(act(inplace=True))
@@ -115,7 +114,7 @@ class _InvertedResidual(nn.Module):
 
 
 class MobileNet(nn.Module):
-    """Waveform at 32 kHz [shape=(batch, n_samples)] -> features [shape=(batch, dim)], the mean over time and frequency."""
+    """Waveform at 32 kHz [shape=(batch, n_samples)] -> mean features over time and frequency [shape=(batch, dim)]."""
 
     def __init__(self, *, width: float = 0.4, mel: MelSpec = EFFICIENTAT_MEL) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from encoders.backbones.fcn import WON_MEL
 from encoders.mel import LogMel, MelSpec
 
-__all__ = ["MUSICNN2019_MEL", "MusicnnTagger", "Musicnn2019Tagger"]
+__all__ = ["MUSICNN2019_MEL", "Musicnn2019Tagger", "MusicnnTagger"]
 
 MUSICNN2019_MEL = MelSpec(
     sample_rate_hz=16000,

@@ -105,7 +105,5 @@ def _expected_message(error: Exception) -> str | None:
 def _os_message(error: OSError) -> str:
     if error.strerror is None:
         return str(error)
-    named = [
-        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))
-    ]
+    named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     return ": ".join([*named, error.strerror])

@@ -87,12 +87,8 @@ def build(
 @group.command("info")
 def info(
     index: IndexOption = None,
-    skipped: Annotated[
-        bool, typer.Option("--skipped", help="List the files that could not be read, and why.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="As JSON; with --skipped one object a line.")
-    ] = False,
+    skipped: Annotated[bool, typer.Option("--skipped", help="List the files that could not be read, and why.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON; with --skipped one object a line.")] = False,
 ) -> None:
     """Say what an index holds.
 
@@ -164,10 +160,7 @@ def _check_folders(folders: list[Path]) -> None:
 
 
 def _print_summary(summary: BuildSummary, *, place: Path, as_json: bool) -> None:
-    counts = {
-        name: getattr(summary, name)
-        for name in ("added", "updated", "unchanged", "moved", "removed", "skipped")
-    }
+    counts = {name: getattr(summary, name) for name in ("added", "updated", "unchanged", "moved", "removed", "skipped")}
     if as_json:
         problems = [{"path": problem.path, "reason": problem.reason} for problem in summary.problems]
         times = {"audio_s": round(summary.audio_s, 3), "wall_s": round(summary.wall_s, 3)}
@@ -183,12 +176,8 @@ def _print_summary(summary: BuildSummary, *, place: Path, as_json: bool) -> None
     for problem in summary.problems[:_PROBLEMS_SHOWN]:
         print_warning(str(problem))
     if len(summary.problems) > _PROBLEMS_SHOWN:
-        print_warning(
-            f"and {len(summary.problems) - _PROBLEMS_SHOWN} more: see retrieve index info --skipped"
-        )
+        print_warning(f"and {len(summary.problems) - _PROBLEMS_SHOWN} more: see retrieve index info --skipped")
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing found"
-    rate = (
-        f", {summary.audio_s / summary.wall_s:.0f} x real time" if summary.audio_s and summary.wall_s else ""
-    )
+    rate = f", {summary.audio_s / summary.wall_s:.0f} x real time" if summary.audio_s and summary.wall_s else ""
     typer.echo(f"{told} ({clock(summary.audio_s)} of audio in {summary.wall_s:.1f} s{rate})")
     typer.echo(f"index: {shown(str(place))}")

@@ -11,9 +11,7 @@ __all__ = ["DeviceOption", "IndexOption", "ModelOption", "index_dir"]
 
 IndexOption = Annotated[
     Path | None,
-    typer.Option(
-        "--index", metavar="DIR", help="The index to use.", show_default="RETRIEVE_INDEX or the user's own"
-    ),
+    typer.Option("--index", metavar="DIR", help="The index to use.", show_default="RETRIEVE_INDEX or the user's own"),
 ]
 ModelOption = Annotated[
     Path | None,

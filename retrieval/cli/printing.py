@@ -46,9 +46,7 @@ def print_warning(message: str) -> None:
     print_error(message, label="warning: ")
 
 
-def print_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()
-) -> None:
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
     """Print `rows` under `header` on stdout; columns named in `right` are set flush right.
 
     On a terminal by rich, fitted to its width; elsewhere as plain columns, one line a row, nothing cut off.
@@ -66,18 +64,14 @@ def print_table(
         typer.echo("  ".join(padded).rstrip())
 
 
-def _print_rich_table(
-    header: Sequence[str], cells: Sequence[Sequence[str]], *, right: frozenset[str]
-) -> None:
+def _print_rich_table(header: Sequence[str], cells: Sequence[Sequence[str]], *, right: frozenset[str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
-        table.add_column(
-            name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in right
-        )
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in right)
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a name are no markup
     Console().print(table)

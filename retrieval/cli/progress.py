@@ -69,9 +69,7 @@ def _bar() -> Iterator[Callable[[BuildProgress], None]]:
         BarColumn(bar_width=None),
         TextColumn("{task.fields[told]}", markup=False),
     )
-    with Progress(
-        *columns, console=Console(stderr=True), redirect_stdout=False, transient=True, expand=True
-    ) as bar:
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False, transient=True, expand=True) as bar:
         task = bar.add_task("starting", total=None, told="")
 
         def show(progress: BuildProgress) -> None:

@@ -20,9 +20,7 @@ __all__ = ["search"]
 
 
 def search(
-    words: Annotated[
-        list[str] | None, typer.Argument(help="What to look for; several words are one query.")
-    ] = None,
+    words: Annotated[list[str] | None, typer.Argument(help="What to look for; several words are one query.")] = None,
     index: IndexOption = None,
     model: ModelOption = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many hits.")] = 10,
@@ -41,9 +39,7 @@ def search(
         float | None, typer.Option("--min-score", help="Leave out hits below this score (-1 to 1).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit and line.")] = False,
-    m3u: Annotated[
-        Path | None, typer.Option("--m3u", metavar="FILE", help="Write the hits as a playlist too.")
-    ] = None,
+    m3u: Annotated[Path | None, typer.Option("--m3u", metavar="FILE", help="Write the hits as a playlist too.")] = None,
 ) -> None:
     """Find the tracks, and the seconds in them, that fit words or a sound.
 
@@ -68,9 +64,7 @@ def search(
     """
     text = " ".join(words or [])
     if not text.strip() and like is None:
-        print_error(
-            "nothing to search for: give words, or a sound with --like FILE; see retrieve search --help"
-        )
+        print_error("nothing to search for: give words, or a sound with --like FILE; see retrieve search --help")
         raise typer.Exit(2)
     from retrieval.retriever import Retriever
 

@@ -95,13 +95,9 @@ def _check_taggram(taggram: Path | None, *, n_files: int) -> None:
     from retrieval.taggram import PICTURE_SUFFIXES
 
     if n_files > 1:
-        raise typer.BadParameter(
-            "it is the picture of one file, and there are several", param_hint="--taggram"
-        )
+        raise typer.BadParameter("it is the picture of one file, and there are several", param_hint="--taggram")
     if taggram.suffix.lower() not in PICTURE_SUFFIXES:
-        raise typer.BadParameter(
-            f"its name must end in {', '.join(PICTURE_SUFFIXES)}", param_hint="--taggram"
-        )
+        raise typer.BadParameter(f"its name must end in {', '.join(PICTURE_SUFFIXES)}", param_hint="--taggram")
 
 
 def _given_labels(labels: str | None, labels_file: Path | None) -> list[str] | None:

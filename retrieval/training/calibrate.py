@@ -8,29 +8,24 @@ from sklearn.linear_model import LogisticRegression
 
 from encoders.model import TwoTowerModel
 from retrieval.training.collection import PACK_SHARE, Collection
+from retrieval.training.student import block_features
 
 __all__ = ["clip_vectors", "fit_calibration"]
 
 NEGATIVES_PER_POSITIVE = 9
 
 
-@torch.inference_mode()
 def clip_vectors(model: TwoTowerModel, collection: Collection) -> np.ndarray:
     """Return each clip's mean window vector, not normalised [shape=(n_clips, dim)]; no augmentation."""
-    spec = model.audio_tower.backbone.front_end.spec
-    vectors = []
-    for blocks in collection.blocks:
-        power = np.stack([collection.shards[s].mel[row] for s, row in blocks]).astype(np.float32)
-        mel = (torch.from_numpy(power).to(model.device) + spec.offset) * spec.scale
-        features = model.audio_tower.backbone.from_mel(mel).cpu().numpy()
-        vectors.append(model.window_vectors(features).mean(0))
-    return np.stack(vectors)
+    return np.stack([model.window_vectors(rows).mean(0) for rows in block_features(model, collection)])
 
 
 def _pairs(collection: Collection, rng: np.random.Generator) -> list[tuple[int, str, bool]]:
-    """Return (clip, label, carried) for held-out clips: all their labels, and nine times as many of their pack's others."""
+    """Return (clip, label, carried) for held-out clips: their labels, and nine times as many others of their pack."""
     vocabulary = {
-        pack: sorted({label for clip, p in zip(collection.labels, collection.packs, strict=True) if p == pack for label in clip})
+        pack: sorted(
+            {label for clip, p in zip(collection.labels, collection.packs, strict=True) if p == pack for label in clip}
+        )
         for pack in set(collection.packs)
     }
     pairs: list[tuple[int, str, bool]] = []

@@ -14,8 +14,10 @@ MUSIC_PACKS = ("music",)
 
 # ESC-10 is CC BY; the other classes of ESC-50 are CC BY-NC, and fold 5 is for evaluation.
 _ESC_OPEN = frozenset(
-    ("dog", "rain", "sea waves", "crying baby", "clock tick", "sneezing", "helicopter", "chainsaw", "rooster")
-    + ("crackling fire",)
+    (
+        *("dog", "rain", "sea waves", "crying baby", "clock tick"),
+        *("sneezing", "helicopter", "chainsaw", "rooster", "crackling fire"),
+    )
 )
 _ESC_TRAINING_FOLDS = frozenset(("fold1", "fold2", "fold3"))
 # Labels that say how a note is played or what a file is for, not what is heard.

@@ -85,9 +85,7 @@ def make_collection(shards: list[Shard], *, held_out: float, leave_out: Sequence
         blocks += [[] for _ in shard.labels]
         for row, clip in enumerate(shard.clip_of):
             blocks[first + int(clip)].append((s, row))
-    kept = np.array(
-        [p in leave_out or _held_out(g, held_out) for p, g in zip(packs, groups, strict=True)], dtype=bool
-    )
+    kept = np.array([p in leave_out or _held_out(g, held_out) for p, g in zip(packs, groups, strict=True)], dtype=bool)
     share = np.zeros(len(labels))
     for pack in sorted(set(packs)):
         members = np.array([p == pack for p in packs]) & ~kept

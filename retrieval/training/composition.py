@@ -16,7 +16,7 @@ TEMPERATURE = 0.05
 
 
 def standardise(logits: np.ndarray) -> np.ndarray:
-    """Return each class's logits with mean 0 and spread 1 over the clips that were heard [shape=(n_clips, n_classes)]."""
+    """Return logits [shape=(n_clips, n_classes)], each class with mean 0 and spread 1 over the clips that it heard."""
     mean, spread = np.nanmean(logits, 0), np.nanstd(logits, 0)
     return ((logits - mean) / np.maximum(spread, 1e-6)).astype(np.float32)
 

@@ -150,12 +150,18 @@ def _phrases(
     counts: Counter[tuple[str, ...]] = Counter()
     for sentence in sentences:
         for n in range(2, MAX_PHRASE_WORDS + 1):
-            counts.update(group for group in zip(*(sentence[i:] for i in range(n)), strict=False) if group in candidates)
+            counts.update(
+                group for group in zip(*(sentence[i:] for i in range(n)), strict=False) if group in candidates
+            )
     return frozenset(group for group, n in counts.items() if n >= _GLOSSARY_TIMES)
 
 
 def join_phrases(
-    sentence: list[str], phrases: frozenset[tuple[str, ...]], *, probability: float = 1.0, rng: random.Random | None = None
+    sentence: list[str],
+    phrases: frozenset[tuple[str, ...]],
+    *,
+    probability: float = 1.0,
+    rng: random.Random | None = None,
 ) -> list[str]:
     """Replace known word groups, longest first, by one token (``double_bass``), each with the given probability."""
     joined: list[str] = []

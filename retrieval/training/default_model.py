@@ -80,9 +80,7 @@ def _prepare(run: DefaultRun, log: Callable[[dict[str, Any]], None]) -> tuple[li
     def on_shard(name: str) -> None:
         log({"stage": "prepare", "shard": name})
 
-    prepare_packs(
-        run.data_dir / "audio", cache, teacher=teacher, music_teachers=music_teachers, on_shard=on_shard
-    )
+    prepare_packs(run.data_dir / "audio", cache, teacher=teacher, music_teachers=music_teachers, on_shard=on_shard)
     prepare_synth(
         run.soundfonts,
         cache,
@@ -107,9 +105,7 @@ def _new_model(run: DefaultRun, table: WordTable, vocabulary: Vocabulary, tag_na
     published = torch.load(run.weights_dir / "efficientat_mn04_audioset.pt", map_location="cpu", weights_only=True)
     state = efficientat_state(published)
     prefix = "backbone."
-    model.audio_tower.backbone.load_state_dict(
-        {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-    )
+    model.audio_tower.backbone.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
     model.audio_tower.projection.fc1.load_state_dict(
         {"weight": state["classifier.0.weight"], "bias": state["classifier.0.bias"]}
     )
@@ -127,9 +123,7 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
     teaching = Teaching(collection.z, table.phrase_vectors(class_names, vocabulary))
     labels = sorted({label for clip in collection.labels for label in clip if vocabulary.split(label)[0]})
     short_names = [_short_name(name) for name in class_names]
-    book: PhraseBook = make_phrase_book(
-        corpus, vocabulary, table, names=[*class_names, *short_names], extra=labels
-    )
+    book: PhraseBook = make_phrase_book(corpus, vocabulary, table, names=[*class_names, *short_names], extra=labels)
     label_vectors = dict(zip(labels, table.phrase_vectors(labels, vocabulary), strict=True))
     model = _new_model(run, table, vocabulary, _tag_names([*short_names, *labels], vocabulary))
     student = Student(model, collection, teaching, book, label_vectors, run.recipe, device=run.device)
@@ -147,5 +141,3 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
     notes = {"recipe": asdict(run.recipe), "words": asdict(run.words), "calibration": figures}
     (folder / "training.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
     return folder
-
-

@@ -12,7 +12,7 @@ __all__ = ["MelAugment"]
 
 @dataclass(frozen=True)
 class MelAugment:
-    """How far each change goes. Applied to log power [shape=(batch, n_mels, n_frames)] before the front end's scaling."""
+    """How far each change goes; applied to log power [shape=(batch, n_mels, n_frames)], before scaling."""
 
     gain_db: float = 12.0
     colour_db: float = 8.0

@@ -62,7 +62,12 @@ def _heard_synth(clips: Iterable[SynthClip], first: int) -> Iterator[_Heard]:
 def _write(
     folder: Path, heard: Iterable[_Heard], teacher: MobileNetTagger, music: list[MusicTeacher], n_music: int
 ) -> None:
-    mels, clip_of, audioset, music_logits, labels, groups = [], [], [], [], [], []
+    mels: list[np.ndarray] = []
+    clip_of: list[int] = []
+    audioset: list[np.ndarray] = []
+    music_logits: list[np.ndarray] = []
+    labels: list[tuple[str, ...]] = []
+    groups: list[str] = []
     front_end = teacher.backbone.front_end
     for clip in heard:
         blocks = np.stack([b.samples for b in blocks_of(clip.waveform, sample_rate_hz=SAMPLE_RATE_HZ)])

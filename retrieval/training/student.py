@@ -24,7 +24,7 @@ from retrieval.training.losses import distillation_loss, multi_positive_loss, st
 from retrieval.training.mel_augment import MelAugment
 from retrieval.training.phrases import PhraseBook
 
-__all__ = ["Recipe", "Student"]
+__all__ = ["Recipe", "Student", "block_features"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Student:
         *,
         device: str = "cpu",
     ) -> None:
-        self.model = model.to(device)
+        self.model = model
+        model.to(torch.device(device))  # type: ignore[arg-type]
         self.collection, self.teaching, self.book, self.recipe = collection, teaching, book, recipe
         self.label_vectors = label_vectors
         self.device = device
@@ -95,7 +96,9 @@ class Student:
         spread = compose(self.teaching.z[self._background], weights).std(0)
         n = len(picked)
         loss = distillation_loss(
-            scores[:, :n], torch.from_numpy(teacher[:, :n]).to(self.device), torch.from_numpy(spread[:n]).to(self.device)
+            scores[:, :n],
+            torch.from_numpy(teacher[:, :n]).to(self.device),
+            torch.from_numpy(spread[:n]).to(self.device),
         )
         if not names:
             return loss
@@ -119,7 +122,7 @@ class Student:
         recipe, collection = self.recipe, self.collection
         torch.manual_seed(recipe.seed)
         rng = np.random.default_rng([recipe.seed, 1])
-        features = self._features()
+        features = block_features(self.model, collection)
         heads = [*self.model.audio_tower.projection.parameters(), *self.model.text_tower.parameters(), self.log_scale]
         optimiser = torch.optim.AdamW(heads, lr=recipe.head_learning_rate, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -128,31 +131,21 @@ class Student:
         self.model.train()
         for step in range(recipe.head_steps):
             clips = collection.draw(2 * recipe.batch_clips, rng)
-            rows = torch.stack([features[i][rng.integers(len(features[i]))] for i in clips]).to(self.device)
+            rows = torch.from_numpy(np.stack([features[i][rng.integers(len(features[i]))] for i in clips])).to(
+                self.device
+            )
             loss = self._loss(
-                self.model.audio_tower.projection(rows), self.teaching.z[clips], [collection.labels[i] for i in clips], rng
+                self.model.audio_tower.projection(rows),
+                self.teaching.z[clips],
+                [collection.labels[i] for i in clips],
+                rng,
             )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
             if step % 50 == 49:
-                on_step({"stage": "heads", "step": step + 1, "of": recipe.head_steps, "loss": float(loss)})
-
-    def _features(self) -> list[Tensor]:
-        """Return each clip's block features [shape=(n_blocks, feature_dim)] of the unaugmented audio."""
-        self.model.eval()
-        backbone = self.model.audio_tower.backbone
-        features = []
-        with torch.inference_mode():
-            for blocks in self.collection.blocks:
-                mel = np.stack([self.collection.shards[s].mel[row] for s, row in blocks]).astype(np.float32)
-                features.append(backbone.from_mel(self._scaled(torch.from_numpy(mel)).to(self.device)).cpu().clone())
-        return features
-
-    def _scaled(self, log_power: Tensor) -> Tensor:
-        spec = self.model.audio_tower.backbone.front_end.spec
-        return (log_power + spec.offset) * spec.scale
+                on_step({"stage": "heads", "step": step + 1, "of": recipe.head_steps, "loss": loss.item()})
 
     # -- stage two -------------------------------------------------------------------------------------------------
 
@@ -165,7 +158,10 @@ class Student:
         upper = list(backbone.features[recipe.frozen_stages :].parameters())
         heads = [*self.model.audio_tower.projection.parameters(), *self.model.text_tower.parameters(), self.log_scale]
         optimiser = torch.optim.AdamW(
-            [{"params": upper, "lr": recipe.backbone_learning_rate}, {"params": heads, "lr": recipe.head_learning_rate / 3}],
+            [
+                {"params": upper, "lr": recipe.backbone_learning_rate},
+                {"params": heads, "lr": recipe.head_learning_rate / 3},
+            ],
             weight_decay=0.01,
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -182,7 +178,7 @@ class Student:
             optimiser.step()
             schedule.step()
             _update_average(average, self.model.state_dict(), min(recipe.average_decay, (step + 1) / (step + 10)))
-            losses.append(float(loss))
+            losses.append(loss.item())
             if (step + 1) % 20 == 0:
                 rate = (step + 1 - first) / (time.monotonic() - started)
                 on_step({"stage": "towers", "step": step + 1, "of": recipe.steps, "loss": float(np.mean(losses[-20:])),
@@ -193,7 +189,7 @@ class Student:
         self.model.eval()
 
     def _step(self, step: int) -> Tensor:
-        """Return the loss of one step; what is drawn depends on the seed and the step only, so a resumed run is the same."""
+        """Return the loss of one step; what is drawn depends on seed and step alone, so a resumed run is the same."""
         recipe, collection = self.recipe, self.collection
         rng = np.random.default_rng([recipe.seed, 2, step])
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
@@ -210,7 +206,7 @@ class Student:
             z[mixed] = np.fmax(z[mixed], z[partner] - 0.3)
             for i, j in zip(mixed, partner, strict=True):
                 labels[i] = labels[i] + collection.labels[clips[j]]
-        audio = self._embed(self._scaled(mel).to(self.device))
+        audio = self._embed(_scaled(self.model, mel).to(self.device))
         return self._loss(audio, z, labels, rng)
 
     def _embed(self, mel: Tensor) -> Tensor:
@@ -252,6 +248,25 @@ class Student:
         optimiser.load_state_dict(saved["optimiser"])
         schedule.load_state_dict(saved["schedule"])
         return int(saved["step"])
+
+
+def _scaled(model: TwoTowerModel, log_power: Tensor) -> Tensor:
+    spec = model.audio_tower.backbone.front_end.spec
+    return (log_power + spec.offset) * spec.scale
+
+
+def block_features(model: TwoTowerModel, collection: Collection, *, batch_blocks: int = 32) -> list[np.ndarray]:
+    """Return each clip's features [shape=(n_blocks, feature_dim)] of the unaugmented audio."""
+    model.eval()
+    features: list[np.ndarray] = []
+    for shard in collection.shards:
+        rows = [
+            model.mel_features(_scaled(model, torch.from_numpy(shard.mel[i : i + batch_blocks].astype(np.float32))))
+            for i in range(0, len(shard.mel), batch_blocks)
+        ]
+        joined = np.concatenate(rows)
+        features += [joined[shard.clip_of == clip] for clip in range(len(shard.labels))]
+    return features
 
 
 def _update_average(average: dict[str, Tensor], now: dict[str, Tensor], decay: float) -> None:

@@ -16,7 +16,7 @@ __all__ = ["SynthClip", "render_clips"]
 
 SAMPLE_RATE_HZ = 32000
 
-# Program -> tags, most specific first; programs that imitate noises or are not music are left out. General MIDI level 1.
+# General MIDI program -> tags, most specific first; programs that imitate noises are left out.
 _PROGRAMS: dict[int, str] = {
     0: "piano",
     1: "piano",
@@ -177,7 +177,9 @@ def _key_range(program: int) -> tuple[int, int]:
     return 48, 84
 
 
-def _part(rng: np.random.Generator, program: int, channel: int, key: int, beat_s: float, length_s: float) -> list[_Note]:
+def _part(
+    rng: np.random.Generator, program: int, channel: int, key: int, beat_s: float, length_s: float
+) -> list[_Note]:
     """Write one instrument's part: a melody, chords, an arpeggio or single long notes."""
     low, high = _key_range(program)
     scale = _SCALES[rng.integers(len(_SCALES))]

@@ -92,7 +92,7 @@ def load_music_teachers(weights_dir: Path) -> list[MusicTeacher]:
     torch.set_flush_denormal(True)
     tags = json.loads((weights_dir / "won2020_tags.json").read_text(encoding="utf-8"))
     msd_tags = json.loads((weights_dir / "musicnn2019_msd_tags.json").read_text(encoding="utf-8"))
-    makers: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
+    makers: dict[str, tuple[Callable[[], FCNTagger | MusicnnTagger | Musicnn2019Tagger], list[str]]] = {
         "msd_fcn": (FCNTagger, tags["msd"]),
         "msd_musicnn2019": (Musicnn2019Tagger, msd_tags),
         "jamendo_fcn": (FCNTagger, tags["jamendo"]),
@@ -107,8 +107,8 @@ def load_music_teachers(weights_dir: Path) -> list[MusicTeacher]:
                 model.load_state_dict(musicnn2019_state(dict(file)))
         else:
             model.load_state_dict(won2020_state(_weights(weights_dir / f"won2020_{name}.pth")))
-        model.eval().to(memory_format=torch.channels_last)
-        input_samples = FCN_INPUT_SAMPLES if isinstance(model, FCNTagger) else int(model.input_samples)
+        model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        input_samples = FCN_INPUT_SAMPLES if isinstance(model, FCNTagger) else model.input_samples
         teachers.append(MusicTeacher(name, model, input_samples, [_tag(t) for t in names]))
     return teachers
 

@@ -45,8 +45,7 @@ def bowed() -> list[Piece]:
                 Part(
                     42,
                     line(
-                        "D3:1 D3:.5 D3 F#3:1 D3 G2:1 G2:.5 G2 B2:1 G2 E3:1 E3:.5 E3 A2:1 A2 D3:1 F#3 A3 A2 "
-                        "D3:3",
+                        "D3:1 D3:.5 D3 F#3:1 D3 G2:1 G2:.5 G2 B2:1 G2 E3:1 E3:.5 E3 A2:1 A2 D3:1 F#3 A3 A2 D3:3",
                         velocity=88,
                     ),
                     pan=92,
@@ -143,8 +142,7 @@ def bowed() -> list[Piece]:
                 Part(
                     60,
                     line(
-                        "-:1 D4:.5 A4 D5!:2 C5:.5 B4 G4:1 B4:1 A4:1.5 D4:.5 F#4:.5 A4 D5!:2 E5:1 D5:1 B4 "
-                        "A4:2",
+                        "-:1 D4:.5 A4 D5!:2 C5:.5 B4 G4:1 B4:1 A4:1.5 D4:.5 F#4:.5 A4 D5!:2 E5:1 D5:1 B4 A4:2",
                         velocity=104,
                     ),
                     pan=40,
@@ -153,9 +151,7 @@ def bowed() -> list[Piece]:
                 ),
                 Part(56, line("-:8 A4:.5 D5 F#5!:2 G5:1 F#5 D5 E5:2", velocity=96), pan=90, volume=92),
                 Part(43, line("D2:3 C2:1 G2:2 A2:2", times=3, velocity=96), pan=96),
-                Part(
-                    47, line("D2!:1 -:2 C2:.5 C2 -:3.5 A2:.125 A2 A2 A2", times=3, velocity=104), volume=104
-                ),
+                Part(47, line("D2!:1 -:2 C2:.5 C2 -:3.5 A2:.125 A2 A2 A2", times=3, velocity=104), volume=104),
                 drums(grid({49: "X" + "." * 31}, times=3), kit=ORCHESTRA_KIT, volume=76),
             ),
             room_size=0.8,

@@ -19,8 +19,7 @@ def keyed() -> list[Piece]:
                 Part(
                     0,
                     line(
-                        "C3:.5 G3 E4 G3 C3 G3 E4 G3 B2 G3 D4 G3 B2 G3 D4 G3 A2 E3 C4 E3 A2 E3 C4 E3 F2 C3 "
-                        "A3 C3",
+                        "C3:.5 G3 E4 G3 C3 G3 E4 G3 B2 G3 D4 G3 B2 G3 D4 G3 A2 E3 C4 E3 A2 E3 C4 E3 F2 C3 A3 C3",
                         velocity=58,
                         gate=2.2,
                     ),
@@ -28,8 +27,7 @@ def keyed() -> list[Piece]:
                 Part(
                     0,
                     line(
-                        "-:1 E5:.5 G5 C6!:1 B5:.5 A5 G5:1.5 D5:.5 E5:.5 F5 D5:1 E5:1.5 C5:.5 B4:.5 A4 C5:1 "
-                        "A4+C5+F5!:2",
+                        "-:1 E5:.5 G5 C6!:1 B5:.5 A5 G5:1.5 D5:.5 E5:.5 F5 D5:1 E5:1.5 C5:.5 B4:.5 A4 C5:1 A4+C5+F5!:2",
                         velocity=82,
                         gate=1.1,
                     ),

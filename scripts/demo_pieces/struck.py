@@ -23,9 +23,7 @@ def struck() -> list[Piece]:
                 Part(12, line(f"{first} {first} {second} {second}", times=3, velocity=92), pan=44),
                 Part(
                     11,
-                    line(
-                        "-:2 E5:2 G5:1.5 A5:.5 C6:2 B5:2 E5:2 A5:1 G5:1 E5:2 G5:2 C6:4", velocity=84, gate=1.6
-                    ),
+                    line("-:2 E5:2 G5:1.5 A5:.5 C6:2 B5:2 E5:2 A5:1 G5:1 E5:2 G5:2 C6:4", velocity=84, gate=1.6),
                     pan=88,
                 ),
             ),
@@ -39,9 +37,7 @@ def struck() -> list[Piece]:
             (
                 drums(
                     loop(
-                        grid(
-                            {36: "X..x..x.x.X.....", 38: "....X..g.g..X..g", 42: "xoxoxoxoxoxoxo.o"}, times=3
-                        )
+                        grid({36: "X..x..x.x.X.....", 38: "....X..g.g..X..g", 42: "xoxoxoxoxoxoxo.o"}, times=3)
                         + grid({46: "." * 46 + "x."}),
                         period_beats=16,
                         times=2,
@@ -131,9 +127,7 @@ def struck() -> list[Piece]:
                     pan=40,
                     volume=64,
                 ),
-                Part(
-                    33, line("C3:1.5 G2:.5 C3:1 E3:1 G2:1.5 D3:.5 G2:1 B2:1", times=3), volume=66, reverb=10
-                ),
+                Part(33, line("C3:1.5 G2:.5 C3:1 E3:1 G2:1.5 D3:.5 G2:1 B2:1", times=3), volume=66, reverb=10),
                 drums(
                     grid(
                         {

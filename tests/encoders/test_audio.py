@@ -109,9 +109,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 # ---- blocks and windows
 
 
-@pytest.mark.parametrize(
-    "duration_s", [0.01, 0.4, 1.0, 3.3, 4.999, 5.0, 5.4, 5.5, 5.6, 10.0, 10.5001, 12.34, 21.0]
-)
+@pytest.mark.parametrize("duration_s", [0.01, 0.4, 1.0, 3.3, 4.999, 5.0, 5.4, 5.5, 5.6, 10.0, 10.5001, 12.34, 21.0])
 @pytest.mark.parametrize("rate_hz", [32_000, 44_100])
 def test_blocks_follow_the_rule(tmp_path: Path, duration_s: float, rate_hz: int) -> None:
     path = tmp_path / "noise.wav"

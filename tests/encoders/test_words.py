@@ -10,7 +10,20 @@ from encoders.words import PAD_TOKEN, UNKNOWN_TOKEN, UnknownWordsError, Vocabula
 
 @pytest.fixture
 def vocabulary() -> Vocabulary:
-    words = ["double", "bass", "double_bass", "guitar", "acoustic", "of", "dog", "hip", "hop", "hip_hop", "reggae", "berry"]
+    words = [
+        "double",
+        "bass",
+        "double_bass",
+        "guitar",
+        "acoustic",
+        "of",
+        "dog",
+        "hip",
+        "hop",
+        "hip_hop",
+        "reggae",
+        "berry",
+    ]
     return Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN, *words])
 
 

@@ -88,9 +88,7 @@ def test_kill_a_writer_at_random_instants(tmp_path):
             continue
         with VectorIndex.open(path, read_only=False) as index:  # recovers, and cuts the leftovers off
             assert index.verify() == []
-            known = {
-                t.file: 10 * int(t.file.split(".")[0]) + int(t.file.split(".")[1]) for t in index.tracks()
-            }
+            known = {t.file: 10 * int(t.file.split(".")[0]) + int(t.file.split(".")[1]) for t in index.tracks()}
             rows = index.stats().n_segments + index.stats().n_removed_rows
         assert sum(part.stat().st_size for part in path.glob("vectors-*")) == rows * DIM * 4
         check(path, known)

@@ -42,9 +42,7 @@ def test_only_the_store_imports_faiss():
     for name in MODULES:
         tree = ast.parse(Path(index.__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            if isinstance(node, ast.Import) and any(
-                alias.name.split(".")[0] == "faiss" for alias in node.names
-            ):
+            if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "faiss" for alias in node.names):
                 importers.add(name)
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "faiss":
                 importers.add(name)

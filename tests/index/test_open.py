@@ -36,10 +36,7 @@ def test_no_index(tmp_path, read_only):
         path = tmp_path / name
         with pytest.raises(IndexMissingError) as caught:
             VectorIndex.open(path, read_only=read_only)
-        assert (
-            str(caught.value)
-            == f"no index at {path}; make one with `retrieve index build DIR --index {path}`"
-        )
+        assert str(caught.value) == f"no index at {path}; make one with `retrieve index build DIR --index {path}`"
     assert not (tmp_path / "absent").exists() and not list((tmp_path / "empty").iterdir())
 
 

@@ -16,9 +16,7 @@ def oracle(index: VectorIndex, query: np.ndarray, *, top: int, per_segment: bool
         vectors = index.vectors(known.path)
         scores, rows = exact_top_k(vectors, query, k=len(vectors))
         segments = index.segments(known.path)
-        hits = [
-            (s, known.path, segments[r].start_s) for s, r in zip(scores.tolist(), rows.tolist(), strict=True)
-        ]
+        hits = [(s, known.path, segments[r].start_s) for s, r in zip(scores.tolist(), rows.tolist(), strict=True)]
         found += hits if per_segment else hits[:1]
     return sorted(found, key=lambda hit: (-hit[0], hit[1], hit[2]))[:top]
 

@@ -174,9 +174,7 @@ def test_compact_drops_removed_rows_and_keeps_the_rest(tmp_path, monkeypatch):
             after = reader.search(units(4, seed=3)[1], top=50, per_segment=True)
             described = [[(h.score, h.track, h.start_s) for h in hits] for hits in (before, after)]
             assert described[0] == described[1] and len(before) == 24
-            np.testing.assert_array_equal(
-                reader.vectors_at([h.row for h in after[:1]])[0], units(4, seed=3)[1]
-            )
+            np.testing.assert_array_equal(reader.vectors_at([h.row for h in after[:1]])[0], units(4, seed=3)[1])
         assert index.stats().n_removed_rows == 0 and index.verify() == []
         assert (tmp_path / "vectors-00002.f32").stat().st_ino == untouched
         sizes = sum(path.stat().st_size for path in tmp_path.glob("vectors-*"))

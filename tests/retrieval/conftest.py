@@ -49,9 +49,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = os.fsdecode(os.path.join(os.fsencode(folder), name))
         kind = {".flac": "FLAC", ".ogg": "OGG", ".wav": "WAV"}[os.path.splitext(path)[1]]
         with open(path, "wb") as file:  # libsndfile's own opening takes no bytes outside UTF-8
-            soundfile.write(
-                file, tone(pitch_hz=110.0 * 2**number, duration_s=12.0, seed=number), RATE_HZ, format=kind
-            )
+            soundfile.write(file, tone(pitch_hz=110.0 * 2**number, duration_s=12.0, seed=number), RATE_HZ, format=kind)
     tags = mutagen.File(folder / "plain.flac")
     tags["title"], tags["artist"], tags["album"] = (
         "A title\nof two lines \x1b[2J",
@@ -113,9 +111,7 @@ def run_python(*arguments: str, env: dict[str, str] | None = None) -> subprocess
 
 def environment(more: dict[str, str] | None = None) -> dict[str, str]:
     """This process's environment, with the repository importable and nothing that changes what is printed."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RETRIEVE", "_RETRIEVE"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RETRIEVE", "_RETRIEVE"))}
     return {**kept, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "100", **(more or {})}
 
 

@@ -48,9 +48,7 @@ def test_build_counts_what_it_did_and_does_it_once(call: Call, small_library: Pa
     assert (summary["removed"], summary["unchanged"]) == (1, 1)
 
 
-def test_strict_is_an_error_that_keeps_what_could_be_read(
-    call: Call, small_library: Path, tmp_path: Path
-) -> None:
+def test_strict_is_an_error_that_keeps_what_could_be_read(call: Call, small_library: Path, tmp_path: Path) -> None:
     place = tmp_path / "an.index"
     status, _, err = call("index", "build", small_library, "--index", place, "--strict", "--workers", "1")
     assert status == 2

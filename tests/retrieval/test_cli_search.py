@@ -77,9 +77,7 @@ def test_nothing_prints_help_that_explains_both_forms(call: Call) -> None:
 def test_help_of_the_query(call: Call) -> None:
     status, out, _ = call("search", "--help")
     assert status == 0
-    assert all(
-        option in out for option in ("--not", "--like", "--min-score", "--per-segment", "--m3u", "--json")
-    )
+    assert all(option in out for option in ("--not", "--like", "--min-score", "--per-segment", "--m3u", "--json"))
     assert call("--top", "5", "--help") == (0, out, "")
 
 
@@ -125,10 +123,7 @@ def test_a_playlist_names_files_that_are_there(call: Call, music_index: Path, tm
     lines = playlist.read_bytes().split(b"\n")
     assert (status, lines[0]) == (0, b"#EXTM3U")
     named = [line for line in lines if line and not line.startswith(b"#")]
-    paths = [
-        unquote_to_bytes(line.removeprefix(b"file://")) if line.startswith(b"file://") else line
-        for line in named
-    ]
+    paths = [unquote_to_bytes(line.removeprefix(b"file://")) if line.startswith(b"file://") else line for line in named]
     assert paths == [os.fsencode(str(hit["path"])) for hit in hits(out)]
     assert all(os.path.exists(path) for path in paths)
     assert b"#EXTINF:12,[red]Someone[/red] - A title of two lines" in playlist.read_bytes()
@@ -207,9 +202,7 @@ def test_an_index_of_another_model_is_refused(call: Call, music_index: Path, tmp
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "vocab.txt", "checksums.json"])
-def test_a_model_that_is_not_whole_is_refused(
-    call: Call, music_index: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_model_that_is_not_whole_is_refused(call: Call, music_index: Path, tmp_path: Path, name: str) -> None:
     model = Path(shutil.copytree(DEFAULT_MODEL_DIR, tmp_path / "model"))
     (model / name).write_bytes((model / name).read_bytes()[:-50])
     status, _, err = call("violin", "--index", music_index, "--model", model)
@@ -240,9 +233,7 @@ def test_a_model_that_is_not_there_is_refused(call: Call, music_index: Path, tmp
         ("--like", "/none/such.wav"),
     ],
 )
-def test_a_command_line_that_cannot_be_followed(
-    call: Call, music_index: Path, arguments: tuple[str, ...]
-) -> None:
+def test_a_command_line_that_cannot_be_followed(call: Call, music_index: Path, arguments: tuple[str, ...]) -> None:
     index = () if arguments[-1] == "--like" else ("--index", str(music_index))
     status, out, err = call(*arguments, *index)
     assert (status, out) == (2, "")

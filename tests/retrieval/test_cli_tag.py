@@ -58,9 +58,7 @@ def test_labels_from_a_file(call: Call, song: Path, tmp_path: Path) -> None:
 def test_a_threshold(call: Call, song: Path) -> None:
     _, out, _ = call("tag", song, "--labels", "piano,violin,drums", "--json")
     second = json.loads(out)["tags"][1]["score"]
-    _, out, _ = call(
-        "tag", song, "--labels", "piano,violin,drums", "--json", "--threshold", str(second - 1e-5)
-    )
+    _, out, _ = call("tag", song, "--labels", "piano,violin,drums", "--json", "--threshold", str(second - 1e-5))
     assert len(json.loads(out)["tags"]) == 2
     status, out, err = call("tag", song, "--labels", "piano", "--threshold", "1")
     assert (status, out) == (0, "")
@@ -118,9 +116,7 @@ def test_a_taggram(call: Call, song: Path, tmp_path: Path) -> None:
     status, _, err = call("tag", song, "--labels", "piano,violin", "--taggram", picture)
     assert (status, err) == (0, "")
     assert picture.read_bytes().startswith(b"\x89PNG")
-    status, _, err = call(
-        "tag", song, "--labels", "piano", "--threshold", "1", "--taggram", tmp_path / "no.png"
-    )
+    status, _, err = call("tag", song, "--labels", "piano", "--threshold", "1", "--taggram", tmp_path / "no.png")
     assert status == 0
     assert "is not written" in err
     assert not (tmp_path / "no.png").exists()

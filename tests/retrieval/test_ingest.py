@@ -52,9 +52,7 @@ def test_vectors_are_those_of_the_files_own_blocks(music: Path, place: Path) -> 
         with VectorIndex.open(place) as index:
             for track in index.tracks():
                 blocks = blocks_of(load_audio(track.file), sample_rate_hz=32_000)
-                expected = oracle.window_vectors(
-                    oracle.block_features(np.stack([block.samples for block in blocks]))
-                )
+                expected = oracle.window_vectors(oracle.block_features(np.stack([block.samples for block in blocks])))
                 np.testing.assert_allclose(index.vectors(track.path), expected, atol=1e-6)
                 spans = [(segment.start_s, segment.end_s) for segment in index.segments(track.path)]
                 assert len(spans) == max(1, len(blocks) - 1)
@@ -136,9 +134,7 @@ def test_two_builds_at_once_are_refused(music: Path, place: Path) -> None:
         build([music], index_path=place, model=Model())
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"workers": 0}, {"batch_blocks": 0}, {"stall_s": 0.0}, {"stall_s": float("nan")}]
-)
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"batch_blocks": 0}, {"stall_s": 0.0}, {"stall_s": float("nan")}])
 def test_options_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         IngestOptions(**wrong)  # type: ignore[arg-type]

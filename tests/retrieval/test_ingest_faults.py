@@ -91,18 +91,14 @@ def test_strict_names_the_first_bad_files_after_the_rest_is_done(music: Path, pl
         (music / f"bad{number}.mp3").touch()
     song(music / "good.wav")
     options = IngestOptions(strict=True)
-    with pytest.raises(
-        IngestError, match=r"^5 files .*bad0\.mp3: the file is empty.*; and 2 more$"
-    ) as caught:
+    with pytest.raises(IngestError, match=r"^5 files .*bad0\.mp3: the file is empty.*; and 2 more$") as caught:
         build([music], index_path=place, model=Model(), options=options)
     assert caught.value.summary is not None
     assert counts(caught.value.summary) == {"added": 1, "skipped": 5}
     assert paths_in(place) == [str(music / "good.wav")]
 
 
-def test_a_refusal_of_the_system_is_not_remembered(
-    music: Path, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refusal_of_the_system_is_not_remembered(music: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = song(music / "a.wav")
     refusing = (
         "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import retrieval.library as library\n"
@@ -138,9 +134,7 @@ def test_a_decoder_that_dies_or_hangs_costs_one_file(
     assert counts(build([music], index_path=place, model=Model())) == {"unchanged": 3, "skipped": 1}
 
 
-def test_decoders_that_do_not_start_skip_nothing(
-    music: Path, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_decoders_that_do_not_start_skip_nothing(music: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library(music, 3)
     monkeypatch.setattr(worker_process, "_BOOT", "raise SystemExit('no such library')")
     with pytest.raises(IngestError, match="does not start: no such library"):
@@ -234,13 +228,8 @@ except IngestInterrupted as stop:
 def processes() -> dict[int, tuple[int, str]]:
     """Parent and state of every process of this machine."""
     if not Path("/proc/self/stat").exists():
-        listed = subprocess.run(
-            ["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
-        )
-        return {
-            int(pid): (int(parent), state)
-            for pid, parent, state in map(str.split, listed.stdout.splitlines())
-        }
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True)
+        return {int(pid): (int(parent), state) for pid, parent, state in map(str.split, listed.stdout.splitlines())}
     found = {}
     for place in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # one that ends just now
@@ -259,9 +248,7 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
-def test_a_process_that_is_stopped_keeps_its_commits_and_leaves_no_worker(
-    music: Path, place: Path, how: str
-) -> None:
+def test_a_process_that_is_stopped_keeps_its_commits_and_leaves_no_worker(music: Path, place: Path, how: str) -> None:
     library(music, 8)
     process = subprocess.Popen(
         [

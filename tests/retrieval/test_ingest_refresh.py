@@ -34,9 +34,7 @@ def music(tmp_path: Path) -> Path:
 # ---- what is not done twice
 
 
-def test_unchanged_files_are_not_even_opened(
-    music: Path, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unchanged_files_are_not_even_opened(music: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library(music, 3)
     build([music], index_path=place, model=Model())
     model = Model()
@@ -140,9 +138,7 @@ def test_tracks_behind_a_dangling_link_are_kept(tmp_path: Path, music: Path, pla
     assert len(paths_in(place)) == 2
 
 
-def test_tracks_in_an_unreadable_folder_are_kept(
-    music: Path, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tracks_in_an_unreadable_folder_are_kept(music: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     song(music / "locked" / "a.wav", seed=1)
     song(music / "b.wav", seed=2)
     build([music], index_path=place, model=Model())

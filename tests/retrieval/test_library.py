@@ -125,9 +125,7 @@ def lock_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], N
     return monkeypatch.undo
 
 
-def test_an_unreadable_folder_is_a_problem_not_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_folder_is_a_problem_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path / "locked" / "1.mp3", tmp_path / "open" / "2.mp3")
     unlock = lock_folder(tmp_path / "locked", monkeypatch)
     try:

@@ -37,9 +37,7 @@ def write_song(path: Path, *, codec: str | None = None, container: str | None = 
         stream = output.add_stream(codec, rate=16_000, layout="mono", bit_rate=32_000)
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
         frame.sample_rate = 16_000
-        resampler = av.AudioResampler(
-            format=stream.codec_context.format, layout="mono", rate=16_000, frame_size=1024
-        )
+        resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=16_000, frame_size=1024)
         for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
             output.mux(stream.encode(piece))
     return path
@@ -130,9 +128,7 @@ def test_texts_are_single_lines(tmp_path: Path) -> None:
     assert metadata["artist"] == "The Band"
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f broken", b"fLaC\x00\x00\xff\xff", b"OggS"]
-)
+@pytest.mark.parametrize("content", [b"", b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f broken", b"fLaC\x00\x00\xff\xff", b"OggS"])
 def test_damaged_tags_are_no_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "song.mp3"
     path.write_bytes(content)

@@ -12,9 +12,7 @@ from retrieval.playlist import playlist_bytes, write_playlist
 
 
 def hit(path: str, *, title: str | None = None, artist: str | None = None) -> Hit:
-    return Hit(
-        rank=1, score=0.5, path=path, start_s=5.0, end_s=15.0, duration_s=61.6, title=title, artist=artist
-    )
+    return Hit(rank=1, score=0.5, path=path, start_s=5.0, end_s=15.0, duration_s=61.6, title=title, artist=artist)
 
 
 def test_a_list_of_hits() -> None:

@@ -196,9 +196,7 @@ def test_tag_goes_by_the_same_model(retriever: Retriever, tmp_path: Path) -> Non
 
 
 def test_a_hit_in_plain_values() -> None:
-    hit = Hit(
-        rank=1, score=0.123456789, path="a\udcff.wav", start_s=5.0, end_s=14.99999, duration_s=20.0, title="T"
-    )
+    hit = Hit(rank=1, score=0.123456789, path="a\udcff.wav", start_s=5.0, end_s=14.99999, duration_s=20.0, title="T")
     assert hit.to_dict() == {
         "rank": 1,
         "score": 0.123457,

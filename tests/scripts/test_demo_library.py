@@ -85,12 +85,7 @@ def test_every_piece_is_rendered_and_described() -> None:
 
 def test_the_demo_query_has_answers_and_names_do_not_give_them_away() -> None:
     assert sum("acoustic guitar" in piece.instruments for piece in PIECES) == 3
-    words = {
-        word
-        for piece in PIECES
-        for name in (*piece.instruments, piece.genre)
-        for word in name.lower().split()
-    }
+    words = {word for piece in PIECES for name in (*piece.instruments, piece.genre) for word in name.lower().split()}
     assert [clip.name for clip in CLIPS if words & set(clip.stem.split())] == []
 
 

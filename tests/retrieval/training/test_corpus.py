@@ -23,7 +23,9 @@ def zipped(path: Path, text: str) -> None:
 @pytest.fixture(scope="module")
 def text_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("text")
-    rows = ["ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,is_balanced_subset,is_audioset_eval"]
+    rows = [
+        "ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,is_balanced_subset,is_audioset_eval"
+    ]
     for i in range(1200):
         a, b = PAIRS[i % 3]
         rows.append(f"""x,0,10,"/m/1","['{a} tune', '{b}', 'double bass']","A {a} plays {b} music",1,False,True""")
@@ -32,8 +34,13 @@ def text_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entry = {"id": "/m/1", "name": "Double bass", "description": "A large violin.", "child_ids": []}
     (folder / "audioset_ontology.json").write_text(json.dumps([entry]), encoding="utf-8")
     (folder / "audioset_classes.csv").write_text('index,mid,display_name\n0,/m/1,"Double bass"\n', encoding="utf-8")
-    lines = ["synset\tpos\tmembers\thypernyms_or_similar\tdefinition\texamples", "1-n\tn\tdog|hound\t2-n\ta 'barking' \"pet\t"]
-    zipped(folder / "english_wordnet.tsv.gz", "\n".join([*lines, "2-n\tn\tanimal\t\ta living thing\ta wild animal"]) + "\n")
+    lines = [
+        "synset\tpos\tmembers\thypernyms_or_similar\tdefinition\texamples",
+        "1-n\tn\tdog|hound\t2-n\ta 'barking' \"pet\t",
+    ]
+    zipped(
+        folder / "english_wordnet.tsv.gz", "\n".join([*lines, "2-n\tn\tanimal\t\ta living thing\ta wild animal"]) + "\n"
+    )
     return folder
 
 
