@@ -39,7 +39,7 @@ class TwoTowerConfig(PreTrainedConfig):
         block_s: float = 5.0,
         dim: int = 256,
         audio_hidden: int = 512,
-        text_hidden: int = 512,
+        text_hidden: int = 896,
         word_dim: int = 128,
         vocab_size: int = 2,
         dropout: float = 0.1,

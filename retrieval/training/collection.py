@@ -29,7 +29,7 @@ class Collection:
     """Clips of all shards.
 
     ``z`` [shape=(n_clips, n_classes)]: the teachers' logits, each class standardised over the packs' shares, NaN where
-    unheard. ``share`` [shape=(n_clips,)]: how often a clip is drawn. ``held_out`` [shape=(n_clips,)]: True for clips
+    unheard; ``class_mean``, ``class_spread`` [shape=(n_classes,)] are what it was standardised by. ``share`` [shape=(n_clips,)]: how often a clip is drawn. ``held_out`` [shape=(n_clips,)]: True for clips
     kept for calibration; no group is on both sides.
     """
 
@@ -38,6 +38,8 @@ class Collection:
     labels: list[tuple[str, ...]]
     packs: list[str]
     z: np.ndarray
+    class_mean: np.ndarray
+    class_spread: np.ndarray
     share: np.ndarray
     held_out: np.ndarray
 
@@ -55,14 +57,15 @@ def _held_out(group: str, fraction: float) -> bool:
     return int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) < fraction * 2**32
 
 
-def _standardised(logits: np.ndarray, share: np.ndarray) -> np.ndarray:
+def _moments(logits: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each class's mean and spread over the clips that its teacher heard, by their shares."""
     heard = np.isfinite(logits)
     weight = heard * share[:, None]
-    weight = weight / weight.sum(0)
+    weight = weight / np.maximum(weight.sum(0), 1e-12)
     filled = np.where(heard, logits, 0)
     mean = (weight * filled).sum(0)
     spread = np.sqrt((weight * (filled - mean) ** 2).sum(0))
-    return ((logits - mean) / np.maximum(spread, 1e-6)).astype(np.float32)
+    return mean.astype(np.float32), np.maximum(spread, 1e-6).astype(np.float32)
 
 
 def make_collection(shards: list[Shard], *, held_out: float, leave_out: Sequence[str] = ()) -> Collection:
@@ -93,4 +96,6 @@ def make_collection(shards: list[Shard], *, held_out: float, leave_out: Sequence
             share[members] = PACK_SHARE[pack] / members.sum()
     share /= share.sum()
     logits = np.concatenate([np.concatenate([s.audioset, s.music], 1) for s in shards])
-    return Collection(shards, blocks, labels, packs, _standardised(logits, share), share, kept)
+    mean, spread = _moments(logits, share)
+    z = ((logits - mean) / spread).astype(np.float32)
+    return Collection(shards, blocks, labels, packs, z, mean, spread, share, kept)

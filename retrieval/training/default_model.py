@@ -11,18 +11,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 
 from encoders.backbones.convert import efficientat_state
 from encoders.model import TwoTowerConfig, TwoTowerModel
 from encoders.words import Vocabulary
 from retrieval.training.calibrate import fit_calibration
 from retrieval.training.collection import Collection, make_collection
-from retrieval.training.composition import Teaching
+from retrieval.training.composed_start import composed_space, fit_text_tower, start_projection
+from retrieval.training.composition import Teaching, class_weights
 from retrieval.training.corpus import Corpus, read_corpus
+from retrieval.training.imagined import imagine
 from retrieval.training.phrases import PhraseBook, make_phrase_book
 from retrieval.training.prepare import load_shards, prepare_packs, prepare_synth
-from retrieval.training.student import Recipe, Student
+from retrieval.training.student import Lessons, Recipe, Student, block_features
 from retrieval.training.teachers import load_audioset_teacher, load_music_teachers
 from retrieval.training.word_vectors import WordRecipe, WordTable, train_words
 
@@ -106,10 +110,20 @@ def _new_model(run: DefaultRun, table: WordTable, vocabulary: Vocabulary, tag_na
     state = efficientat_state(published)
     prefix = "backbone."
     model.audio_tower.backbone.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
-    model.audio_tower.projection.fc1.load_state_dict(
-        {"weight": state["classifier.0.weight"], "bias": state["classifier.0.bias"]}
-    )
     return model
+
+
+def _compose(student: Student, head: nn.Sequential, log: Callable[[dict[str, Any]], None]) -> None:
+    """Put the student where the composed AudioSet teacher stands."""
+    collection, teaching, book, recipe = student.collection, student.teaching, student.book, student.recipe
+    n = head[3].out_features
+    classes = teaching.class_vectors[:n]
+    space = composed_space(
+        student.background_z(6000)[:, :n], class_weights(book.vectors, classes), book.share, rank=recipe.composed_dims
+    )
+    projection = student.model.audio_tower.projection
+    start_projection(projection, head, space, collection.class_mean[:n], collection.class_spread[:n])
+    fit_text_tower(student.model, space, book, classes, steps=recipe.text_steps, seed=recipe.seed, on_step=log)
 
 
 def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> Path:
@@ -126,11 +140,17 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
     book: PhraseBook = make_phrase_book(corpus, vocabulary, table, names=[*class_names, *short_names], extra=labels)
     label_vectors = dict(zip(labels, table.phrase_vectors(labels, vocabulary), strict=True))
     model = _new_model(run, table, vocabulary, _tag_names([*short_names, *labels], vocabulary))
-    student = Student(model, collection, teaching, book, label_vectors, run.recipe, device=run.device)
+    head = load_audioset_teacher(run.weights_dir).classifier
+    real = np.concatenate(block_features(model, collection))
+    imagined = imagine(head, real, per_class=run.recipe.imagined_per_class, seed=run.recipe.seed)
+    log({"stage": "imagined", "sounds": len(imagined.features)})
+    lessons = Lessons(collection, teaching, imagined, book, label_vectors, head)
+    student = Student(model, lessons, run.recipe, device=run.device)
     heads = run.out_dir / "heads.pt"
     if heads.is_file():
         model.load_state_dict(torch.load(heads, map_location=run.device, weights_only=True))
     else:
+        _compose(student, head, log)
         student.fit_heads(on_step=log)
         torch.save(model.state_dict(), heads)
     student.fit(run.out_dir, on_step=log)

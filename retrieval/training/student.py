@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from encoders.model import TwoTowerModel
 from retrieval.training.collection import Collection
 from retrieval.training.composition import Teaching, class_weights, compose
+from retrieval.training.imagined import Imagined
 from retrieval.training.losses import distillation_loss, multi_positive_loss, standardised
 from retrieval.training.mel_augment import MelAugment
 from retrieval.training.phrases import PhraseBook
 
-__all__ = ["Recipe", "Student", "block_features"]
+__all__ = ["Lessons", "Recipe", "Student", "block_features"]
 
 
 @dataclass(frozen=True)
@@ -32,45 +33,66 @@ class Recipe:
     """The defaults made the shipped model."""
 
     seed: int = 1
-    head_steps: int = 1500
-    steps: int = 1400
+    head_steps: int = 800
+    steps: int = 600
     batch_clips: int = 96
     phrases: int = 384
-    head_learning_rate: float = 1e-3
+    composed_dims: int = 192
+    text_steps: int = 4000
+    imagined_per_class: int = 24
+    head_learning_rate: float = 3e-4
     backbone_learning_rate: float = 3e-4
     frozen_stages: int = 7
     label_weight: float = 0.3
+    imagined_clips: int = 96
+    imagined_weight: float = 1.0
+    anchor_weight: float = 0.5
     mix_probability: float = 0.4
     average_decay: float = 0.995
     synonym_cosine: float = 0.75
     teacher_veto: float = 1.5
-    checkpoint_steps: int = 100
+    checkpoint_steps: int = 50
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What the student learns from: clips, what the teachers say of them, imagined sounds, phrases, label vectors."""
+
+    collection: Collection
+    teaching: Teaching
+    imagined: Imagined
+    book: PhraseBook
+    label_vectors: dict[str, np.ndarray]
+    teacher_head: nn.Module
 
 
 class Student:
-    """Both towers in training, with what they learn from."""
+    """Both towers in training."""
 
-    def __init__(
-        self,
-        model: TwoTowerModel,
-        collection: Collection,
-        teaching: Teaching,
-        book: PhraseBook,
-        label_vectors: dict[str, np.ndarray],
-        recipe: Recipe,
-        *,
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, model: TwoTowerModel, lessons: Lessons, recipe: Recipe, *, device: str = "cpu") -> None:
         self.model = model
         model.to(torch.device(device))  # type: ignore[arg-type]
-        self.collection, self.teaching, self.book, self.recipe = collection, teaching, book, recipe
-        self.label_vectors = label_vectors
+        self.collection, self.teaching, self.recipe = lessons.collection, lessons.teaching, recipe
+        self.book, self.label_vectors = lessons.book, lessons.label_vectors
         self.device = device
         self.augment = MelAugment()
         self.log_scale = nn.Parameter(torch.tensor(0.5, device=device))
-        rng = np.random.default_rng(recipe.seed)
-        self._background = collection.draw(min(600, int((collection.share > 0).sum())), rng)
-        self._book_vectors = torch.from_numpy(book.vectors).to(device)
+        self._teacher_head = lessons.teacher_head.to(device).requires_grad_(False).eval()
+        n_head = lessons.imagined.logits.shape[1]
+        self._head_spread = torch.from_numpy(self.collection.class_spread[:n_head]).to(device)
+        # No music teacher has heard an imagined sound.
+        known = (lessons.imagined.logits - self.collection.class_mean[:n_head]) / self.collection.class_spread[:n_head]
+        self._imagined = lessons.imagined.features
+        self._imagined_z = np.full((len(known), len(self.collection.class_mean)), np.nan, np.float32)
+        self._imagined_z[:, : known.shape[1]] = known
+        self._background_z = self.background_z(600)
+
+    def background_z(self, count: int) -> np.ndarray:
+        """Return teacher logits of varied audio [shape=(count, n_classes)]: clips, and one imagined sound to two."""
+        rng = np.random.default_rng([self.recipe.seed, 4])
+        clips = rng.choice(len(self.collection.share), size=count - count // 3, p=self.collection.share)
+        some = rng.integers(len(self._imagined_z), size=count // 3)
+        return np.concatenate([self.teaching.z[clips], self._imagined_z[some]])
 
     # -- the loss ------------------------------------------------------------------------------------------------
 
@@ -79,41 +101,48 @@ class Student:
         return rng.choice(n, size=min(self.recipe.phrases, n), replace=False, p=self.book.share)
 
     def _loss(self, audio: Tensor, z: np.ndarray, labels: list[tuple[str, ...]], rng: np.random.Generator) -> Tensor:
-        """Distillation over drawn phrases plus the contrastive loss over the batch's labels.
+        """Distillation over drawn phrases, among the clips and among clips and imagined sounds, and label contrast.
 
         ``audio`` unit vectors [shape=(n_clips, dim)], ``z`` teacher logits [shape=(n_clips, n_classes)].
         """
         picked = self._phrases(rng)
         names = sorted({label for clip in labels for label in clip if label in self.label_vectors})
-        vectors = self.book.vectors[picked]
-        if names:
-            label_words = np.stack([self.label_vectors[name] for name in names])
-            vectors = np.concatenate([vectors, label_words])
+        label_words = [self.label_vectors[name] for name in names]
+        vectors = np.concatenate([self.book.vectors[picked], np.array(label_words).reshape(-1, self.book.vectors.shape[1])])
+        vectors = vectors.astype(np.float32)
         text = self.model.text_tower(torch.from_numpy(vectors).to(self.device))
-        scores = audio @ text.T
         weights = class_weights(vectors, self.teaching.class_vectors)
-        teacher = compose(z, weights)
-        spread = compose(self.teaching.z[self._background], weights).std(0)
-        n = len(picked)
-        loss = distillation_loss(
-            scores[:, :n],
-            torch.from_numpy(teacher[:, :n]).to(self.device),
-            torch.from_numpy(spread[:n]).to(self.device),
-        )
+        spread = torch.from_numpy(compose(self._background_z, weights).std(0)).to(self.device)
+        rows = rng.choice(len(self._imagined), size=min(self.recipe.imagined_clips, len(self._imagined)), replace=False)
+        dreamt = self.model.audio_tower.projection(torch.from_numpy(self._imagined[rows]).to(self.device))
+        teacher = compose(np.concatenate([z, self._imagined_z[rows]]), weights)
+        scores = torch.cat([audio, dreamt]) @ text.T
+        n_clips, n = len(z), len(picked)
+        teacher_scores = torch.from_numpy(teacher).to(self.device)
+        among_clips = distillation_loss(scores[:n_clips, :n], teacher_scores[:n_clips, :n], spread[:n])
+        among_all = distillation_loss(scores[:, :n], teacher_scores[:, :n], spread[:n])
+        loss = among_clips + self.recipe.imagined_weight * among_all
         if not names:
             return loss
+        contrast = self._contrast(scores[:n_clips, n:], teacher[:n_clips, n:], names, labels)
+        return loss + self.recipe.label_weight * contrast
+
+    def _contrast(self, scores: Tensor, teacher: np.ndarray, names: list[str], labels: list[tuple[str, ...]]) -> Tensor:
+        """Contrastive loss between clips and the batch's labels [shape=(n_clips, n_labels)], unsafe negatives masked.
+
+        No safe negative is a near-synonym of the clip's own label, what a teacher hears although nobody wrote it
+        down, and any pair of a clip without labels.
+        """
+        words = np.stack([self.label_vectors[name] for name in names])
         positive = np.array([[name in clip for name in names] for clip in labels])
-        alike = label_words @ label_words.T > self.recipe.synonym_cosine
-        # No safe negative: a near-synonym of the clip's own label, what a teacher hears although nobody wrote it
-        # down, and every pair of a clip without labels.
-        surprise = (teacher[:, n:] - teacher[:, n:].mean(0)) / (teacher[:, n:].std(0) + 1e-6)
+        alike = words @ words.T > self.recipe.synonym_cosine
+        surprise = (teacher - teacher.mean(0)) / (teacher.std(0) + 1e-6)
         masked = (positive.astype(int) @ alike.astype(int) > 0) | (surprise > self.recipe.teacher_veto)
         masked |= ~positive.any(1, keepdims=True)
-        logits = standardised(scores[:, n:]) * self.log_scale.exp().clamp(max=10)
-        contrast = multi_positive_loss(
+        logits = standardised(scores) * self.log_scale.exp().clamp(max=10)
+        return multi_positive_loss(
             logits, torch.from_numpy(positive).to(self.device), torch.from_numpy(masked).to(self.device)
         )
-        return loss + self.recipe.label_weight * contrast
 
     # -- stage one -------------------------------------------------------------------------------------------------
 
@@ -123,7 +152,7 @@ class Student:
         torch.manual_seed(recipe.seed)
         rng = np.random.default_rng([recipe.seed, 1])
         features = block_features(self.model, collection)
-        heads = [*self.model.audio_tower.projection.parameters(), *self.model.text_tower.parameters(), self.log_scale]
+        heads = self._heads()
         optimiser = torch.optim.AdamW(heads, lr=recipe.head_learning_rate, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, recipe.head_learning_rate, total_steps=recipe.head_steps, pct_start=0.1
@@ -147,6 +176,10 @@ class Student:
             if step % 50 == 49:
                 on_step({"stage": "heads", "step": step + 1, "of": recipe.head_steps, "loss": loss.item()})
 
+    def _heads(self) -> list[nn.Parameter]:
+        towers = (self.model.audio_tower.projection, self.model.text_tower)
+        return [parameter for tower in towers for parameter in tower.parameters()] + [self.log_scale]
+
     # -- stage two -------------------------------------------------------------------------------------------------
 
     def fit(self, out_dir: Path, *, on_step: Callable[[dict[str, Any]], None]) -> None:
@@ -156,11 +189,11 @@ class Student:
         for parameter in backbone.features[: recipe.frozen_stages].parameters():
             parameter.requires_grad_(False)
         upper = list(backbone.features[recipe.frozen_stages :].parameters())
-        heads = [*self.model.audio_tower.projection.parameters(), *self.model.text_tower.parameters(), self.log_scale]
+        heads = self._heads()
         optimiser = torch.optim.AdamW(
             [
                 {"params": upper, "lr": recipe.backbone_learning_rate},
-                {"params": heads, "lr": recipe.head_learning_rate / 3},
+                {"params": heads, "lr": recipe.head_learning_rate},
             ],
             weight_decay=0.01,
         )
@@ -168,6 +201,7 @@ class Student:
             optimiser, [g["lr"] for g in optimiser.param_groups], total_steps=recipe.steps, pct_start=0.1
         )
         average = copy.deepcopy(self.model.state_dict())
+        self._published = copy.deepcopy(backbone.features[recipe.frozen_stages :]).eval()
         first = self._resume(out_dir / "stage2.pt", optimiser, schedule, average)
         started, losses = time.monotonic(), []
         for step in range(first, recipe.steps):
@@ -206,19 +240,26 @@ class Student:
             z[mixed] = np.fmax(z[mixed], z[partner] - 0.3)
             for i, j in zip(mixed, partner, strict=True):
                 labels[i] = labels[i] + collection.labels[clips[j]]
-        audio = self._embed(_scaled(self.model, mel).to(self.device))
-        return self._loss(audio, z, labels, rng)
+        features, published = self._features(_scaled(self.model, mel).to(self.device))
+        loss = self._loss(self.model.audio_tower.projection(features), z, labels, rng)
+        # What the teacher's own head makes of the features must not drift: it is all that is known of sounds that
+        # no clip holds.
+        drift = (self._teacher_head(features) - self._teacher_head(published)) / self._head_spread
+        return loss + recipe.anchor_weight * drift.square().mean()
 
-    def _embed(self, mel: Tensor) -> Tensor:
-        """Return unit vectors [shape=(n, dim)]; batch statistics of the backbone stay those of AudioSet."""
+    def _features(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of the backbone in training and of the published one, each [shape=(n, feature_dim)].
+
+        Batch statistics of the backbone stay those of AudioSet.
+        """
         backbone, frozen = self.model.audio_tower.backbone, self.recipe.frozen_stages
         self.model.train()
         backbone.eval()
         x = mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             parts = [backbone.features[:frozen](part) for part in x.split(32)]
-        features = torch.cat([backbone.features[frozen:](part).mean((2, 3)) for part in parts])
-        return self.model.audio_tower.projection(features)
+            published = torch.cat([self._published(part).mean((2, 3)) for part in parts])
+        return torch.cat([backbone.features[frozen:](part).mean((2, 3)) for part in parts]), published
 
     def _checkpoint(self, path: Path, step: int, optimiser: Any, schedule: Any, average: dict[str, Tensor]) -> None:
         temporary = path.with_suffix(".tmp")

@@ -14,12 +14,13 @@ from encoders.words import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from retrieval.training.calibrate import fit_calibration
 from retrieval.training.collection import Collection, make_collection
 from retrieval.training.composition import Teaching
+from retrieval.training.imagined import imagine
 from retrieval.training.phrases import PhraseBook
 from retrieval.training.prepare import Shard
-from retrieval.training.student import Recipe, Student
+from retrieval.training.student import Lessons, Recipe, Student
 
 NAMES = ("low", "high", "noise")
-RECIPE = Recipe(seed=2, head_steps=40, steps=4, batch_clips=8, phrases=3, checkpoint_steps=2, mix_probability=0.3)
+RECIPE = Recipe(seed=2, head_steps=40, steps=4, batch_clips=8, phrases=3, imagined_clips=6, checkpoint_steps=2, mix_probability=0.3)
 
 
 def shard() -> Shard:
@@ -56,7 +57,10 @@ def student(collection: Collection, recipe: Recipe) -> Student:
     model.words.weights[2:] = 1
     book = PhraseBook(list(NAMES), vectors[:3], np.full(3, 1 / 3))
     labels = dict(zip(NAMES, vectors[:3], strict=True))
-    return Student(model, collection, Teaching(collection.z, vectors), book, labels, recipe)
+    head = torch.nn.Linear(384, 3)
+    imagined = imagine(head, np.random.default_rng(1).normal(0, 1, (30, 384)).astype(np.float32), per_class=4, seed=1)
+    lessons = Lessons(collection, Teaching(collection.z, vectors), imagined, book, labels, head)
+    return Student(model, lessons, recipe)
 
 
 def test_groups_are_held_out_whole_and_never_drawn(collection: Collection) -> None:
