@@ -106,7 +106,8 @@ class TwoTowerModel(PreTrainedModel):
         self.calibration = CalibrationBuffers(dim=config.dim)
         self.vocabulary: Vocabulary | None = None
         self.fingerprint: str | None = None
-        self._inference_backbone: MobileNet | None = None
+        # In a list, so that it is no part of the checkpoint.
+        self._inference_backbone: list[MobileNet] = []
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -151,7 +152,7 @@ class TwoTowerModel(PreTrainedModel):
         self.fingerprint = seal(folder)
 
     def train(self, mode: bool = True) -> TwoTowerModel:
-        self._inference_backbone = None  # the weights are about to change, or just have
+        self._inference_backbone = []  # the weights are about to change, or just have
         return super().train(mode)
 
     @torch.inference_mode()
@@ -170,9 +171,9 @@ class TwoTowerModel(PreTrainedModel):
     @torch.inference_mode()
     def mel_features(self, log_mel: Tensor) -> np.ndarray:
         """Return the pooled backbone features of log-mel blocks [shape=(n, n_mels, n_frames)], float32."""
-        if self._inference_backbone is None:
-            self._inference_backbone = _fused(self.audio_tower.backbone).to(self.device)
-        return self._inference_backbone.from_mel(log_mel.to(self.device)).float().cpu().numpy()
+        if not self._inference_backbone:
+            self._inference_backbone = [_fused(self.audio_tower.backbone).to(self.device)]
+        return self._inference_backbone[0].from_mel(log_mel.to(self.device)).float().cpu().numpy()
 
     @torch.inference_mode()
     def window_vectors(self, features: np.ndarray) -> np.ndarray:

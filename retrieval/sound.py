@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from retrieval.allocator import keep_freed_memory
+
 if TYPE_CHECKING:
     from encoders.audio import AudioBlock
     from encoders.model import TwoTowerModel
@@ -64,6 +66,7 @@ def load_model(model_dir: Path, *, device: str = "auto") -> TwoTowerModel:
         raise DeviceError(f"the device {device!r} cannot be used here: {reason}") from None
     from encoders.model import TwoTowerModel
 
+    keep_freed_memory()
     with _no_progress_bars():
         model = TwoTowerModel.from_pretrained(model_dir)
     torch.nn.Module.to(model, name)  # model.to, which a decorator of transformers hides from type checkers

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from encoders.model import TwoTowerModel
 from retrieval.training.collection import PACK_SHARE, Collection
+from retrieval.training.imagined import Imagined
 from retrieval.training.student import block_features
 
 __all__ = ["clip_vectors", "fit_calibration"]
@@ -38,18 +39,21 @@ def _pairs(collection: Collection, rng: np.random.Generator) -> list[tuple[int, 
     return pairs
 
 
-def fit_calibration(model: TwoTowerModel, collection: Collection, *, seed: int) -> dict[str, float]:
+def fit_calibration(model: TwoTowerModel, collection: Collection, imagined: Imagined, *, seed: int) -> dict[str, float]:
     """Set the model's calibration and return slope, offset and the number of pairs that they were fitted on.
 
-    The background is every training clip by its share. The line is a logistic regression on held-out clips, every pack
+    The background is two thirds training clips, by their shares, and one third imagined sounds. The line is a logistic regression on held-out clips, every pack
     weighing its share, with one pair in ten carrying its label.
     """
     assert model.vocabulary is not None
     model.eval()
     vectors = clip_vectors(model, collection)
-    share = collection.share[:, None]
-    mean = (share * vectors).sum(0)
-    centred = vectors - mean
+    with torch.inference_mode():
+        dreamt = model.audio_tower.projection(torch.from_numpy(imagined.features).to(model.device)).cpu().numpy()
+    background = np.concatenate([vectors, dreamt])
+    share = np.concatenate([collection.share * 2 / 3, np.full(len(dreamt), 1 / 3 / len(dreamt))])[:, None]
+    mean = (share * background).sum(0)
+    centred = background - mean
     covariance = (share * centred).T @ centred
     buffers = model.calibration
     buffers.mean.copy_(torch.from_numpy(mean))

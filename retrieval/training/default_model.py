@@ -154,7 +154,7 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
         student.fit_heads(on_step=log)
         torch.save(model.state_dict(), heads)
     student.fit(run.out_dir, on_step=log)
-    figures = fit_calibration(model, collection, seed=run.recipe.seed)
+    figures = fit_calibration(model, collection, imagined, seed=run.recipe.seed)
     log({"stage": "calibration", **figures})
     folder = run.out_dir / "model"
     model.cpu().save_pretrained(folder)

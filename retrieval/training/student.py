@@ -34,7 +34,7 @@ class Recipe:
 
     seed: int = 1
     head_steps: int = 800
-    steps: int = 600
+    steps: int = 400
     batch_clips: int = 96
     phrases: int = 384
     composed_dims: int = 192
@@ -70,7 +70,7 @@ class Student:
     """Both towers in training."""
 
     def __init__(self, model: TwoTowerModel, lessons: Lessons, recipe: Recipe, *, device: str = "cpu") -> None:
-        self.model = model
+        self.model, self.lessons = model, lessons
         model.to(torch.device(device))  # type: ignore[arg-type]
         self.collection, self.teaching, self.recipe = lessons.collection, lessons.teaching, recipe
         self.book, self.label_vectors = lessons.book, lessons.label_vectors
