@@ -1,10 +1,10 @@
 """Index building over a folder of mp3, beside decoding alone, in one run; one JSON line at the end.
 
-    python scripts/bench_ingest.py --audio DIR [--files 30] [--minutes 4] [--runs 3]
+    python scripts/bench_ingest.py --audio DIR [--files 16] [--minutes 4] [--runs 3]
 
-Joins the clips below DIR into mp3 files of some minutes (44.1 kHz, stereo) and builds an index by the command.
-``x_real_time`` is hours of audio per hour, process start and model loading included. A file of three hours then shows
-how much memory its length adds: the peak of the building process and its workers, beside that of one short file.
+Joins the clips below DIR into mp3 files (44.1 kHz, stereo) and builds an index over them by the command.
+``x_real_time`` is hours of audio per hour, process start and model loading included. A FLAC file of three hours then
+shows how much memory its length adds: the peak of the building process and its workers, beside a short file's.
 """
 
 from __future__ import annotations
@@ -45,11 +45,14 @@ def material(folder: Path, seconds: float) -> np.ndarray:
     return np.stack([mono, np.roll(mono, 300)], 1) * 0.9
 
 
-def write_mp3(path: Path, stereo: np.ndarray, *, repeat: int = 1) -> None:
-    with soundfile.SoundFile(path, "w", RATE_HZ, 2, format="MP3") as file:
+def write_mp3(path: Path, stereo: np.ndarray) -> None:
+    soundfile.write(path, stereo, RATE_HZ, format="MP3")
+
+
+def write_flac(path: Path, stereo: np.ndarray, *, repeat: int) -> None:
+    with soundfile.SoundFile(path, "w", RATE_HZ, 2, format="FLAC") as file:
         for _ in range(repeat):
-            for first in range(0, len(stereo), RATE_HZ):
-                file.write(stereo[first : first + RATE_HZ])
+            file.write(stereo)
 
 
 def decoding_s(files: list[str], workers: int) -> float:
@@ -110,7 +113,7 @@ def build(folder: Path, index: Path) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audio", type=Path, required=True, help="folder of clips to make the files of")
-    parser.add_argument("--files", type=int, default=30)
+    parser.add_argument("--files", type=int, default=16)
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--long-hours", type=float, default=3.0)
@@ -125,7 +128,7 @@ def main() -> None:
             # Another part first and other samples: files of the same content would be embedded once only.
             write_mp3(many / f"{i:03d}.mp3", np.roll(stereo, i * 7 * RATE_HZ, 0) * (1 - i / 1000))
         write_mp3(short / "short.mp3", stereo)
-        write_mp3(long / "long.mp3", stereo, repeat=round(args.long_hours * 60 / args.minutes))
+        write_flac(long / "long.flac", stereo, repeat=round(args.long_hours * 60 / args.minutes))
         audio_s = args.files * args.minutes * 60
         files = [str(p) for p in sorted(many.iterdir())]
         workers = os.cpu_count() or 1

@@ -42,8 +42,8 @@ def _pairs(collection: Collection, rng: np.random.Generator) -> list[tuple[int, 
 def fit_calibration(model: TwoTowerModel, collection: Collection, imagined: Imagined, *, seed: int) -> dict[str, float]:
     """Set the model's calibration and return slope, offset and the number of pairs that they were fitted on.
 
-    The background is two thirds training clips, by their shares, and one third imagined sounds. The line is a logistic regression on held-out clips, every pack
-    weighing its share, with one pair in ten carrying its label.
+    The background is two thirds training clips, by their shares, and one third imagined sounds. The line is a logistic
+    regression on held-out clips, every pack weighing its share, with one pair in ten carrying its label.
     """
     assert model.vocabulary is not None
     model.eval()

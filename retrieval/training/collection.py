@@ -28,9 +28,10 @@ PACK_SHARE = {
 class Collection:
     """Clips of all shards.
 
-    ``z`` [shape=(n_clips, n_classes)]: the teachers' logits, each class standardised over the packs' shares, NaN where
-    unheard; ``class_mean``, ``class_spread`` [shape=(n_classes,)] are what it was standardised by. ``share`` [shape=(n_clips,)]: how often a clip is drawn. ``held_out`` [shape=(n_clips,)]: True for clips
-    kept for calibration; no group is on both sides.
+    ``z`` [shape=(n_clips, n_classes)]: the teachers' logits, NaN where unheard, each class standardised by
+    ``class_mean`` and ``class_spread`` [shape=(n_classes,)], which follow the packs' shares. ``share``
+    [shape=(n_clips,)]: how often a clip is drawn. ``held_out`` [shape=(n_clips,)]: True for clips kept for
+    calibration; no group is on both sides.
     """
 
     shards: list[Shard]

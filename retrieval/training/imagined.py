@@ -26,7 +26,13 @@ class Imagined:
 
 
 def imagine(
-    head: nn.Module, real: np.ndarray, *, per_class: int = 24, steps: int = 150, distance_weight: float = 0.02, seed: int
+    head: nn.Module,
+    real: np.ndarray,
+    *,
+    per_class: int = 24,
+    steps: int = 150,
+    distance_weight: float = 0.02,
+    seed: int,
 ) -> Imagined:
     """Imagine sounds of every class, and mixtures of two.
 
@@ -48,7 +54,9 @@ def imagine(
     aim_low = real_logits.mean(0) + 2 * real_logits.std(0)
     aim_high = torch.maximum(real_logits.max(0).values, torch.tensor(1.0))
     classes = torch.arange(n_classes).repeat_interleave(per_class)
-    aim = aim_low[classes] + torch.from_numpy(rng.random(len(classes)).astype(np.float32)) * (aim_high - aim_low)[classes]
+    aim = (
+        aim_low[classes] + torch.from_numpy(rng.random(len(classes)).astype(np.float32)) * (aim_high - aim_low)[classes]
+    )
     start = pool[torch.from_numpy(rng.integers(len(pool), size=len(classes)))].clone()
     moved = start.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([moved], lr=0.03)

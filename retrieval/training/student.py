@@ -108,7 +108,9 @@ class Student:
         picked = self._phrases(rng)
         names = sorted({label for clip in labels for label in clip if label in self.label_vectors})
         label_words = [self.label_vectors[name] for name in names]
-        vectors = np.concatenate([self.book.vectors[picked], np.array(label_words).reshape(-1, self.book.vectors.shape[1])])
+        vectors = np.concatenate(
+            [self.book.vectors[picked], np.array(label_words).reshape(-1, self.book.vectors.shape[1])]
+        )
         vectors = vectors.astype(np.float32)
         text = self.model.text_tower(torch.from_numpy(vectors).to(self.device))
         weights = class_weights(vectors, self.teaching.class_vectors)
