@@ -76,7 +76,7 @@ def start_projection(
     hidden, last = head[0], head[3]
     assert isinstance(hidden, nn.Linear)
     assert isinstance(last, nn.Linear)
-    projection.fc1.load_state_dict(hidden.state_dict())  # type: ignore[operator, union-attr]
+    projection.fc1.load_state_dict(hidden.state_dict())  # type: ignore[union-attr]
     weight = space.audio @ (last.weight.numpy() / spread[:, None])
     bias = space.audio @ ((last.bias.numpy() - mean) / spread)
     fc2: Any = projection.fc2
