@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from retrieval.training.clips import EXHAUSTIVE_PACKS
 from retrieval.training.prepare import Shard
 
 __all__ = ["PACK_SHARE", "Collection", "make_collection"]
@@ -43,6 +45,26 @@ class Collection:
     class_spread: np.ndarray
     share: np.ndarray
     held_out: np.ndarray
+
+    def absent(self, names: Sequence[str], clips: Sequence[tuple[int, ...]]) -> np.ndarray:
+        """Return where a label is known not to be heard [shape=(len(clips), len(names))].
+
+        Args:
+            names: labels.
+            clips: for each sound the clips that it is mixed of; all must come from packs that are exhaustively
+                labelled and use the label.
+        """
+        own = {pack: np.array([n in self._vocabularies.get(pack, ()) for n in names]) for pack in set(self.packs)}
+        return np.stack([np.all([own[self.packs[i]] for i in parts], axis=0) for parts in clips])
+
+    @cached_property
+    def _vocabularies(self) -> dict[str, set[str]]:
+        """The labels of each exhaustively labelled pack."""
+        words: dict[str, set[str]] = {}
+        for pack, labels in zip(self.packs, self.labels, strict=True):
+            if pack in EXHAUSTIVE_PACKS:
+                words.setdefault(pack, set()).update(labels)
+        return words
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Draw different training clips by their shares [shape=(count,)]."""

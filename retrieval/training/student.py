@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,17 +33,17 @@ class Recipe:
     """The defaults made the shipped model."""
 
     seed: int = 1
-    head_steps: int = 800
-    steps: int = 400
+    head_steps: int = 600
+    steps: int = 240
     batch_clips: int = 96
     phrases: int = 384
     composed_dims: int = 192
-    text_steps: int = 4000
+    text_steps: int = 3000
     imagined_per_class: int = 24
     head_learning_rate: float = 3e-4
     backbone_learning_rate: float = 3e-4
     frozen_stages: int = 7
-    label_weight: float = 0.3
+    label_weight: float = 0.8
     imagined_clips: int = 96
     imagined_weight: float = 1.0
     anchor_weight: float = 0.5
@@ -100,11 +100,13 @@ class Student:
         n = len(self.book.phrases)
         return rng.choice(n, size=min(self.recipe.phrases, n), replace=False, p=self.book.share)
 
-    def _loss(self, audio: Tensor, z: np.ndarray, labels: list[tuple[str, ...]], rng: np.random.Generator) -> Tensor:
-        """Distillation over drawn phrases, among the clips and among clips and imagined sounds, and label contrast.
+    def _loss(self, audio: Tensor, z: np.ndarray, clips: Sequence[tuple[int, ...]], rng: np.random.Generator) -> Tensor:
+        """Distillation over drawn phrases, among the sounds and among sounds and imagined ones, and label contrast.
 
-        ``audio`` unit vectors [shape=(n_clips, dim)], ``z`` teacher logits [shape=(n_clips, n_classes)].
+        ``audio`` unit vectors [shape=(n, dim)], ``z`` teacher logits [shape=(n, n_classes)], ``clips`` the clips that
+        each sound is mixed of.
         """
+        labels = [tuple(label for i in parts for label in self.collection.labels[i]) for parts in clips]
         picked = self._phrases(rng)
         names = sorted({label for clip in labels for label in clip if label in self.label_vectors})
         label_words = [self.label_vectors[name] for name in names]
@@ -126,21 +128,24 @@ class Student:
         loss = among_clips + self.recipe.imagined_weight * among_all
         if not names:
             return loss
-        contrast = self._contrast(scores[:n_clips, n:], teacher[:n_clips, n:], names, labels)
+        positive = np.array([[name in heard for name in names] for heard in labels])
+        absent = self.collection.absent(names, clips)
+        contrast = self._contrast(scores[:n_clips, n:], teacher[:n_clips, n:], positive, absent, np.stack(label_words))
         return loss + self.recipe.label_weight * contrast
 
-    def _contrast(self, scores: Tensor, teacher: np.ndarray, names: list[str], labels: list[tuple[str, ...]]) -> Tensor:
-        """Contrastive loss between clips and the batch's labels [shape=(n_clips, n_labels)], unsafe negatives masked.
+    def _contrast(
+        self, scores: Tensor, teacher: np.ndarray, positive: np.ndarray, absent: np.ndarray, words: np.ndarray
+    ) -> Tensor:
+        """Contrastive loss between sounds and the batch's labels [shape=(n, n_labels)], unsafe negatives masked.
 
-        No safe negative is a near-synonym of the clip's own label, what a teacher hears although nobody wrote it
-        down, and any pair of a clip without labels.
+        No safe negative is a near-synonym of the sound's own label, what a teacher hears although nobody wrote it
+        down, and any pair of a sound without labels; unless the label is known to be absent: cello and double bass
+        are near-synonyms by their words, and telling them apart is the point.
         """
-        words = np.stack([self.label_vectors[name] for name in names])
-        positive = np.array([[name in clip for name in names] for clip in labels])
         alike = words @ words.T > self.recipe.synonym_cosine
         surprise = (teacher - teacher.mean(0)) / (teacher.std(0) + 1e-6)
         masked = (positive.astype(int) @ alike.astype(int) > 0) | (surprise > self.recipe.teacher_veto)
-        masked |= ~positive.any(1, keepdims=True)
+        masked = (masked & ~absent) | ~positive.any(1, keepdims=True)
         logits = standardised(scores) * self.log_scale.exp().clamp(max=10)
         return multi_positive_loss(
             logits, torch.from_numpy(positive).to(self.device), torch.from_numpy(masked).to(self.device)
@@ -168,7 +173,7 @@ class Student:
             loss = self._loss(
                 self.model.audio_tower.projection(rows),
                 self.teaching.z[clips],
-                [collection.labels[i] for i in clips],
+                [(int(i),) for i in clips],
                 rng,
             )
             optimiser.zero_grad()
@@ -233,7 +238,7 @@ class Student:
         clips = collection.draw(recipe.batch_clips, rng)
         mel = self.augment(torch.from_numpy(collection.mel(clips, rng)), generator=generator)
         z = self.teaching.z[clips].copy()
-        labels = [collection.labels[i] for i in clips]
+        parts: list[tuple[int, ...]] = [(int(i),) for i in clips]
         mixed = np.flatnonzero(rng.random(len(clips)) < recipe.mix_probability)
         if len(mixed) > 1:
             partner = np.roll(mixed, 1)
@@ -241,9 +246,9 @@ class Student:
             # A class is heard in the mixture if it is heard in either part; a softer part is heard a little less.
             z[mixed] = np.fmax(z[mixed], z[partner] - 0.3)
             for i, j in zip(mixed, partner, strict=True):
-                labels[i] = labels[i] + collection.labels[clips[j]]
+                parts[i] = (int(clips[i]), int(clips[j]))
         features, published = self._features(_scaled(self.model, mel).to(self.device))
-        loss = self._loss(self.model.audio_tower.projection(features), z, labels, rng)
+        loss = self._loss(self.model.audio_tower.projection(features), z, parts, rng)
         # What the teacher's own head makes of the features must not drift: it is all that is known of sounds that
         # no clip holds.
         drift = (self._teacher_head(features) - self._teacher_head(published)) / self._head_spread
