@@ -46,8 +46,11 @@ class Sound:
     duration_s: float
 
 
-def load_model(model_dir: Path, *, device: str = "auto") -> TwoTowerModel:
+def load_model(model_dir: Path, *, device: str = "auto", share_cores: bool = False) -> TwoTowerModel:
     """The whole model, ready on `device`: a torch device, or "auto" for a GPU where there is one.
+
+    `share_cores` leaves half of the processor's cores to others, such as decoding workers: when both want all of them,
+    torch's threads wait for each other (an index build on two cores was a fifth slower).
 
     Raises:
         ModelDirError: its files are missing or damaged.
@@ -67,6 +70,8 @@ def load_model(model_dir: Path, *, device: str = "auto") -> TwoTowerModel:
     from encoders.model import TwoTowerModel
 
     keep_freed_memory()
+    if share_cores:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     with _no_progress_bars():
         model = TwoTowerModel.from_pretrained(model_dir)
     torch.nn.Module.to(model, name)  # model.to, which a decorator of transformers hides from type checkers

@@ -63,7 +63,7 @@ def build(
     from encoders.model_dir import DEFAULT_MODEL_DIR
     from retrieval.sound import load_model
 
-    towers = load_model(DEFAULT_MODEL_DIR if model is None else model, device=device)
+    towers = load_model(DEFAULT_MODEL_DIR if model is None else model, device=device, share_cores=True)
     from retrieval.ingest import IngestError, IngestInterrupted, IngestOptions
     from retrieval.ingest import build as build_index
 
