@@ -39,7 +39,7 @@ class IngestOptions:
     """
 
     workers: int | None = None
-    batch_blocks: int = 32
+    batch_blocks: int = 16
     strict: bool = False
     retry_skipped: bool = False
     prune_empty: bool = False
