@@ -11,44 +11,68 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from encoders.audio import AudioDecodeError, load_audio
+    from encoders.backbones.contract import Backbone
+    from encoders.backbones.registry import TAGGERS, build_backbone, build_tagger, list_taggers
     from encoders.calibration import Calibration
     from encoders.mel import LogMel, MelSpec
     from encoders.model import TwoTowerConfig, TwoTowerModel
     from encoders.model_dir import DEFAULT_MODEL_DIR, ModelDirError
     from encoders.processing import BlockFeatureExtractor, PhraseTokenizer
+    from encoders.published import PUBLISHED, PublishedError, load_published, published_tags
+    from encoders.taggers import Tagger
     from encoders.text import TextEncoder
     from encoders.words import UnknownWordsError
 
 __all__ = [
     "DEFAULT_MODEL_DIR",
+    "PUBLISHED",
+    "TAGGERS",
     "AudioDecodeError",
+    "Backbone",
     "BlockFeatureExtractor",
     "Calibration",
     "LogMel",
     "MelSpec",
     "ModelDirError",
     "PhraseTokenizer",
+    "PublishedError",
+    "Tagger",
     "TextEncoder",
     "TwoTowerConfig",
     "TwoTowerModel",
     "UnknownWordsError",
+    "build_backbone",
+    "build_tagger",
+    "list_taggers",
     "load_audio",
+    "load_published",
+    "published_tags",
 ]
 
 _HOME = {
     "DEFAULT_MODEL_DIR": "model_dir",
+    "PUBLISHED": "published",
+    "TAGGERS": "backbones.registry",
     "AudioDecodeError": "audio",
+    "Backbone": "backbones.contract",
     "BlockFeatureExtractor": "processing",
     "Calibration": "calibration",
     "LogMel": "mel",
     "MelSpec": "mel",
     "ModelDirError": "model_dir",
     "PhraseTokenizer": "processing",
+    "PublishedError": "published",
+    "Tagger": "taggers",
     "TextEncoder": "text",
     "TwoTowerConfig": "model",
     "TwoTowerModel": "model",
     "UnknownWordsError": "words",
+    "build_backbone": "backbones.registry",
+    "build_tagger": "backbones.registry",
+    "list_taggers": "backbones.registry",
     "load_audio": "audio",
+    "load_published": "published",
+    "published_tags": "published",
 }
 
 

@@ -20,9 +20,10 @@ class MelSpec:
 
     ``mel_scale`` is ``"kaldi"`` (1127 ln(1 + f/700), triangles straight in mel), ``"htk"`` (the same scale, triangles
     straight in Hz) or ``"slaney"`` (linear below 1 kHz); ``area_norm`` divides each band by its width in Hz;
-    ``pad_mode`` fills the half frames at both ends (``"reflect"`` or ``"constant"``); ``log`` is ``"ln"``
-    (ln(x + log_floor)), ``"db"`` (10 log10(max(x, log_floor))) or ``"log10_scaled"`` (log10(1 + 10000 x)). The result
-    is ``(log + offset) * scale``.
+    ``pad_mode`` fills the half frames at both ends (``"reflect"`` or ``"constant"``), unless ``centred`` is false:
+    then the first frame begins with the first sample and nothing is filled. ``magnitude`` gives the filters the
+    spectrum's magnitude instead of its square. ``log`` is ``"ln"`` (ln(x + log_floor)), ``"db"``
+    (10 log10(max(x, log_floor))) or ``"log10_scaled"`` (log10(1 + 10000 x)). The result is ``(log + offset) * scale``.
     """
 
     sample_rate_hz: int
@@ -41,6 +42,8 @@ class MelSpec:
     log_floor: float = 1e-10
     offset: float = 0.0
     scale: float = 1.0
+    centred: bool = True
+    magnitude: bool = False
 
     def __post_init__(self) -> None:
         if self.mel_scale not in ("kaldi", "htk", "slaney"):
@@ -107,8 +110,8 @@ def mel_filterbank(spec: MelSpec) -> np.ndarray:
 class LogMel(nn.Module):
     """Waveform [shape=(batch, n_samples)] in [-1, 1] -> log-mel [shape=(batch, n_mels, n_frames)].
 
-    Frames are centred and the ends padded, so n_frames = 1 + n // hop_samples, n being n_samples less the one
-    sample that pre-emphasis drops.
+    n being n_samples less the one sample that pre-emphasis drops, n_frames = 1 + n // hop_samples where frames are
+    centred and the ends padded, else 1 + (n - window_samples) // hop_samples.
     """
 
     window: Tensor
@@ -128,18 +131,28 @@ class LogMel(nn.Module):
         self.filters.copy_(torch.from_numpy(mel_filterbank(self.spec)))
 
     def power(self, waveform: Tensor) -> Tensor:
-        """Return mel power, before the logarithm [shape=(batch, n_mels, n_frames)], >= 0."""
+        """Return mel power (or magnitude), before the logarithm [shape=(batch, n_mels, n_frames)], >= 0."""
         spec = self.spec
         if spec.pre_emphasis:
             waveform = waveform[:, 1:] - spec.pre_emphasis * waveform[:, :-1]
+        spectrum = torch.fft.rfft(self._frames(waveform), n=spec.n_fft)
+        if spec.magnitude:
+            return self.filters @ spectrum.abs().transpose(1, 2)
         # torch.stft and a complex modulus cost four times this.
+        power = spectrum.real.square() + spectrum.imag.square()
+        return self.filters @ power.transpose(1, 2)
+
+    def _frames(self, waveform: Tensor) -> Tensor:
+        """Windowed frames [shape=(batch, n_frames, n)], n <= n_fft."""
+        spec = self.spec
+        if not spec.centred:
+            # Where the window lies in its frame changes phases, which nobody looks at.
+            return waveform.unfold(1, spec.window_samples, spec.hop_samples) * self.window
         half = spec.n_fft // 2
         padded = F.pad(waveform.unsqueeze(1), (half, half), mode=spec.pad_mode).squeeze(1)
         left = (spec.n_fft - spec.window_samples) // 2
         window = F.pad(self.window, (left, spec.n_fft - spec.window_samples - left))
-        spectrum = torch.fft.rfft(padded.unfold(1, spec.n_fft, spec.hop_samples) * window)
-        power = spectrum.real.square() + spectrum.imag.square()
-        return self.filters @ power.transpose(1, 2)
+        return padded.unfold(1, spec.n_fft, spec.hop_samples) * window
 
     def compress(self, power: Tensor) -> Tensor:
         """Return mel power after the spec's logarithm, offset and scale; any shape."""

@@ -3,32 +3,100 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["efficientat_state", "musicnn2019_state", "won2020_state"]
+__all__ = [
+    "EFFICIENTAT_KEYS",
+    "PANNS_KEYS",
+    "VGGISH_KEYS",
+    "WON_DENSE2_KEYS",
+    "WON_DENSE_KEYS",
+    "KeyNames",
+    "PublishedError",
+    "check_names",
+    "efficientat_state",
+    "musicnn2019_state",
+]
 
-# Front-end tables follow from the MelSpec and are not loaded.
+
+class PublishedError(ValueError):
+    """A checkpoint is not what its name promises; the message says what is wrong with which file or key."""
+
+
+@dataclass(frozen=True)
+class KeyNames:
+    """How the keys of a published state dict become ours, and back.
+
+    Attributes:
+        prefixes: (theirs, ours), the first that fits is exchanged.
+        inner: (theirs, ours), exchanged wherever it stands.
+        dropped: of the front end, whose tables follow from the MelSpec: not loaded.
+    """
+
+    prefixes: tuple[tuple[str, str], ...]
+    inner: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def ours(self, key: str) -> str:
+        """Return our name of a published key."""
+        for theirs, ours in self.inner:
+            key = key.replace(theirs, ours)
+        theirs, ours = next((pair for pair in self.prefixes if key.startswith(pair[0])), ("", ""))
+        return ours + key[len(theirs) :]
+
+    def theirs(self, key: str) -> str:
+        """Return the published name of our key."""
+        theirs, ours = next((pair for pair in self.prefixes if key.startswith(pair[1])), ("", ""))
+        key = theirs + key[len(ours) :]
+        for their_part, our_part in self.inner:
+            key = key.replace(our_part, their_part)
+        return key
+
+    def state(self, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a published state under our names, without the front end."""
+        return {self.ours(key): value for key, value in published.items() if key not in self.dropped}
+
+
 _WON_FRONT_END = ("spec.spectrogram.window", "spec.mel_scale.fb")
+WON_DENSE_KEYS = KeyNames((("dense.", "head."), ("", "backbone.")), dropped=_WON_FRONT_END)
+WON_DENSE2_KEYS = KeyNames((("dense2.", "head."), ("", "backbone.")), dropped=_WON_FRONT_END)
+EFFICIENTAT_KEYS = KeyNames(
+    (("classifier.2.", "head.0."), ("classifier.5.", "head.3."), ("", "backbone.")),
+    inner=((".conc_se_layers.0.fc", ".fc"),),
+)
+PANNS_KEYS = KeyNames(
+    (("fc_audioset.", "head."), ("", "backbone.")),
+    dropped=(
+        "spectrogram_extractor.stft.conv_real.weight",
+        "spectrogram_extractor.stft.conv_imag.weight",
+        "logmel_extractor.melW",
+    ),
+)
+VGGISH_KEYS = KeyNames((("", ""),))
+
+
+def check_names(expected: set[str], found: set[str], *, what: str) -> None:
+    """Compare names strictly, both ways.
+
+    Raises:
+        PublishedError: ``what`` lacks names or has too many; the first few are told.
+    """
+    wrong = []
+    for names, verb in ((expected - found, "lacks"), (found - expected, "has unknown entries")):
+        if names:
+            some = ", ".join(sorted(names)[:4])
+            wrong.append(f"{verb} {some}" + (f" and {len(names) - 4} more" if len(names) > 4 else ""))
+    if wrong:
+        raise PublishedError(f"{what} {' and '.join(wrong)}")
 
 
 def efficientat_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert an EfficientAT MobileNetV3 state to that of ``MobileNetTagger``."""
-    heads = {"classifier.2": "classifier.0", "classifier.5": "classifier.3"}
-    state = {}
-    for key, value in published.items():
-        if key.startswith("features."):
-            state["backbone." + key.replace(".conc_se_layers.0", "")] = value
-        else:
-            state[heads[key[:12]] + key[12:]] = value
-    return state
-
-
-def won2020_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convert a Won et al. 2020 state to that of ``FCNTagger`` or ``MusicnnTagger``: the keys are theirs."""
-    return {key: value for key, value in published.items() if key not in _WON_FRONT_END}
+    return EFFICIENTAT_KEYS.state(published)
 
 
 def _norm(published: Mapping[str, np.ndarray], theirs: str, ours: str) -> dict[str, Tensor]:
@@ -48,27 +116,37 @@ def _layer(published: Mapping[str, np.ndarray], theirs: str, ours: str) -> dict[
     }
 
 
-def musicnn2019_state(published: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """Convert musicnn's TensorFlow variables, by name, to the state of ``Musicnn2019Tagger``.
+def _numbered(name: str, i: int) -> str:
+    return name if i == 0 else f"{name}_{i}"
+
+
+def _musicnn2019_names() -> set[str]:
+    layers = [*(_numbered("conv2d", i) for i in range(8)), *(_numbered("dense", i) for i in range(2))]
+    norms = [_numbered("batch_normalization", i) for i in range(11)]
+    names = {f"{layer}/{part}" for layer in layers for part in ("kernel", "bias")}
+    return names | {f"{norm}/{part}" for norm in norms for part in ("gamma", "beta", "moving_mean", "moving_variance")}
+
+
+def musicnn2019_state(
+    published: Mapping[str, np.ndarray], *, what: str = "this musicnn 2019 checkpoint"
+) -> dict[str, Tensor]:
+    """Convert musicnn's TensorFlow variables, by name, to the state of a ``Tagger`` of ``Musicnn2019``.
 
     TensorFlow numbers layers in the order of their making: five front-end blocks, three in the middle, two dense.
+    ``what`` names the checkpoint in the error.
+
+    Raises:
+        PublishedError: variables are missing or unknown.
     """
-    expected = 4 * 11 + 2 * 10
-    if len(published) != expected:
-        raise ValueError(f"a musicnn 2019 checkpoint has {expected} variables, this one has {len(published)}")
-
-    def numbered(name: str, i: int) -> str:
-        return name if i == 0 else f"{name}_{i}"
-
+    check_names(_musicnn2019_names(), set(published), what=what)
     # The middle convolutions see (time, channel) as a picture with one channel: (7, n_in, 1, 64).
     middle = {f"conv2d_{i}/kernel": published[f"conv2d_{i}/kernel"].transpose(0, 2, 1, 3) for i in (5, 6, 7)}
     published = {**published, **middle}
     ours = [f"front.{i}" for i in range(5)] + [f"mid.{i}" for i in range(3)]
-    state = _norm(published, "batch_normalization", "spec_bn")
+    state = _norm(published, "batch_normalization", "backbone.spec_bn")
     for i, name in enumerate(ours):
-        state |= _layer(published, numbered("conv2d", i), f"{name}.conv")
-        state |= _norm(published, numbered("batch_normalization", i + 1), f"{name}.bn")
-    state |= _norm(published, "batch_normalization_9", "pool_bn") | _norm(
-        published, "batch_normalization_10", "dense_bn"
-    )
-    return state | _layer(published, "dense", "dense1") | _layer(published, "dense_1", "dense2")
+        state |= _layer(published, _numbered("conv2d", i), f"backbone.{name}.conv")
+        state |= _norm(published, _numbered("batch_normalization", i + 1), f"backbone.{name}.bn")
+    state |= _norm(published, "batch_normalization_9", "backbone.pool_bn")
+    state |= _norm(published, "batch_normalization_10", "backbone.dense_bn")
+    return state | _layer(published, "dense", "backbone.dense1") | _layer(published, "dense_1", "head")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from encoders.backbones.contract import Backbone, check_waveform
 from encoders.mel import LogMel, MelSpec
 
-__all__ = ["WON_MEL", "FCNTagger"]
+__all__ = ["FCN", "WON_MEL"]
 
 WON_MEL = MelSpec(
     sample_rate_hz=16000, n_fft=512, window_samples=512, hop_samples=256, n_mels=96, f_min_hz=0.0, f_max_hz=8000.0
@@ -29,12 +30,20 @@ class _ConvPool(nn.Module):
         return self.pool(self.relu(self.bn(self.conv(x))))
 
 
-class FCNTagger(nn.Module):
-    """Waveform at 16 kHz [shape=(batch, 464000)] -> logits [shape=(batch, n_classes)]."""
+class FCN(Backbone):
+    """Waveform at 16 kHz [shape=(batch, n_samples)] -> features [shape=(batch, 64)].
 
+    The poolings leave 29 s one step; audio of 41 s and more has several, and their maximum is taken.
+    """
+
+    dim = 64
+    sample_rate_hz = 16000
     input_samples = 29 * 16000
+    # The poolings shorten time 4 * 4 * 4 * 5 * 4 = 1280 times; the first frame is centred on the first sample.
+    min_samples = 1279 * 256
+    mel = WON_MEL
 
-    def __init__(self, *, n_classes: int = 50) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.front_end = LogMel(WON_MEL)
         self.spec_bn = nn.BatchNorm2d(1)
@@ -44,10 +53,9 @@ class FCNTagger(nn.Module):
         self.layer4 = _ConvPool(128, 128, (3, 5))
         self.layer5 = _ConvPool(128, 64, (4, 4))
         self.dropout = nn.Dropout(0.5)
-        self.dense = nn.Linear(64, n_classes)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        x = self.spec_bn(self.front_end(waveform).unsqueeze(1))
+        x = self.spec_bn(self.front_end(check_waveform(waveform, self)).unsqueeze(1))
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4, self.layer5):
             x = layer(x)
-        return self.dense(self.dropout(x.flatten(1)))
+        return self.dropout(x.amax((2, 3)))

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from encoders.backbones.contract import Backbone, check_waveform
 from encoders.mel import LogMel, MelSpec
+from encoders.tagger_heads import MLPHead
+from encoders.taggers import Tagger
 
 __all__ = ["EFFICIENTAT_MEL", "MobileNet", "MobileNetTagger"]
 
@@ -113,8 +116,11 @@ class _InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-class MobileNet(nn.Module):
-    """Waveform at 32 kHz [shape=(batch, n_samples)] -> mean features over time and frequency [shape=(batch, dim)]."""
+class MobileNet(Backbone):
+    """Waveform at 32 kHz [shape=(batch, n_samples)] -> mean features over time and frequency [shape=(batch, dim)].
+
+    ``dim`` is 384 at width 0.4 (mn04) and 960 at width 1 (mn10).
+    """
 
     def __init__(self, *, width: float = 0.4, mel: MelSpec = EFFICIENTAT_MEL) -> None:
         super().__init__()
@@ -125,28 +131,39 @@ class MobileNet(nn.Module):
             residual = _InvertedResidual(channels, block, width)
             layers.append(residual)
             channels = residual.n_out
-        self.dim = 6 * channels
+        self.dim = self.sequence_dim = 6 * channels
         layers.append(_conv(channels, self.dim, 1, act=nn.Hardswish))
         self.features = nn.Sequential(*layers)
+        self.mel = mel
+        self.sample_rate_hz = mel.sample_rate_hz
+        self.input_samples = 10 * mel.sample_rate_hz
+        # Every convolution is padded: the reflection at the ends is what needs more than half a frame.
+        self.min_samples = mel.n_fft // 2 + 1 + (1 if mel.pre_emphasis else 0)
 
     def from_mel(self, log_mel: Tensor) -> Tensor:
         """Log-mel [shape=(batch, n_mels, n_frames)] -> features [shape=(batch, dim)]."""
         return self.features(log_mel.unsqueeze(1)).mean((2, 3))
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.from_mel(self.front_end(waveform))
+        return self.from_mel(self.front_end(check_waveform(waveform, self)))
+
+    def sequence(self, waveform: Tensor) -> Tensor:
+        """Mean features over frequency [shape=(batch, n_steps, dim)]; a step is 32 frames."""
+        log_mel = self.front_end(check_waveform(waveform, self))
+        return self.features(log_mel.unsqueeze(1)).mean(2).transpose(1, 2)
 
 
-class MobileNetTagger(nn.Module):
-    """The published closed-set tagger: backbone and two-layer head; waveform -> logits [shape=(batch, n_classes)]."""
+class MobileNetTagger(Tagger):
+    """The published closed-set tagger, with its two-layer head; waveform -> logits [shape=(batch, n_classes)]."""
+
+    backbone: MobileNet
+    head: MLPHead
 
     def __init__(self, *, width: float = 0.4, n_classes: int = 527) -> None:
-        super().__init__()
-        self.backbone = MobileNet(width=width)
-        hidden = _multiple_of_8(1280 * width)
-        self.classifier = nn.Sequential(
-            nn.Linear(self.backbone.dim, hidden), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(hidden, n_classes)
-        )
+        backbone = MobileNet(width=width)
+        super().__init__(backbone, MLPHead(backbone.dim, n_classes, hidden=_multiple_of_8(1280 * width)))
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        return self.classifier(self.backbone(waveform))
+    @property
+    def classifier(self) -> MLPHead:
+        """The head: Linear, Hardswish, Dropout, Linear."""
+        return self.head

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from encoders.backbones.contract import Backbone, check_waveform
 from encoders.backbones.fcn import WON_MEL
 from encoders.mel import LogMel, MelSpec
 
-__all__ = ["MUSICNN2019_MEL", "Musicnn2019Tagger", "MusicnnTagger"]
+__all__ = ["MUSICNN2019_MEL", "Musicnn", "Musicnn2019"]
 
 MUSICNN2019_MEL = MelSpec(
     sample_rate_hz=16000,
@@ -67,16 +68,22 @@ class _Conv1d(nn.Module):
         return torch.relu(self.bn(self.conv(x)))
 
 
-class MusicnnTagger(nn.Module):
-    """The 2020 variant: waveform at 16 kHz [shape=(batch, 48000)] -> logits [shape=(batch, n_classes)].
+class Musicnn(Backbone):
+    """The 2020 variant: waveform at 16 kHz [shape=(batch, n_samples)] -> features [shape=(batch, hidden)].
 
     ``mid_channels`` and ``hidden`` are 64 and 200 for MagnaTagATune, 512 and 500 for the Million Song Dataset.
     """
 
+    sample_rate_hz = 16000
     input_samples = 3 * 16000
+    # Every convolution keeps the length: the reflection at the ends is what needs more than half a frame.
+    min_samples = WON_MEL.n_fft // 2 + 1
+    mel = WON_MEL
 
-    def __init__(self, *, n_classes: int = 50, mid_channels: int = 64, hidden: int = 200) -> None:
+    def __init__(self, *, mid_channels: int = 64, hidden: int = 200) -> None:
         super().__init__()
+        self.dim = hidden
+        self.sequence_dim = 561 + 3 * mid_channels
         self.front_end = LogMel(WON_MEL)
         self.spec_bn = nn.BatchNorm2d(1)
         self.layers = nn.ModuleList(
@@ -85,21 +92,26 @@ class MusicnnTagger(nn.Module):
         self.layer1 = _Conv1d(561, mid_channels)
         self.layer2 = _Conv1d(mid_channels, mid_channels)
         self.layer3 = _Conv1d(mid_channels, mid_channels)
-        self.dense1 = nn.Linear(2 * (561 + 3 * mid_channels), hidden)
+        self.dense1 = nn.Linear(2 * self.sequence_dim, hidden)
         self.bn = nn.BatchNorm1d(hidden)
         self.dropout = nn.Dropout(0.5)
-        self.dense2 = nn.Linear(hidden, n_classes)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        mel = self.spec_bn(self.front_end(waveform).unsqueeze(1))
+    def _channels(self, waveform: Tensor) -> Tensor:
+        mel = self.spec_bn(self.front_end(check_waveform(waveform, self)).unsqueeze(1))
         front = torch.cat([layer(mel) for layer in self.layers], 1)
         mid1 = self.layer1(front)
         mid2 = self.layer2(mid1) + mid1
         mid3 = self.layer3(mid2) + mid2
-        x = torch.cat([front, mid1, mid2, mid3], 1)
+        return torch.cat([front, mid1, mid2, mid3], 1)
+
+    def sequence(self, waveform: Tensor) -> Tensor:
+        """Front-end and middle channels of each frame [shape=(batch, n_frames, sequence_dim)]."""
+        return self._channels(waveform).transpose(1, 2)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        x = self._channels(waveform)
         x = torch.cat([x.amax(2), x.mean(2)], 1)
-        x = torch.relu(self.bn(self.dense1(x)))
-        return self.dense2(self.dropout(x))
+        return self.dropout(torch.relu(self.bn(self.dense1(x))))
 
 
 # TensorFlow's batch normalisation adds 0.001 to the variance; PyTorch's default is 0.00001.
@@ -119,16 +131,21 @@ class _ReluThenNorm(nn.Module):
         return self.bn(torch.relu(self.conv(F.pad(x, self.pad)))).amax(2, keepdim=True)
 
 
-class Musicnn2019Tagger(nn.Module):
-    """The 2019 form: waveform at 16 kHz [shape=(batch, n_samples)] -> logits [shape=(batch, n_classes)].
+class Musicnn2019(Backbone):
+    """The 2019 form: waveform at 16 kHz [shape=(batch, n_samples)] -> features [shape=(batch, 200)].
 
-    The published model sees patches of 187 frames: the first patch of the waveform is what is tagged.
+    The published model sees patches of 187 frames cut from a longer spectrogram, so the last frame, half of which is
+    padding, is left out: 3 s give one patch.
     """
 
-    input_samples = 186 * 256  # 187 centred frames
-    patch_frames = 187
+    dim = 200
+    sample_rate_hz = 16000
+    input_samples = 3 * 16000
+    min_samples = MUSICNN2019_MEL.hop_samples
+    mel = MUSICNN2019_MEL
+    sequence_dim = 753
 
-    def __init__(self, *, n_classes: int = 50) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.front_end = LogMel(MUSICNN2019_MEL)
         self.spec_bn = nn.BatchNorm2d(1, eps=_TF_EPS)
@@ -148,20 +165,22 @@ class Musicnn2019Tagger(nn.Module):
         self.dense1 = nn.Linear(1506, 200)
         self.dense_bn = nn.BatchNorm1d(200, eps=_TF_EPS)
         self.dropout = nn.Dropout(0.5)
-        self.dense2 = nn.Linear(200, n_classes)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        return self.from_patch(self.front_end(waveform)[:, :, : self.patch_frames])
-
-    def from_patch(self, patch: Tensor) -> Tensor:
-        """Log-mel patch [shape=(batch, 96, 187)] -> logits [shape=(batch, n_classes)]."""
-        mel = self.spec_bn(patch.unsqueeze(1))
+    def _channels(self, waveform: Tensor) -> Tensor:
+        mel = self.spec_bn(self.front_end(check_waveform(waveform, self))[:, :, :-1].unsqueeze(1))
         front = torch.cat([layer(mel) for layer in self.front], 1)
         mid1 = self.mid[0](front)
         mid2 = self.mid[1](mid1) + mid1
         mid3 = self.mid[2](mid2) + mid2
-        x = torch.cat([front, mid1, mid2, mid3], 1).squeeze(2)
+        return torch.cat([front, mid1, mid2, mid3], 1).squeeze(2)
+
+    def sequence(self, waveform: Tensor) -> Tensor:
+        """Front-end and middle channels of each frame [shape=(batch, n_frames, 753)]."""
+        return self._channels(waveform).transpose(1, 2)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        x = self._channels(waveform)
         # Maximum and mean of a channel lie side by side in the published weights.
         x = torch.stack([x.amax(2), x.mean(2)], 2).flatten(1)
         x = torch.relu(self.dense1(self.dropout(self.pool_bn(x))))
-        return self.dense2(self.dropout(self.dense_bn(x)))
+        return self.dropout(self.dense_bn(x))

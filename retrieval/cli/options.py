@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["DeviceOption", "IndexOption", "ModelOption", "index_dir"]
+__all__ = ["DeviceOption", "IndexOption", "ModelOption", "TaggerOption", "index_dir"]
 
 IndexOption = Annotated[
     Path | None,
@@ -16,6 +16,15 @@ IndexOption = Annotated[
 ModelOption = Annotated[
     Path | None,
     typer.Option("--model", metavar="DIR", help="The model to use.", show_default="the one shipped"),
+]
+TaggerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="DIR | published:NAME=FILE",
+        help="The model to use, or a published tagger and its file.",
+        show_default="the one shipped",
+    ),
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="Where the model runs: auto, cpu, cuda, cuda:1 ...")

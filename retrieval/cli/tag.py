@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.options import DeviceOption, ModelOption
+from retrieval.cli.options import DeviceOption, TaggerOption
 from retrieval.cli.printing import clock, print_error, print_table, print_warning, shown, shown_path
 
 if TYPE_CHECKING:
+    from retrieval.published_tagging import PublishedTagger
     from retrieval.tagging import FileTags, Tagger
 
 __all__ = ["tag"]
@@ -43,7 +44,7 @@ def tag(
         Path | None,
         typer.Option("--taggram", metavar="FILE.png", help="Draw time against tags (one FILE)."),
     ] = None,
-    model: ModelOption = None,
+    model: TaggerOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Say which labels fit sound files: any labels, none of them trained on.
@@ -54,10 +55,14 @@ def tag(
       retrieve tag song.mp3 --labels "banjo, reggae, siren"
       retrieve tag *.flac --labels-file moods.txt --threshold 0.5 --json
       retrieve tag song.mp3 --taggram song.png
+      retrieve tag song.mp3 --model published:panns-cnn14=Cnn14_mAP=0.431.pth
 
     A score is a probability: 0.5 means that a listener who was asked would as
     likely as not say that the label fits. Without labels, the model's own few
     hundred tags are judged.
+
+    A published tagger, in the file in which its authors published it, knows its
+    own tags only; `retrieve models` names the architectures.
 
     A file that cannot be read is named on stderr and the rest goes on; the
     exit status is then 1, or 2 if no file could be read.
@@ -65,13 +70,10 @@ def tag(
     _check_taggram(taggram, n_files=len(files))
     given = _given_labels(labels, labels_file)
     from encoders.audio import AudioDecodeError
-    from retrieval.tagging import Tagger, clean_labels
+    from retrieval.tagging import clean_labels
 
-    tagger = Tagger.open(model, device=device)
     names = None if given is None else clean_labels(given)
-    if names is not None:
-        tagger.label_vectors(names)  # labels that cannot be judged end it here, before any work
-        _name_unknown_words(tagger, names)
+    tagger = _opened(model, names, device=device)
     n_failed = 0
     with _progress(len(files)) as advance:
         for path in files:
@@ -114,6 +116,24 @@ def _given_labels(labels: str | None, labels_file: Path | None) -> list[str] | N
             ) from error
         given += [line.split("#", 1)[0] for line in text.splitlines()]
     return given
+
+
+def _opened(model: str | None, names: Sequence[str] | None, *, device: str) -> Tagger | PublishedTagger:
+    """The tagger that is meant; labels that it cannot judge end it here, before any work."""
+    from retrieval.published_tagging import PublishedTagger, split_spec
+    from retrieval.tagging import Tagger
+
+    published = None if model is None else split_spec(model)
+    if published is not None:
+        closed_set = PublishedTagger.open(*published, device=device)
+        if names is not None:
+            closed_set.columns(names)
+        return closed_set
+    tagger = Tagger.open(model, device=device)
+    if names is not None:
+        tagger.label_vectors(names)
+        _name_unknown_words(tagger, names)
+    return tagger
 
 
 def _name_unknown_words(tagger: Tagger, labels: Sequence[str]) -> None:

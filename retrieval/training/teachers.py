@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soxr
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from encoders.backbones.convert import efficientat_state, musicnn2019_state, won2020_state
-from encoders.backbones.fcn import FCNTagger
+from encoders.backbones.fcn import FCN
 from encoders.backbones.mobilenet import MobileNetTagger
-from encoders.backbones.musicnn import Musicnn2019Tagger, MusicnnTagger
+from encoders.published import load_published, published_tags
+from encoders.taggers import Tagger
 from encoders.tokens import tokenize
 
 __all__ = ["MUSIC_TEACHERS", "MusicTeacher", "load_audioset_teacher", "load_music_teachers"]
 
-MUSIC_TEACHERS = ("msd_fcn", "msd_musicnn2019", "jamendo_fcn", "mtat_musicnn")
+# Our name of a teacher: its published name and its file.
+_PUBLISHED = {
+    "msd_fcn": ("won2020-msd-fcn", "won2020_msd_fcn.pth"),
+    "msd_musicnn2019": ("musicnn2019-msd", "musicnn2019_msd.npz"),
+    "jamendo_fcn": ("won2020-jamendo-fcn", "won2020_jamendo_fcn.pth"),
+    "mtat_musicnn": ("won2020-mtat-musicnn", "won2020_mtat_musicnn.pth"),
+}
+MUSIC_TEACHERS = tuple(_PUBLISHED)
 
 # The published input is 29 s; the clips have 10 s and would be heard three times. This is the shortest that leaves the
 # last pooling a frame.
@@ -68,17 +73,11 @@ class MusicTeacher:
         return self.model(batch).mean(0).numpy()
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: the model card says where each teacher is published")
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
 def load_audioset_teacher(weights_dir: Path) -> MobileNetTagger:
     """Load EfficientAT mn04 (527 AudioSet classes, 32 kHz) from ``efficientat_mn04_audioset.pt``, ready to infer."""
-    model = MobileNetTagger()
-    model.load_state_dict(efficientat_state(_weights(weights_dir / "efficientat_mn04_audioset.pt")))
-    return model.eval()
+    teacher = load_published("efficientat-mn04", weights_dir / "efficientat_mn04_audioset.pt")
+    assert isinstance(teacher, MobileNetTagger)
+    return teacher
 
 
 def _tag(name: str) -> str:
@@ -88,28 +87,15 @@ def _tag(name: str) -> str:
 
 def load_music_teachers(weights_dir: Path) -> list[MusicTeacher]:
     """Load the four music taggers named in ``MUSIC_TEACHERS`` from a folder of published checkpoints."""
-    # Half of MSD FCN's weights have decayed to denormal numbers, which make it twenty times slower.
+    # Denormal numbers, which decayed weights lead to, make a network twenty times slower.
     torch.set_flush_denormal(True)
-    tags = json.loads((weights_dir / "won2020_tags.json").read_text(encoding="utf-8"))
-    msd_tags = json.loads((weights_dir / "musicnn2019_msd_tags.json").read_text(encoding="utf-8"))
-    makers: dict[str, tuple[Callable[[], FCNTagger | MusicnnTagger | Musicnn2019Tagger], list[str]]] = {
-        "msd_fcn": (FCNTagger, tags["msd"]),
-        "msd_musicnn2019": (Musicnn2019Tagger, msd_tags),
-        "jamendo_fcn": (FCNTagger, tags["jamendo"]),
-        "mtat_musicnn": (MusicnnTagger, tags["mtat"]),
-    }
     teachers = []
-    for name in MUSIC_TEACHERS:
-        make, names = makers[name]
-        model = make()
-        if name == "msd_musicnn2019":
-            with np.load(weights_dir / "musicnn2019_msd.npz", allow_pickle=False) as file:
-                model.load_state_dict(musicnn2019_state(dict(file)))
-        else:
-            model.load_state_dict(won2020_state(_weights(weights_dir / f"won2020_{name}.pth")))
-        model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        input_samples = FCN_INPUT_SAMPLES if isinstance(model, FCNTagger) else model.input_samples
-        teachers.append(MusicTeacher(name, model, input_samples, [_tag(t) for t in names]))
+    for name, (published, file) in _PUBLISHED.items():
+        model = load_published(published, weights_dir / file)
+        assert isinstance(model, Tagger)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        input_samples = FCN_INPUT_SAMPLES if isinstance(model.backbone, FCN) else model.backbone.input_samples
+        teachers.append(MusicTeacher(name, model, input_samples, [_tag(t) for t in published_tags(published) or ()]))
     return teachers
 
 

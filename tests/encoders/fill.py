@@ -10,12 +10,14 @@ import numpy as np
 def value(key: str, shape: tuple[int, ...]) -> np.ndarray:
     """Fill one state entry by its published name: seeded noise, scaled so that activations stay near 1."""
     noise = np.random.RandomState(zlib.crc32(key.encode())).standard_normal(shape or (1,)).astype(np.float32)
+    if not shape:
+        noise = noise.reshape(())
     if key.endswith("running_var"):
         return 1 + 0.1 * np.abs(noise)
     if len(shape) > 1:
         return noise / np.sqrt(np.prod(shape[1:]))
-    is_gain = key.endswith("weight")
-    return (1 + 0.1 * noise) if is_gain else 0.1 * noise
+    # What is left is one-dimensional: gains about 1, biases and running means about 0.
+    return (1 + 0.1 * noise) if key.endswith("weight") else 0.1 * noise
 
 
 def wave(n_samples: int) -> np.ndarray:

@@ -57,6 +57,21 @@ def test_window_shorter_than_the_fft_is_centred(noise: np.ndarray) -> None:
     torch.testing.assert_close(LogMel(spec).power(torch.from_numpy(noise)[None]), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_frames_from_the_first_sample_and_magnitudes(noise: np.ndarray) -> None:
+    spec = dataclasses.replace(EFFICIENTAT_MEL, pre_emphasis=0.0, centred=False, magnitude=True)
+    ours = LogMel(spec).power(torch.from_numpy(noise)[None])[0].numpy()
+    starts = range(0, len(noise) - spec.window_samples + 1, spec.hop_samples)
+    window = np.hanning(spec.window_samples)
+    spectra = [np.abs(np.fft.rfft(noise[i : i + spec.window_samples] * window, spec.n_fft)) for i in starts]
+    np.testing.assert_allclose(ours, mel_filterbank(spec) @ np.stack(spectra, 1), rtol=1e-3, atol=1e-5)
+
+
+def test_magnitudes_of_silence_have_a_gradient() -> None:
+    waveform = torch.zeros(1, 2000, requires_grad=True)
+    LogMel(dataclasses.replace(EFFICIENTAT_MEL, magnitude=True))(waveform).sum().backward()
+    assert waveform.grad is not None and waveform.grad.isfinite().all()
+
+
 def test_a_block_has_500_frames() -> None:
     assert LogMel(EFFICIENTAT_MEL)(torch.zeros(1, 160_000)).shape == (1, 128, 500)
 

@@ -1,4 +1,4 @@
-"""Our taggers give the published implementations' logits, from the waveform, through our front end."""
+"""Our networks give the published implementations' figures, from the waveform, through our front end."""
 
 from __future__ import annotations
 
@@ -11,67 +11,78 @@ import torch
 from fill import value, wave
 from torch import nn
 
-from encoders.backbones.convert import efficientat_state, musicnn2019_state, won2020_state
-from encoders.backbones.fcn import FCNTagger
-from encoders.backbones.mobilenet import MobileNetTagger
-from encoders.backbones.musicnn import Musicnn2019Tagger, MusicnnTagger
+from encoders.backbones.convert import PANNS_KEYS, VGGISH_KEYS, WON_DENSE2_KEYS, WON_DENSE_KEYS, KeyNames
+from encoders.backbones.registry import build_backbone, build_tagger
+from encoders.backbones.vggish import VGGish
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "won2020_taggers.json").read_text(encoding="utf-8"))
-TAGGERS = {
-    "fcn": FCNTagger,
-    "musicnn_mtat": MusicnnTagger,
-    "musicnn_msd": lambda: MusicnnTagger(mid_channels=512, hidden=500),
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "published_taggers.json").read_text(encoding="utf-8"))
+WON = {
+    "fcn": ("fcn", WON_DENSE_KEYS),
+    "musicnn_mtat": ("musicnn", WON_DENSE2_KEYS),
+    "musicnn_msd": ("musicnn_msd", WON_DENSE2_KEYS),
+    "crnn": ("crnn", WON_DENSE_KEYS),
+    "sample_cnn": ("sample_cnn", WON_DENSE_KEYS),
+    "sample_cnn_se": ("sample_cnn_se", WON_DENSE2_KEYS),
+    "self_attention": ("self_attention", WON_DENSE_KEYS),
+    "harmonic_cnn": ("harmonic_cnn", WON_DENSE2_KEYS),
+    "short_chunk_cnn": ("short_chunk_cnn", WON_DENSE2_KEYS),
+    "short_chunk_cnn_res": ("short_chunk_cnn_res", WON_DENSE2_KEYS),
 }
 
 
-@pytest.mark.parametrize("name", TAGGERS)
-def test_logits_agree_with_the_published_implementation(name: str) -> None:
-    tagger = TAGGERS[name]().eval()
-    filled = {key: torch.from_numpy(np.asarray(value(key, tuple(shape)))) for key, shape in GOLDEN[name]["state"]}
-    filled |= {k: v for k, v in tagger.state_dict().items() if k.endswith("num_batches_tracked")}
-    tagger.load_state_dict(won2020_state(filled))
-    with torch.inference_mode():
-        logits = tagger(torch.from_numpy(wave(tagger.input_samples)))[0].numpy()
-    golden = np.array(GOLDEN[name]["logits"])
-    assert np.abs(logits - golden).max() / golden.std() < 1e-3
+def fill(module: nn.Module, keys: KeyNames, golden: dict[str, object]) -> None:
+    """Fill a module by the rule, after checking that its names and shapes are the published ones."""
+    state = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    ours = {keys.theirs(key): list(tensor.shape) for key, tensor in state.items()}
+    assert ours == dict(golden["state"])
+    for key, tensor in state.items():
+        name = keys.theirs(key)
+        assert keys.ours(name) == key
+        # In place: two of the networks have 80 million weights.
+        tensor.copy_(torch.ones(1) if name == "hstft.bw_Q" else torch.from_numpy(value(name, tuple(tensor.shape))))
+    module.eval()
 
 
-def published_names(tagger: nn.Module) -> dict[str, torch.Tensor]:
-    """The state of our mn04 under the published names, the inverse of the conversion."""
-    state = {}
-    for key, tensor in tagger.state_dict().items():
-        if key.startswith("backbone."):
-            name = key.removeprefix("backbone.")
-            squeezes = ".fc1." in name or ".fc2." in name
-            if squeezes:
-                name = name.replace(".fc", ".conc_se_layers.0.fc")
-            state[name] = tensor
-        else:
-            state[key.replace("classifier.3", "classifier.5").replace("classifier.0", "classifier.2")] = tensor
-    return state
+def deviation(found: np.ndarray, golden: object) -> float:
+    """The largest absolute difference over the golden figures' standard deviation."""
+    figures = np.array(golden)
+    assert found.shape == figures.shape
+    return float(np.abs(found - figures).max() / figures.std())
 
 
-def test_efficientat_names_are_converted_and_strict() -> None:
-    tagger = MobileNetTagger()
-    published = published_names(tagger)
-    MobileNetTagger().load_state_dict(efficientat_state(published))
-    del published["features.0.0.weight"]
-    with pytest.raises(RuntimeError, match=r"features\.0\.0\.weight"):
-        MobileNetTagger().load_state_dict(efficientat_state(published))
+@pytest.mark.parametrize("name", WON)
+@torch.inference_mode()
+def test_logits_agree_with_won_2020(name: str) -> None:
+    golden, (registered, keys) = GOLDEN[name], WON[name]
+    tagger = build_tagger(registered, n_classes=50)
+    assert (tagger.backbone.input_samples, tagger.backbone.sample_rate_hz) == (golden["input_samples"], 16000)
+    fill(tagger, keys, golden)
+    logits = tagger(torch.from_numpy(wave(golden["input_samples"])))[0].numpy()
+    assert deviation(logits, golden["logits"]) < 1e-3
+
+
+@torch.inference_mode()
+def test_cnn14_agrees_with_panns() -> None:
+    golden = GOLDEN["cnn14"]
+    tagger = build_tagger("cnn14", n_classes=527)
+    fill(tagger, PANNS_KEYS, golden)
+    features = tagger.backbone(torch.from_numpy(wave(golden["input_samples"])))
+    assert deviation(features[0].numpy(), golden["features"]) < 1e-3
+    assert deviation(tagger.head(features)[0].numpy(), golden["logits"]) < 1e-3
+
+
+@torch.inference_mode()
+def test_vggish_agrees_with_torchvggish() -> None:
+    golden = GOLDEN["vggish"]
+    backbone = build_backbone("vggish")
+    fill(backbone, VGGISH_KEYS, golden)
+    waveform = torch.from_numpy(wave(golden["input_samples"]))
+    assert isinstance(backbone, VGGish)
+    assert deviation(backbone.examples(waveform)[0, :, ::8, ::4].numpy(), golden["examples"]) < 1e-3
+    features = backbone.sequence(waveform)
+    assert deviation(features[0].numpy(), golden["features"]) < 1e-3
 
 
 def test_mn04_has_the_published_size() -> None:
-    assert sum(p.numel() for p in MobileNetTagger().parameters()) == 983_599
-
-
-def test_musicnn2019_refuses_another_number_of_variables() -> None:
-    with pytest.raises(ValueError, match="has 64 variables, this one has 1"):
-        musicnn2019_state({"dense/kernel": np.zeros((2, 2), np.float32)})
-
-
-def test_musicnn2019_takes_a_waveform() -> None:
-    tagger = Musicnn2019Tagger().eval()
-    with torch.inference_mode():
-        logits = tagger(torch.from_numpy(wave(tagger.input_samples)))
-    assert logits.shape == (1, 50)
-    assert torch.isfinite(logits).all()
+    tagger = build_tagger("mn04", n_classes=527)
+    assert sum(p.numel() for p in tagger.backbone.parameters()) + 384 * 512 + 512 + 512 * 527 + 527 == 983_599

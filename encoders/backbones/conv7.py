@@ -1,0 +1,54 @@
+"""Conv7: seven plain convolutions on up to 30 s of log-mel, the closed-set baseline of the retrieval model."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from encoders.backbones.contract import Backbone, check_waveform
+from encoders.backbones.short_chunk_cnn import ConvPool2d
+from encoders.mel import LogMel, MelSpec
+
+__all__ = ["CONV7_MEL", "Conv7"]
+
+# 128 bands, so that seven halvings leave one. Frames every 32 ms: the second convolution costs as much as all the
+# others, in proportion to their number.
+CONV7_MEL = MelSpec(
+    sample_rate_hz=16000, n_fft=1024, window_samples=1024, hop_samples=512, n_mels=128, f_min_hz=0.0, f_max_hz=8000.0
+)
+_WIDTHS = (1, 128, 256, 256, 256, 512, 512, 256)
+_TIME_HALVINGS = 5  # all seven would take four seconds for a step, and refuse shorter clips
+
+
+class Conv7(Backbone):
+    """Waveform at 16 kHz [shape=(batch, n_samples)] -> features [shape=(batch, 256)], >= 0.
+
+    Seven blocks of a 3 × 3 convolution, batch norm, ReLU and max pooling: all halve the frequency, the first five
+    also the time. The features are mean plus maximum over the steps that are left, so that any length from one
+    step (1 s) on is taken; 30 s have 29.
+    """
+
+    dim = 256
+    sample_rate_hz = 16000
+    input_samples = 30 * 16000
+    min_samples = (2**_TIME_HALVINGS - 1) * 512  # the first frame is centred on the first sample
+    mel = CONV7_MEL
+    sequence_dim = 256
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front_end = LogMel(CONV7_MEL)
+        self.spec_bn = nn.BatchNorm2d(1)
+        pools = [(2, 2 if i < _TIME_HALVINGS else 1) for i in range(len(_WIDTHS) - 1)]
+        blocks = [ConvPool2d(n_in, n_out, pool) for (n_in, n_out), pool in zip(pairwise(_WIDTHS), pools, strict=True)]
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        steps = self.sequence(waveform)
+        return steps.amax(1) + steps.mean(1)
+
+    def sequence(self, waveform: Tensor) -> Tensor:
+        """Features of each step [shape=(batch, n_steps, 256)]; a step is 32 frames, 1.024 s."""
+        log_mel = self.front_end(check_waveform(waveform, self))
+        return self.blocks(self.spec_bn(log_mel.unsqueeze(1))).squeeze(2).transpose(1, 2)

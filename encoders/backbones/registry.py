@@ -1,0 +1,181 @@
+"""Every architecture of the zoo by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from encoders.backbones.cnn14 import CNN14
+from encoders.backbones.contract import Backbone
+from encoders.backbones.conv7 import Conv7
+from encoders.backbones.crnn import CRNN
+from encoders.backbones.fcn import FCN
+from encoders.backbones.genre_cnn import GenreCNN
+from encoders.backbones.harmonic_cnn import HarmonicCNN
+from encoders.backbones.mobilenet import MobileNet
+from encoders.backbones.musicnn import Musicnn, Musicnn2019
+from encoders.backbones.sample_cnn import SampleCNN, SampleCNNSE
+from encoders.backbones.self_attention import SelfAttention
+from encoders.backbones.short_chunk_cnn import ShortChunkCNN, ShortChunkCNNRes
+from encoders.backbones.vggish import VGGish
+from encoders.taggers import Tagger, make_head
+
+__all__ = ["TAGGERS", "TaggerEntry", "build_backbone", "build_tagger", "list_taggers"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggerEntry:
+    """One architecture.
+
+    Attributes:
+        build: makes the backbone, with fresh weights; it declares rate, lengths, front end and width.
+        summary: what it is, in a line.
+        citation: the paper.
+        published: where trained weights are, as a repository or record; "" where there are none to load.
+    """
+
+    build: Callable[[], Backbone]
+    summary: str
+    citation: str
+    published: str = ""
+
+
+_WON = "Won, Ferraro, Bogdanov, Serra, SMC 2020"
+_WON_WEIGHTS = "github.com/minzwon/sota-music-tagging-models"
+_EFFICIENTAT = "Schmid, Koutini, Widmer, ICASSP 2023"
+_EFFICIENTAT_WEIGHTS = "github.com/fschmid56/EfficientAT, releases"
+
+TAGGERS: dict[str, TaggerEntry] = {
+    "fcn": TaggerEntry(
+        build=FCN,
+        summary="fully convolutional, 29 s of 96 mels",
+        citation=f"Choi, Fazekas, Sandler, ISMIR 2016; {_WON}",
+        published=_WON_WEIGHTS,
+    ),
+    "musicnn": TaggerEntry(
+        build=Musicnn,
+        summary="timbral and temporal filters, MagnaTagATune width",
+        citation=f"Pons and Serra, ISMIR late-breaking 2019; {_WON}",
+        published=_WON_WEIGHTS,
+    ),
+    "musicnn_msd": TaggerEntry(
+        build=lambda: Musicnn(mid_channels=512, hidden=500),
+        summary="timbral and temporal filters, Million Song Dataset width",
+        citation=f"Pons and Serra, ISMIR late-breaking 2019; {_WON}",
+        published=_WON_WEIGHTS,
+    ),
+    "musicnn2019": TaggerEntry(
+        build=Musicnn2019,
+        summary="timbral and temporal filters, the first form",
+        citation="Pons and Serra, ISMIR late-breaking 2019",
+        published="github.com/jordipons/musicnn",
+    ),
+    "sample_cnn": TaggerEntry(
+        build=SampleCNN,
+        summary="filters of three samples, on the waveform",
+        citation=f"Lee, Park, Kim, Nam, SMC 2017; {_WON}",
+        published=_WON_WEIGHTS,
+    ),
+    "sample_cnn_se": TaggerEntry(
+        build=SampleCNNSE,
+        summary="filters of three samples, with squeeze and excitation",
+        citation=f"Kim, Lee, Nam, ICASSP 2018; {_WON}",
+        published=_WON_WEIGHTS,
+    ),
+    "crnn": TaggerEntry(
+        build=CRNN,
+        summary="four convolutions, then a recurrent network, 29 s",
+        citation=f"Choi, Fazekas, Sandler, Cho, ICASSP 2017; {_WON}",
+        published=_WON_WEIGHTS,
+    ),
+    "self_attention": TaggerEntry(
+        build=SelfAttention,
+        summary="residual convolutions, then a transformer over time, 15 s",
+        citation=f"Won, Chun, Serra, arXiv:1906.04972, 2019; {_WON}",
+        published=_WON_WEIGHTS,
+    ),
+    "harmonic_cnn": TaggerEntry(
+        build=HarmonicCNN,
+        summary="learned band-pass filters at harmonics, 5 s",
+        citation=f"Won, Chun, Nieto, Serra, ICASSP 2020; {_WON}",
+        published=_WON_WEIGHTS,
+    ),
+    "short_chunk_cnn": TaggerEntry(
+        build=ShortChunkCNN,
+        summary="small convolutions with max pooling, 3.7 s",
+        citation=_WON,
+        published=_WON_WEIGHTS,
+    ),
+    "short_chunk_cnn_res": TaggerEntry(
+        build=ShortChunkCNNRes,
+        summary="small convolutions in residual blocks, 3.7 s",
+        citation=_WON,
+        published=_WON_WEIGHTS,
+    ),
+    "cnn14": TaggerEntry(
+        build=CNN14,
+        summary="fourteen layers for general audio",
+        citation="Kong, Cao, Iqbal, Wang, Wang, Plumbley, IEEE/ACM TASLP 28, 2020",
+        published="zenodo.org/records/3987831",
+    ),
+    "vggish": TaggerEntry(
+        build=VGGish,
+        summary="a small VGG on examples of 0.96 s, averaged",
+        citation="Hershey et al., ICASSP 2017",
+        published="github.com/harritaylor/torchvggish, releases",
+    ),
+    "conv7": TaggerEntry(
+        build=Conv7,
+        summary="seven plain convolutions, up to 30 s",
+        citation="no publication: the closed-set baseline of this project",
+    ),
+    "mn04": TaggerEntry(
+        build=MobileNet,
+        summary="MobileNetV3, width 0.4",
+        citation=_EFFICIENTAT,
+        published=_EFFICIENTAT_WEIGHTS,
+    ),
+    "mn10": TaggerEntry(
+        build=lambda: MobileNet(width=1.0),
+        summary="MobileNetV3, width 1",
+        citation=_EFFICIENTAT,
+        published=_EFFICIENTAT_WEIGHTS,
+    ),
+    "genre_cnn": TaggerEntry(
+        build=GenreCNN,
+        summary="five convolutions, two dense layers, one label a clip of 3 s",
+        citation="no publication: a plain classifier of this project",
+    ),
+}
+
+
+def list_taggers() -> tuple[str, ...]:
+    """Return the names of all architectures."""
+    return tuple(TAGGERS)
+
+
+def build_backbone(name: str) -> Backbone:
+    """Build a backbone with fresh weights, drawn from torch's global generator.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in TAGGERS:
+        raise ValueError(f"unknown tagger {name!r}: choose one of {', '.join(TAGGERS)}")
+    return TAGGERS[name].build()
+
+
+def build_tagger(name: str, *, n_classes: int, head: str = "linear") -> Tagger:
+    """Build a tagger with fresh weights: waveform -> logits [shape=(batch, n_classes)].
+
+    Args:
+        name: one of ``list_taggers()``.
+        n_classes: at least 1.
+        head: ``"linear"`` (the published form of most), ``"mlp"`` or ``"attention"`` (over time).
+
+    Raises:
+        ValueError: unknown name or head, or fewer classes than 1.
+        TypeError: attention on an architecture that keeps no time axis.
+    """
+    backbone = build_backbone(name)
+    return Tagger(backbone, make_head(head, backbone, n_classes=n_classes))

@@ -1,0 +1,63 @@
+"""Heads that turn a backbone's features into logits: linear, two layers, or attention over time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["AttentionHead", "LinearHead", "MLPHead"]
+
+
+class LinearHead(nn.Linear):
+    """Features [shape=(batch, dim)] -> logits [shape=(batch, n_classes)]."""
+
+    takes_sequence = False
+
+    def __init__(self, dim: int, n_classes: int) -> None:
+        super().__init__(dim, n_classes)
+
+
+class MLPHead(nn.Sequential):
+    """Features [shape=(batch, dim)] -> logits [shape=(batch, n_classes)] through one hidden layer.
+
+    Linear, Hardswish, Dropout, Linear: the head of MobileNetV3 (Howard et al. 2019). ``hidden`` is ``dim`` by default.
+    """
+
+    takes_sequence = False
+
+    def __init__(self, dim: int, n_classes: int, *, hidden: int | None = None, dropout: float = 0.2) -> None:
+        width = hidden or dim
+        super().__init__(nn.Linear(dim, width), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(width, n_classes))
+
+
+class AttentionHead(nn.Module):
+    """Features through time [shape=(batch, n_steps, dim)] -> logits [shape=(batch, n_classes)].
+
+    Each step is embedded and classified, and each class averages its steps' probabilities with weights of its own,
+    which add up to 1 over time: p = sum_t a_t sigmoid(c_t), a_t = sigmoid(v_t) / sum_s sigmoid(v_s). Gururani, Sharma,
+    Lerch, "An attention mechanism for musical instrument recognition", ISMIR 2019. The logit is ln p - ln(1 - p).
+    """
+
+    takes_sequence = True
+
+    def __init__(self, dim: int, n_classes: int, *, hidden: int = 128, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.embedding = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.classifier = nn.Linear(hidden, n_classes)
+        self.attention = nn.Linear(hidden, n_classes)
+
+    def log_weights(self, sequence: Tensor) -> Tensor:
+        """Return the logarithm of each class's weights over time [shape=(batch, n_steps, n_classes)]."""
+        return self._log_weights(self.embedding(sequence))
+
+    def _log_weights(self, embedded: Tensor) -> Tensor:
+        return F.log_softmax(F.logsigmoid(self.attention(embedded)), dim=1)
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        embedded = self.embedding(sequence)
+        scores, log_weights = self.classifier(embedded), self._log_weights(embedded)
+        # Both tails in logarithms: 1 - p would be 0 in float32 for a class that is sure.
+        log_p = torch.logsumexp(log_weights + F.logsigmoid(scores), dim=1)
+        log_not_p = torch.logsumexp(log_weights + F.logsigmoid(-scores), dim=1)
+        return log_p - log_not_p

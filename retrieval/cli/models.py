@@ -1,0 +1,139 @@
+"""`retrieve models`: the architectures of the zoo and what each costs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from retrieval.cli.printing import print_table
+
+if TYPE_CHECKING:
+    from encoders.backbones.contract import Backbone
+    from encoders.backbones.costs import MeasuredSpeeds
+
+__all__ = ["models"]
+
+_RIGHT = frozenset({"features", "parameters", "multiply-adds", "speed"})
+
+
+def models(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Architectures (default: all).", show_default=False)
+    ] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Time each on this machine.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object an architecture and line.")] = False,
+) -> None:
+    """List the architectures that can be trained, or loaded with published weights.
+
+    Parameters and features are those of the network without its last layer;
+    multiply-adds are for one input of the published length. Speed is seconds of
+    audio that are heard in a second, and below the table is where it was
+    measured.
+
+    Examples:
+
+      retrieve models
+      retrieve models fcn musicnn --measure
+    """
+    from encoders.backbones.costs import read_measured
+    from encoders.backbones.registry import list_taggers
+
+    chosen = _chosen(names, list_taggers())
+    speeds = _measured(chosen) if measure else read_measured()
+    rows = [_described(name, speeds) for name in chosen]
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+        return
+    header = ["name", "input", "front end", "features", "parameters", "multiply-adds"]
+    cells = [_cells(row) for row in rows]
+    if speeds is None:
+        print_table(header, cells, right=_RIGHT)
+        return
+    for row, told in zip(rows, cells, strict=True):
+        told.append("" if row["real_time_x"] is None else f"{row['real_time_x']:.0f} x")
+    print_table([*header, "speed"], cells, right=_RIGHT)
+    typer.echo(f"\nspeed: x real time on {speeds.machine}")
+
+
+def _chosen(names: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise typer.BadParameter(
+            f"unknown {', '.join(map(repr, unknown))}: choose from {', '.join(known)}", param_hint="NAME"
+        )
+    return list(dict.fromkeys(names or known))
+
+
+def _described(name: str, speeds: MeasuredSpeeds | None) -> dict[str, Any]:
+    from encoders.backbones.costs import build_without_weights, count_costs
+    from encoders.backbones.registry import TAGGERS
+
+    backbone = build_without_weights(name)
+    entry, costs = TAGGERS[name], count_costs(backbone)
+    speed = speeds.of.get(name) if speeds is not None else None
+    return {
+        "name": name,
+        "summary": entry.summary,
+        "citation": entry.citation,
+        "published": entry.published,
+        "sample_rate_hz": backbone.sample_rate_hz,
+        "input_samples": backbone.input_samples,
+        "front_end": _front_end(backbone),
+        "features": backbone.dim,
+        "parameters": costs.parameters,
+        "multiply_adds": costs.multiply_adds,
+        "real_time_x": speed and round(speed.real_time_x, 2),
+        "measured_on": speeds.machine if speeds is not None and speed is not None else None,
+    }
+
+
+def _front_end(backbone: Backbone) -> str:
+    if backbone.mel is not None:
+        return f"{backbone.mel.n_mels} mels every {1000 * backbone.mel.hop_samples / backbone.sample_rate_hz:.3g} ms"
+    from encoders.backbones.harmonic_cnn import HarmonicSTFT
+
+    has_own = any(isinstance(layer, HarmonicSTFT) for layer in backbone.modules())
+    return "learned harmonic filters" if has_own else "samples"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [
+        row["name"],
+        f"{row['input_samples'] / row['sample_rate_hz']:.3g} s at {row['sample_rate_hz'] / 1000:g} kHz",
+        row["front_end"],
+        str(row["features"]),
+        f"{row['parameters'] / 1e6:.2f} M",
+        f"{row['multiply_adds'] / 1e9:.2f} G",
+    ]
+
+
+def _measured(names: Sequence[str]) -> MeasuredSpeeds:
+    from encoders.backbones.costs import MeasuredSpeeds, machine_name, measure_speed
+
+    speeds = {}
+    with _progress(len(names)) as advance:
+        for name in names:
+            speeds[name] = measure_speed(name)
+            advance(name)
+    return MeasuredSpeeds(machine_name(), speeds)
+
+
+@contextmanager
+def _progress(n_names: int) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr where a terminal shows it; gives what to call after each architecture."""
+    if not sys.stderr.isatty():
+        yield lambda name: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = ("measuring", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False, transient=True) as progress:
+        task = progress.add_task("measuring", total=n_names)
+        yield lambda name: progress.advance(task)
