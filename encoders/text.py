@@ -17,10 +17,15 @@ from encoders.model_dir import (
     WEIGHTS_FILE,
     ModelDirError,
     check_model_dir,
+    sha256_of,
 )
+from encoders.subwords import Subwords, read_subwords
+from encoders.word_file import WordVectors
 from encoders.words import UnknownWordsError, Vocabulary
 
-__all__ = ["TextEncoder", "UnknownWordsError", "read_vocabulary"]
+__all__ = ["SUBWORDS_FILE", "TextEncoder", "UnknownWordsError", "model_subwords", "read_vocabulary"]
+
+SUBWORDS_FILE = "subwords.safetensors"
 
 _BATCH_NORM_EPS = 1e-5
 
@@ -28,6 +33,22 @@ _BATCH_NORM_EPS = 1e-5
 def read_vocabulary(model_dir: Path) -> Vocabulary:
     """Read vocab.txt: one token a line, in the order of the rows of the word vectors."""
     return Vocabulary((model_dir / VOCABULARY_FILE).read_text(encoding="utf-8").split("\n")[:-1])
+
+
+def model_subwords(model_dir: Path, *, digest: str | None) -> Subwords | None:
+    """Read the subwords of a model whose config names the SHA-256 of their file; None where it names none.
+
+    Raises:
+        ModelDirError: the file is missing or is not what was saved.
+    """
+    if digest is None:
+        return None
+    path = model_dir / SUBWORDS_FILE
+    if not path.is_file():
+        raise ModelDirError(f"the model in {model_dir} lacks {SUBWORDS_FILE}: copy the model again")
+    if sha256_of(path) != digest:
+        raise ModelDirError(f"{path} is damaged or was changed: copy the model again")
+    return read_subwords(path)
 
 
 class TextEncoder:
@@ -42,13 +63,13 @@ class TextEncoder:
     def __init__(self, model_dir: Path, *, fingerprint: str) -> None:
         self.fingerprint = fingerprint
         self._config = json.loads((model_dir / CONFIG_FILE).read_text(encoding="utf-8"))
-        self.vocabulary = read_vocabulary(model_dir)
         with safe_open(model_dir / WEIGHTS_FILE, framework="np") as file:
             names = [name for name in file.keys() if not name.startswith("audio_tower.")]  # noqa: SIM118 - it is no dict
             tensors = {name: file.get_tensor(name) for name in names}
-        self._codes = tensors["words.codes"]
-        self._scales = tensors["words.scales"]
-        self._weights = tensors["words.weights"]
+        self.vocabulary = read_vocabulary(model_dir)
+        codes, scales, weights = (tensors[f"words.{part}"] for part in ("codes", "scales", "weights"))
+        subwords = model_subwords(model_dir, digest=self._config.get("subwords_sha256"))
+        self._words = WordVectors(self.vocabulary, codes, scales, weights, subwords)
         self._layers = [_folded(tensors, 0), _folded(tensors, 1)]
         self.dim = self._layers[-1][0].shape[0]
         self.calibration = Calibration.from_tensors(tensors)
@@ -68,20 +89,12 @@ class TextEncoder:
             raise ModelDirError(f"the model in {model_dir} is not one that this version reads: {error}") from None
 
     def word_vectors(self, phrases: Sequence[str]) -> np.ndarray:
-        """Return the phrases' weighted mean word vectors, unit length [shape=(n, word_dim)].
+        """Return the phrases' weighted mean word vectors, unit length [shape=(n, word_dim)]; see ``WordVectors``.
 
         Raises:
             UnknownWordsError: a phrase has no known word.
         """
-        rows = []
-        for phrase in phrases:
-            known, unknown = self.vocabulary.split(phrase)
-            if not known:
-                raise self.vocabulary.unknown_error(unknown)
-            ids = np.array([self.vocabulary.ids[token] for token in known])
-            vectors = self._codes[ids].astype(np.float32) * self._scales[ids, None]
-            rows.append((self._weights[ids, None] * vectors).sum(0))
-        return _unit(np.stack(rows))
+        return self._words.encode(phrases)
 
     def encode(self, phrases: Sequence[str]) -> np.ndarray:
         """Return one unit vector a phrase [shape=(n, dim)], float32.
@@ -96,8 +109,8 @@ class TextEncoder:
         return _unit(np.maximum(x @ w1.T + b1, 0) @ w2.T + b2)
 
     def unknown_words(self, phrase: str) -> list[str]:
-        """Return the words of a phrase that the vocabulary lacks."""
-        return self.vocabulary.split(phrase)[1]
+        """Return the words of a phrase that the vocabulary lacks and no subwords serve."""
+        return self._words.split(phrase)[2]
 
     def near_spellings(self, word: str, *, count: int = 3) -> list[str]:
         """Return known words that are spelt like ``word``, nearest first."""
