@@ -1,0 +1,1 @@
+"""How well scores of clips and tags fit the truth: measures, their uncertainty, and reports."""

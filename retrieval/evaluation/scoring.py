@@ -1,0 +1,189 @@
+"""Scores of a model directory for clips and tags: which scorer a directory needs, and the two-tower one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from encoders.audio import AudioDecodeError, blocks_of
+from encoders.model_dir import CONFIG_FILE, ModelDirError
+from encoders.text import TextEncoder, UnknownWordsError
+from retrieval.datasets.audio import load_clip
+from retrieval.datasets.clips import DatasetError, TaggedClip
+from retrieval.sound import AudioTower, block_form, embed_file, load_model
+from retrieval.tagging import LabelError
+
+__all__ = ["OnBad", "OnClip", "Scored", "model_kind", "score_clips", "unknown_tags"]
+
+OnClip = Callable[[int, int], None]
+"""Called with the clips done and their number."""
+OnBad = Callable[[TaggedClip, Exception], None]
+"""Called with a clip that cannot be read, and why; without it such a clip ends the scoring."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """`scores` [shape=(n_clips, n_tags)] float64, of the clips that could be read: `kept` [shape=(n_clips,)] are their
+    places in what was given."""
+
+    scores: np.ndarray
+    kept: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every scorer gets."""
+
+    model_dir: Path
+    clips: Sequence[TaggedClip]
+    tags: Sequence[str]
+    device: str
+    on_clip: OnClip
+    on_bad: OnBad | None
+    cache_dir: Path | None
+
+
+def score_clips(
+    model_dir: str | os.PathLike[str],
+    clips: Sequence[TaggedClip],
+    tags: Sequence[str],
+    *,
+    device: str = "auto",
+    on_clip: OnClip | None = None,
+    on_bad: OnBad | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Scored:
+    """How well each tag fits each clip, in the opinion of a model.
+
+    Args:
+        model_dir: a model directory of any known kind.
+        clips: what to listen to.
+        tags: what to ask for.
+        device: where the model runs; "auto" takes a GPU where there is one.
+        on_clip: told of the progress.
+        on_bad: told of clips that cannot be read, which are then left out.
+        cache_dir: where clip vectors are kept from one run to the next; nothing is kept by default.
+
+    Raises:
+        ModelDirError: the directory holds no model of a known kind, or a damaged one.
+        LabelError: the model cannot judge some tags; :func:`unknown_tags` finds them beforehand.
+        AudioDecodeError, DatasetError: a clip cannot be read, and there is no `on_bad`.
+        DeviceError: there is no such device.
+    """
+    place = Path(model_dir)
+    work = _Work(
+        model_dir=place,
+        clips=clips,
+        tags=tags,
+        device=device,
+        on_clip=on_clip or (lambda done, total: None),
+        on_bad=on_bad,
+        cache_dir=Path(cache_dir) if cache_dir else None,
+    )
+    return _SCORERS[model_kind(place)](work)
+
+
+def model_kind(model_dir: Path) -> str:
+    """The kind of model in a directory, by the `model_type` of its config.json.
+
+    Raises:
+        ModelDirError: there is no model, or one of a kind that nothing here scores with.
+    """
+    config = model_dir / CONFIG_FILE
+    try:
+        values = json.loads(config.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelDirError(f"there is no model in {model_dir}: it has no {CONFIG_FILE}") from None
+    except (OSError, ValueError) as error:
+        raise ModelDirError(f"{config} cannot be read ({error}): copy the model again") from None
+    kind = values.get("model_type") if isinstance(values, dict) else None
+    if kind not in _SCORERS:
+        raise ModelDirError(f"{model_dir} holds a model of the kind {kind!r}; known are {', '.join(sorted(_SCORERS))}")
+    return str(kind)
+
+
+def unknown_tags(model_dir: str | os.PathLike[str], tags: Sequence[str]) -> list[str]:
+    """The tags that the model cannot judge at all, in order."""
+    place = Path(model_dir)
+    return _UNKNOWN[model_kind(place)](place, tags)
+
+
+# Two towers: a tag's calibrated log-odds, averaged over a clip's windows. The logit is linear in the audio vector, so
+# that is the logit of the mean vector.
+
+
+def _two_tower_scores(work: _Work) -> Scored:
+    text = TextEncoder.load(work.model_dir)
+    strange = _two_tower_unknown(work.model_dir, work.tags)
+    if strange:
+        raise LabelError(f"labels out of the model's vocabulary: {', '.join(map(repr, strange))}; leave them out")
+    label_vectors = text.encode(list(work.tags))
+    model: AudioTower = load_model(work.model_dir, device=work.device)
+    kept, vectors = [], []
+    for place, clip in enumerate(work.clips):
+        try:
+            vectors.append(_cached_vector(clip, work.cache_dir, model=model, fingerprint=text.fingerprint))
+            kept.append(place)
+        except (AudioDecodeError, DatasetError) as error:
+            if work.on_bad is None:
+                raise
+            work.on_bad(clip, error)
+        work.on_clip(place + 1, len(work.clips))
+    if not vectors:
+        raise DatasetError(f"not one of the {len(work.clips)} clips can be read")
+    logits = text.calibration.logits(np.stack(vectors), label_vectors)
+    return Scored(logits.astype(np.float64), np.array(kept))
+
+
+def _two_tower_unknown(model_dir: Path, tags: Sequence[str]) -> list[str]:
+    text = TextEncoder.load(model_dir)
+    strange = []
+    for tag in tags:
+        try:
+            text.word_vectors([tag])
+        except UnknownWordsError:
+            strange.append(tag)
+    return strange
+
+
+def _mean_vector(clip: TaggedClip, *, model: AudioTower) -> np.ndarray:
+    """The mean of a clip's window vectors [shape=(dim,)]."""
+    if clip.path.suffix.lower() != ".npy":
+        return embed_file(clip.path, model=model).vectors.mean(axis=0)
+    rate_hz, block_s = block_form(model)
+    blocks = blocks_of(load_clip(clip, sample_rate_hz=rate_hz), sample_rate_hz=rate_hz, block_s=block_s)
+    features = np.asarray(model.block_features(np.stack([block.samples for block in blocks])))
+    return np.asarray(model.window_vectors(features)).mean(axis=0)
+
+
+def _cached_vector(clip: TaggedClip, cache_dir: Path | None, *, model: AudioTower, fingerprint: str) -> np.ndarray:
+    """The clip's mean vector, from the cache if the model and the file are the same."""
+    if cache_dir is None:
+        return _mean_vector(clip, model=model)
+    try:
+        status = clip.path.stat()
+    except OSError:
+        return _mean_vector(clip, model=model)  # its error names the file
+    key = (fingerprint, os.fspath(clip.path.resolve()), status.st_size, status.st_mtime_ns, clip.array_rate_hz)
+    kept = cache_dir / (hashlib.sha256(repr(key).encode("utf-8", "surrogateescape")).hexdigest()[:40] + ".npy")
+    try:
+        return np.load(kept, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        pass  # not there yet, or a damaged file, which is written anew
+    vector = _mean_vector(clip, model=model)
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=cache_dir, suffix=".part", delete=False) as file:
+        np.save(file, vector, allow_pickle=False)
+    os.replace(file.name, kept)
+    return vector
+
+
+_SCORERS: dict[str, Callable[[_Work], Scored]] = {"earmark-two-tower": _two_tower_scores}
+_UNKNOWN: dict[str, Callable[[Path, Sequence[str]], list[str]]] = {"earmark-two-tower": _two_tower_unknown}
