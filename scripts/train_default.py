@@ -16,6 +16,7 @@ from retrieval.training.student import Recipe
 SOUNDFONTS = (
     Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),
     Path("/usr/share/sounds/sf3/MuseScore_General_Lite.sf3"),
+    Path("/usr/share/sounds/sf2/sf_GMbank.sf2"),
 )
 
 

@@ -16,9 +16,16 @@ __all__ = ["clip_vectors", "fit_calibration"]
 NEGATIVES_PER_POSITIVE = 9
 
 
-def clip_vectors(model: TwoTowerModel, collection: Collection) -> np.ndarray:
-    """Return each clip's mean window vector, not normalised [shape=(n_clips, dim)]; no augmentation."""
-    return np.stack([model.window_vectors(rows).mean(0) for rows in block_features(model, collection)])
+def clip_vectors(model: TwoTowerModel, collection: Collection, features: list[np.ndarray] | None = None) -> np.ndarray:
+    """Return each clip's mean window vector, not normalised [shape=(n_clips, dim)]; no augmentation.
+
+    Args:
+        model: both towers.
+        collection: the clips.
+        features: each clip's block features, where they are known already.
+    """
+    rows = block_features(model, collection) if features is None else features
+    return np.stack([model.window_vectors(clip).mean(0) for clip in rows])
 
 
 def _pairs(collection: Collection, rng: np.random.Generator) -> list[tuple[int, str, bool]]:
@@ -39,7 +46,14 @@ def _pairs(collection: Collection, rng: np.random.Generator) -> list[tuple[int, 
     return pairs
 
 
-def fit_calibration(model: TwoTowerModel, collection: Collection, imagined: Imagined, *, seed: int) -> dict[str, float]:
+def fit_calibration(
+    model: TwoTowerModel,
+    collection: Collection,
+    imagined: Imagined,
+    *,
+    seed: int,
+    features: list[np.ndarray] | None = None,
+) -> dict[str, float]:
     """Set the model's calibration and return slope, offset and the number of pairs that they were fitted on.
 
     The background is two thirds training clips, by their shares, and one third imagined sounds. The line is a logistic
@@ -47,7 +61,7 @@ def fit_calibration(model: TwoTowerModel, collection: Collection, imagined: Imag
     """
     assert model.vocabulary is not None
     model.eval()
-    vectors = clip_vectors(model, collection)
+    vectors = clip_vectors(model, collection, features)
     with torch.inference_mode():
         dreamt = model.audio_tower.projection(torch.from_numpy(imagined.features).to(model.device)).cpu().numpy()
     background = np.concatenate([vectors, dreamt])

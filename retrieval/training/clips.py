@@ -12,7 +12,7 @@ __all__ = ["EXHAUSTIVE_PACKS", "MUSIC_PACKS", "TRAINING_PACKS", "TrainingClip", 
 TRAINING_PACKS = ("music", "orchestra_notes", "esc", "ambience", "lofi_notes", "sms_sounds")
 MUSIC_PACKS = ("music",)
 # Here every clip says all that is in it: a label of the pack that a clip lacks is not heard in it.
-EXHAUSTIVE_PACKS = frozenset(("orchestra_notes", "esc", "lofi_notes", "synth"))
+EXHAUSTIVE_PACKS = frozenset(("orchestra_notes", "esc", "lofi_notes", "synth", "single"))
 
 # ESC-10 is CC BY; the other classes of ESC-50 are CC BY-NC, and fold 5 is for evaluation.
 _ESC_OPEN = frozenset(
@@ -41,6 +41,27 @@ _WRITTEN_OUT = {
     "walk on gravel": "footsteps on gravel",
     "walk on leaves": "footsteps on leaves",
 }
+# Where several play, one can be heard.
+_PLURALS = {
+    "flutes": "flute",
+    "violins": "violin",
+    "violas": "viola",
+    "cellos": "cello",
+    "trumpets": "trumpet",
+    "trombones": "trombone",
+    "tubas": "tuba",
+    "bassoons": "bassoon",
+    "french horns": "french horn",
+    "saxes": "saxophone",
+    "organs": "organ",
+    "choirs": "choir",
+    "marimbas": "marimba",
+    "bells": "bell",
+    "tenor sax": "saxophone",
+    "alto flute": "flute",
+    "drum kit": "drums",
+    "bass clarinet": "clarinet",
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +82,8 @@ def _allowed(pack: str, row: dict[str, str]) -> bool:
 
 def _labels(text: str) -> tuple[str, ...]:
     names = (label.strip() for label in text.split(";"))
-    return tuple(dict.fromkeys(_WRITTEN_OUT.get(name, name) for name in names if name not in _NOT_HEARD))
+    written = [_WRITTEN_OUT.get(name, name) for name in names if name not in _NOT_HEARD]
+    return tuple(dict.fromkeys([*written, *(_PLURALS[name] for name in written if name in _PLURALS)]))
 
 
 def training_clips(audio_dir: Path) -> Iterator[TrainingClip]:

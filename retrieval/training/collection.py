@@ -16,13 +16,14 @@ __all__ = ["PACK_SHARE", "Collection", "make_collection"]
 
 # How much of a batch each pack gives: real music and sounds weigh more than what is rendered or single notes.
 PACK_SHARE = {
-    "music": 0.42,
-    "synth": 0.22,
-    "orchestra_notes": 0.10,
-    "ambience": 0.12,
+    "music": 0.38,
+    "single": 0.20,
+    "synth": 0.14,
+    "ambience": 0.11,
     "esc": 0.07,
-    "lofi_notes": 0.04,
-    "sms_sounds": 0.03,
+    "orchestra_notes": 0.05,
+    "lofi_notes": 0.03,
+    "sms_sounds": 0.02,
 }
 
 
@@ -46,24 +47,29 @@ class Collection:
     share: np.ndarray
     held_out: np.ndarray
 
-    def absent(self, names: Sequence[str], clips: Sequence[tuple[int, ...]]) -> np.ndarray:
-        """Return where a label is known not to be heard [shape=(len(clips), len(names))].
+    def used(self, names: Sequence[str], clips: Sequence[tuple[int, ...]]) -> np.ndarray:
+        """Return whether a label belongs to the words of a sound's packs [shape=(len(clips), len(names))].
+
+        A label that a pack never uses tells packs apart, not sounds: where "violin" is only ever rendered, a model that
+        may take every recorded clip for its opposite learns to hear the renderer.
 
         Args:
             names: labels.
-            clips: for each sound the clips that it is mixed of; all must come from packs that are exhaustively
-                labelled and use the label.
+            clips: for each sound the clips that it is mixed of; all their packs must use the label.
         """
-        own = {pack: np.array([n in self._vocabularies.get(pack, ()) for n in names]) for pack in set(self.packs)}
+        own = {pack: np.array([n in self.vocabularies[pack] for n in names]) for pack in set(self.packs)}
         return np.stack([np.all([own[self.packs[i]] for i in parts], axis=0) for parts in clips])
 
+    def exhaustive(self, clips: Sequence[tuple[int, ...]]) -> np.ndarray:
+        """Return which sounds come from packs that say all that is heard [shape=(len(clips),)]."""
+        return np.array([all(self.packs[i] in EXHAUSTIVE_PACKS for i in parts) for parts in clips])
+
     @cached_property
-    def _vocabularies(self) -> dict[str, set[str]]:
-        """The labels of each exhaustively labelled pack."""
+    def vocabularies(self) -> dict[str, set[str]]:
+        """The labels that each pack uses."""
         words: dict[str, set[str]] = {}
         for pack, labels in zip(self.packs, self.labels, strict=True):
-            if pack in EXHAUSTIVE_PACKS:
-                words.setdefault(pack, set()).update(labels)
+            words.setdefault(pack, set()).update(labels)
         return words
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -23,9 +23,10 @@ from retrieval.training.collection import Collection, make_collection
 from retrieval.training.composed_start import composed_space, fit_text_tower, start_projection
 from retrieval.training.composition import Teaching, class_weights
 from retrieval.training.corpus import Corpus, read_corpus
+from retrieval.training.held_out import held_out_figures
 from retrieval.training.imagined import imagine
 from retrieval.training.phrases import PhraseBook, make_phrase_book
-from retrieval.training.prepare import load_shards, prepare_packs, prepare_synth
+from retrieval.training.prepare import load_shards, prepare_packs, prepare_rendered
 from retrieval.training.student import Lessons, Recipe, Student, block_features
 from retrieval.training.teachers import load_audioset_teacher, load_music_teachers
 from retrieval.training.word_vectors import WordRecipe, WordTable, train_words
@@ -43,7 +44,7 @@ class DefaultRun:
     weights_dir: Path
     out_dir: Path
     soundfonts: list[Path]
-    synth_clips: int = 3000
+    rendered_clips: int = 3000
     held_out: float = 0.08
     leave_out: tuple[str, ...] = ()
     device: str = "cpu"
@@ -85,10 +86,10 @@ def _prepare(run: DefaultRun, log: Callable[[dict[str, Any]], None]) -> tuple[li
         log({"stage": "prepare", "shard": name})
 
     prepare_packs(run.data_dir / "audio", cache, teacher=teacher, music_teachers=music_teachers, on_shard=on_shard)
-    prepare_synth(
+    prepare_rendered(
         run.soundfonts,
         cache,
-        count=run.synth_clips,
+        count=run.rendered_clips,
         seed=run.recipe.seed,
         teacher=teacher,
         n_music=len(tags),
@@ -141,8 +142,8 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
     label_vectors = dict(zip(labels, table.phrase_vectors(labels, vocabulary), strict=True))
     model = _new_model(run, table, vocabulary, _tag_names([*short_names, *labels], vocabulary))
     head = load_audioset_teacher(run.weights_dir).classifier
-    real = np.concatenate(block_features(model, collection))
-    imagined = imagine(head, real, per_class=run.recipe.imagined_per_class, seed=run.recipe.seed)
+    published = block_features(model, collection)
+    imagined = imagine(head, np.concatenate(published), per_class=run.recipe.imagined_per_class, seed=run.recipe.seed)
     log({"stage": "imagined", "sounds": len(imagined.features)})
     lessons = Lessons(collection, teaching, imagined, book, label_vectors, head)
     student = Student(model, lessons, run.recipe, device=run.device)
@@ -151,13 +152,18 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
         model.load_state_dict(torch.load(heads, map_location=run.device, weights_only=True))
     else:
         _compose(student, head, log)
-        student.fit_heads(on_step=log)
+        student.fit_heads(published, on_step=log)
+        log({"stage": "heads", "held_out": held_out_figures(model, collection, published)})
         torch.save(model.state_dict(), heads)
     student.fit(run.out_dir, on_step=log)
-    figures = fit_calibration(model, collection, imagined, seed=run.recipe.seed)
+    features = block_features(model, collection)
+    held_out = held_out_figures(model, collection, features)
+    log({"stage": "towers", "held_out": held_out})
+    figures = fit_calibration(model, collection, imagined, seed=run.recipe.seed, features=features)
     log({"stage": "calibration", **figures})
     folder = run.out_dir / "model"
     model.cpu().save_pretrained(folder)
     notes = {"recipe": asdict(run.recipe), "words": asdict(run.words), "calibration": figures}
+    notes["held_out"] = held_out
     (folder / "training.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
     return folder

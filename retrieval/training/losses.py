@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["distillation_loss", "multi_positive_loss", "standardised"]
+__all__ = ["corrected_by_labels", "distillation_loss", "multi_positive_loss", "standardised"]
+
+
+def corrected_by_labels(teacher: np.ndarray, present: np.ndarray, absent: np.ndarray) -> np.ndarray:
+    """Return the teacher's scores with what is known put right [shape=(n_clips, n_labels)]: truth outranks a teacher.
+
+    A label that is heard scores at least three spreads above its mean over the clips, one that is known to be absent at
+    most the mean; elsewhere the teacher is all there is.
+
+    Args:
+        teacher: scores [shape=(n_clips, n_labels)].
+        present: the clip has the label [shape=(n_clips, n_labels)].
+        absent: the clip is known to lack it, unless ``present`` [shape=(n_clips, n_labels)].
+    """
+    mean, spread = teacher.mean(0), teacher.std(0)
+    corrected = np.where(absent & ~present, np.minimum(teacher, mean), teacher)
+    return np.where(present, np.maximum(teacher, mean + 3 * spread), corrected).astype(np.float32)
 
 
 def standardised(scores: Tensor) -> Tensor:

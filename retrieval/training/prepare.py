@@ -14,13 +14,16 @@ import torch
 from encoders.audio import blocks_of, load_audio
 from encoders.backbones.mobilenet import MobileNetTagger
 from retrieval.training.clips import MUSIC_PACKS, TRAINING_PACKS, TrainingClip, training_clips
+from retrieval.training.single_sounds import render_single_sounds
 from retrieval.training.synth import SynthClip, render_clips
 from retrieval.training.teachers import MusicTeacher, to_16khz
 
-__all__ = ["Shard", "load_shards", "prepare_packs", "prepare_synth"]
+__all__ = ["Shard", "load_shards", "prepare_packs", "prepare_rendered"]
 
 SAMPLE_RATE_HZ = 32000
-SYNTH_SHARD = 500
+RENDERED_SHARD = 500
+# How each pack is rendered, and how many of its clips to one that is asked for: single sounds are short.
+RENDERED_PACKS = {"synth": (render_clips, 1), "single": (render_single_sounds, 2)}
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,9 @@ def _heard(clips: Iterable[TrainingClip]) -> Iterator[_Heard]:
         yield _Heard(load_audio(clip.path, sample_rate_hz=SAMPLE_RATE_HZ), clip.labels, clip.group)
 
 
-def _heard_synth(clips: Iterable[SynthClip], first: int) -> Iterator[_Heard]:
+def _heard_rendered(clips: Iterable[SynthClip], pack: str, first: int) -> Iterator[_Heard]:
     for i, clip in enumerate(clips):
-        yield _Heard(clip.waveform, clip.labels, f"synth/{first + i}")
+        yield _Heard(clip.waveform, clip.labels, f"{pack}/{first + i}")
 
 
 @torch.inference_mode()
@@ -110,7 +113,7 @@ def prepare_packs(
         on_shard(pack)
 
 
-def prepare_synth(
+def prepare_rendered(
     soundfonts: list[Path],
     cache_dir: Path,
     *,
@@ -120,14 +123,15 @@ def prepare_synth(
     n_music: int,
     on_shard: Callable[[str], None] = print,
 ) -> None:
-    """Write the shards of synthesised clips that are not in ``cache_dir`` yet."""
-    for first in range(0, count, SYNTH_SHARD):
-        folder = cache_dir / f"synth-{seed}-{first:06d}"
-        if not folder.is_dir():
-            n = min(SYNTH_SHARD, count - first)
-            clips = render_clips(soundfonts, count=n, seed=seed * 1_000_000 + first)
-            _write(folder, _heard_synth(clips, first), teacher, [], n_music)
-        on_shard(folder.name)
+    """Write the shards of ``count`` rendered pieces and twice as many single sounds that ``cache_dir`` lacks."""
+    for pack, (rendered, times) in RENDERED_PACKS.items():
+        for first in range(0, times * count, RENDERED_SHARD):
+            folder = cache_dir / f"{pack}-{seed}-{first:06d}"
+            if not folder.is_dir():
+                n = min(RENDERED_SHARD, times * count - first)
+                clips = rendered(soundfonts, count=n, seed=seed * 1_000_000 + first)
+                _write(folder, _heard_rendered(clips, pack, first), teacher, [], n_music)
+            on_shard(folder.name)
 
 
 def load_shards(cache_dir: Path) -> list[Shard]:

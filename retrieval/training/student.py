@@ -17,15 +17,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from encoders.backbones.mobilenet import MobileNet
 from encoders.model import TwoTowerModel
 from retrieval.training.collection import Collection
 from retrieval.training.composition import Teaching, class_weights, compose
 from retrieval.training.imagined import Imagined
-from retrieval.training.losses import distillation_loss, multi_positive_loss, standardised
+from retrieval.training.losses import (
+    corrected_by_labels,
+    distillation_loss,
+    multi_positive_loss,
+    standardised,
+)
 from retrieval.training.mel_augment import MelAugment
 from retrieval.training.phrases import PhraseBook
 
-__all__ = ["Lessons", "Recipe", "Student", "block_features"]
+MIN_MUSIC = 16  # fewer sounds make no correlation worth following
+
+__all__ = ["Lessons", "Recipe", "Student", "block_features", "mobile_net"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,8 @@ class Recipe:
     """The defaults made the shipped model."""
 
     seed: int = 1
-    head_steps: int = 600
-    steps: int = 240
+    head_steps: int = 1000
+    steps: int = 400
     batch_clips: int = 96
     phrases: int = 384
     composed_dims: int = 192
@@ -43,14 +51,14 @@ class Recipe:
     head_learning_rate: float = 3e-4
     backbone_learning_rate: float = 3e-4
     frozen_stages: int = 7
-    label_weight: float = 0.8
+    label_weight: float = 1.5
+    correction_weight: float = 1.0
+    music_weight: float = 0.5
     imagined_clips: int = 96
     imagined_weight: float = 1.0
     anchor_weight: float = 0.5
     mix_probability: float = 0.4
     average_decay: float = 0.995
-    synonym_cosine: float = 0.75
-    teacher_veto: float = 1.5
     checkpoint_steps: int = 50
 
 
@@ -101,7 +109,7 @@ class Student:
         return rng.choice(n, size=min(self.recipe.phrases, n), replace=False, p=self.book.share)
 
     def _loss(self, audio: Tensor, z: np.ndarray, clips: Sequence[tuple[int, ...]], rng: np.random.Generator) -> Tensor:
-        """Distillation over drawn phrases, among the sounds and among sounds and imagined ones, and label contrast.
+        """Distillation over drawn phrases and, with the teacher corrected, over the sounds' labels; label contrast.
 
         ``audio`` unit vectors [shape=(n, dim)], ``z`` teacher logits [shape=(n, n_classes)], ``clips`` the clips that
         each sound is mixed of.
@@ -126,39 +134,48 @@ class Student:
         among_clips = distillation_loss(scores[:n_clips, :n], teacher_scores[:n_clips, :n], spread[:n])
         among_all = distillation_loss(scores[:, :n], teacher_scores[:, :n], spread[:n])
         loss = among_clips + self.recipe.imagined_weight * among_all
+        music = np.flatnonzero(np.isfinite(z).all(1))
+        if len(music) >= MIN_MUSIC:
+            # Genres are told apart within music: over all clips, what is music at all would outweigh them.
+            rows_of_music = torch.from_numpy(music).to(self.device)
+            among_music = distillation_loss(scores[rows_of_music, :n], teacher_scores[rows_of_music, :n], spread[:n])
+            loss = loss + self.recipe.music_weight * among_music
         if not names:
             return loss
-        positive = np.array([[name in heard for name in names] for heard in labels])
-        absent = self.collection.absent(names, clips)
-        contrast = self._contrast(scores[:n_clips, n:], teacher[:n_clips, n:], positive, absent, np.stack(label_words))
-        return loss + self.recipe.label_weight * contrast
+        carried = np.array([[name in clip for name in names] for clip in labels])
+        return loss + self._label_loss(scores[:n_clips, n:], teacher[:n_clips, n:], carried, names, clips)
 
-    def _contrast(
-        self, scores: Tensor, teacher: np.ndarray, positive: np.ndarray, absent: np.ndarray, words: np.ndarray
+    def _label_loss(
+        self,
+        scores: Tensor,
+        teacher: np.ndarray,
+        carried: np.ndarray,
+        names: list[str],
+        clips: Sequence[tuple[int, ...]],
     ) -> Tensor:
-        """Contrastive loss between sounds and the batch's labels [shape=(n, n_labels)], unsafe negatives masked.
+        """Distillation of the teacher as the labels correct it, and contrast where labels say all that is heard.
 
-        No safe negative is a near-synonym of the sound's own label, what a teacher hears although nobody wrote it
-        down, and any pair of a sound without labels; unless the label is known to be absent: cello and double bass
-        are near-synonyms by their words, and telling them apart is the point.
+        Contrast is within the words of a pack (``Collection.used``). Elsewhere silence about a label is no evidence.
         """
-        alike = words @ words.T > self.recipe.synonym_cosine
-        surprise = (teacher - teacher.mean(0)) / (teacher.std(0) + 1e-6)
-        masked = (positive.astype(int) @ alike.astype(int) > 0) | (surprise > self.recipe.teacher_veto)
-        masked = (masked & ~absent) | ~positive.any(1, keepdims=True)
+        known = self.collection.used(names, clips) & self.collection.exhaustive(clips)[:, None]
+        corrected = torch.from_numpy(corrected_by_labels(teacher, carried, known)).to(self.device)
+        distilled = distillation_loss(scores, corrected, torch.ones(len(names), device=self.device))
+        positive = carried & known
+        if not positive.any():
+            return self.recipe.correction_weight * distilled
         logits = standardised(scores) * self.log_scale.exp().clamp(max=10)
-        return multi_positive_loss(
-            logits, torch.from_numpy(positive).to(self.device), torch.from_numpy(masked).to(self.device)
+        contrast = multi_positive_loss(
+            logits, torch.from_numpy(positive).to(self.device), torch.from_numpy(~known).to(self.device)
         )
+        return self.recipe.correction_weight * distilled + self.recipe.label_weight * contrast
 
     # -- stage one -------------------------------------------------------------------------------------------------
 
-    def fit_heads(self, *, on_step: Callable[[dict[str, Any]], None]) -> None:
-        """Stage one: both heads on the features of the published backbone, computed once."""
+    def fit_heads(self, features: list[np.ndarray], *, on_step: Callable[[dict[str, Any]], None]) -> None:
+        """Stage one: both heads on the published backbone's features of each clip [shape=(n_blocks, feature_dim)]."""
         recipe, collection = self.recipe, self.collection
         torch.manual_seed(recipe.seed)
         rng = np.random.default_rng([recipe.seed, 1])
-        features = block_features(self.model, collection)
         heads = self._heads()
         optimiser = torch.optim.AdamW(heads, lr=recipe.head_learning_rate, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -192,7 +209,7 @@ class Student:
     def fit(self, out_dir: Path, *, on_step: Callable[[dict[str, Any]], None]) -> None:
         """Stage two: upper backbone and heads on augmented audio; resumes from ``out_dir/stage2.pt`` if it is there."""
         recipe = self.recipe
-        backbone = self.model.audio_tower.backbone
+        backbone = mobile_net(self.model)
         for parameter in backbone.features[: recipe.frozen_stages].parameters():
             parameter.requires_grad_(False)
         upper = list(backbone.features[recipe.frozen_stages :].parameters())
@@ -259,7 +276,7 @@ class Student:
 
         Batch statistics of the backbone stay those of AudioSet.
         """
-        backbone, frozen = self.model.audio_tower.backbone, self.recipe.frozen_stages
+        backbone, frozen = mobile_net(self.model), self.recipe.frozen_stages
         self.model.train()
         backbone.eval()
         x = mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
@@ -298,8 +315,15 @@ class Student:
         return int(saved["step"])
 
 
+def mobile_net(model: TwoTowerModel) -> MobileNet:
+    """Return the model's backbone; the default recipe trains this one alone."""
+    backbone = model.audio_tower.backbone
+    assert isinstance(backbone, MobileNet)
+    return backbone
+
+
 def _scaled(model: TwoTowerModel, log_power: Tensor) -> Tensor:
-    spec = model.audio_tower.backbone.front_end.spec
+    spec = mobile_net(model).front_end.spec
     return (log_power + spec.offset) * spec.scale
 
 

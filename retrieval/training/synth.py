@@ -1,23 +1,33 @@
 """Synthesised music with exact instrument labels: random pieces rendered from General MIDI soundfonts.
 
-Needs pyfluidsynth (extra ``train``), the FluidSynth library and soundfonts; the model card names those used.
+Needs pyfluidsynth (extra ``render``), the FluidSynth library and soundfonts; the model card names those used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["SynthClip", "render_clips"]
+__all__ = [
+    "DRUM_KEYS",
+    "PROGRAM_TAGS",
+    "SAMPLE_RATE_HZ",
+    "Note",
+    "SynthClip",
+    "key_range",
+    "open_synth",
+    "render",
+    "render_clips",
+]
 
 SAMPLE_RATE_HZ = 32000
 
 # General MIDI program -> tags, most specific first; programs that imitate noises are left out.
-_PROGRAMS: dict[int, str] = {
+PROGRAM_TAGS: dict[int, str] = {
     0: "piano",
     1: "piano",
     2: "electric grand piano;piano",
@@ -131,7 +141,7 @@ _RANGES: dict[range, tuple[int, int]] = {
     range(115, 119): (40, 72),
 }
 # Drum-kit notes: name -> keys (General MIDI percussion map).
-_DRUMS: dict[str, tuple[int, ...]] = {
+DRUM_KEYS: dict[str, tuple[int, ...]] = {
     "bass drum": (35, 36),
     "snare drum": (38, 40),
     "hi-hat": (42, 44, 46),
@@ -162,7 +172,9 @@ class SynthClip:
 
 
 @dataclass(frozen=True)
-class _Note:
+class Note:
+    """A key held on a MIDI channel."""
+
     start_s: float
     end_s: float
     channel: int
@@ -170,22 +182,21 @@ class _Note:
     velocity: int
 
 
-def _key_range(program: int) -> tuple[int, int]:
+def key_range(program: int) -> tuple[int, int]:
+    """Return the lowest and highest key that suit a program."""
     for programs, keys in _RANGES.items():
         if program in programs:
             return keys
     return 48, 84
 
 
-def _part(
-    rng: np.random.Generator, program: int, channel: int, key: int, beat_s: float, length_s: float
-) -> list[_Note]:
+def _part(rng: np.random.Generator, program: int, channel: int, key: int, beat_s: float, length_s: float) -> list[Note]:
     """Write one instrument's part: a melody, chords, an arpeggio or single long notes."""
-    low, high = _key_range(program)
+    low, high = key_range(program)
     scale = _SCALES[rng.integers(len(_SCALES))]
     pitches = [p for p in range(low, high + 1) if (p - key) % 12 in scale]
     style = "melody" if program in _BASSES else str(rng.choice(["melody", "melody", "chords", "arpeggio", "long"]))
-    notes: list[_Note] = []
+    notes: list[Note] = []
     t, at = 0.0, int(rng.integers(len(pitches)))
     while t < length_s:
         beats = float(rng.choice([2, 4]) if style in ("chords", "long") else rng.choice([0.25, 0.5, 0.5, 1, 1, 2]))
@@ -194,44 +205,44 @@ def _part(
         if style == "chords":
             root = pitches[min(at, len(pitches) - 1)]
             for step in _CHORDS[rng.integers(len(_CHORDS))]:
-                notes.append(_Note(t, end, channel, min(root + step, 108), velocity))
+                notes.append(Note(t, end, channel, min(root + step, 108), velocity))
         elif rng.random() > 0.1:
-            notes.append(_Note(t, end, channel, pitches[at], velocity))
+            notes.append(Note(t, end, channel, pitches[at], velocity))
         at = int(np.clip(at + rng.integers(-3, 4), 0, len(pitches) - 1))
         t += beats * beat_s
     return notes
 
 
-def _drums(rng: np.random.Generator, names: list[str], beat_s: float, length_s: float) -> list[_Note]:
+def _drums(rng: np.random.Generator, names: list[str], beat_s: float, length_s: float) -> list[Note]:
     notes = []
     for name in names:
-        key = int(rng.choice(_DRUMS[name]))
+        key = int(rng.choice(DRUM_KEYS[name]))
         pattern = rng.random(16) < (0.55 if name == "hi-hat" else 0.28)
         pattern[int(rng.integers(4)) * 4] = True
         for step in range(int(length_s / (beat_s / 4))):
             if pattern[step % 16]:
                 t = step * beat_s / 4
-                notes.append(_Note(t, t + beat_s / 4, 9, key, int(rng.integers(60, 125))))
+                notes.append(Note(t, t + beat_s / 4, 9, key, int(rng.integers(60, 125))))
     return notes
 
 
-def _compose(rng: np.random.Generator, length_s: float) -> tuple[list[_Note], dict[int, int], list[str]]:
+def _compose(rng: np.random.Generator, length_s: float) -> tuple[list[Note], dict[int, int], list[str]]:
     """Return the notes, the program of each channel and the labels of one random piece."""
     beat_s, key = 60 / float(rng.uniform(60, 170)), int(rng.integers(12))
     kind = rng.random()
     if kind < 0.12:
-        names = [str(rng.choice(list(_DRUMS)))]
+        names = [str(rng.choice(list(DRUM_KEYS)))]
         return _drums(rng, names, beat_s, length_s), {}, [*names, "percussion", "drum"]
-    programs = list(_PROGRAMS)
+    programs = list(PROGRAM_TAGS)
     count = 1 if kind < 0.6 else int(rng.integers(2, 5))
     chosen = [int(p) for p in rng.choice(programs, size=count, replace=False)]
     if count > 2 and not set(chosen) & set(_BASSES):
         chosen[-1] = int(rng.choice(_BASSES))
-    notes: list[_Note] = []
+    notes: list[Note] = []
     labels: list[str] = []
     for channel, program in enumerate(chosen):
         notes += _part(rng, program, channel, key, beat_s, length_s)
-        labels += _PROGRAMS[program].split(";")
+        labels += PROGRAM_TAGS[program].split(";")
     if count > 1 and rng.random() < 0.5:
         notes += _drums(rng, list(_KIT), beat_s, length_s)
         labels += ["drum kit", "drums", "percussion"]
@@ -240,23 +251,43 @@ def _compose(rng: np.random.Generator, length_s: float) -> tuple[list[_Note], di
     return notes, dict(enumerate(chosen)), list(dict.fromkeys(labels))
 
 
-def _render(synth: Any, notes: list[_Note], length_s: float) -> np.ndarray:
-    events = sorted(
-        [(n.start_s, 1, n) for n in notes] + [(n.end_s, 0, n) for n in notes], key=lambda e: (e[0], e[1], e[2].key)
-    )
+def render(
+    synth: Any, notes: list[Note], length_s: float, *, controls: Sequence[tuple[float, int, int]] = ()
+) -> np.ndarray:
+    """Play notes and controller changes (seconds, controller, value; channel 0); return mono [shape=(n_samples,)]."""
+    events: list[tuple[float, int, int, Note | int]] = []
+    for n in notes:
+        events += [(n.start_s, 1, n.key, n), (n.end_s, 0, n.key, n)]
+    events += [(at_s, -1, controller, value) for at_s, controller, value in controls]
     parts, now = [], 0
-    for at_s, is_on, note in events:
+    for at_s, kind, number, event in sorted(events, key=lambda e: e[:3]):
         due = min(int(at_s * SAMPLE_RATE_HZ), int(length_s * SAMPLE_RATE_HZ))
         if due > now:
             parts.append(synth.get_samples(due - now))
             now = due
-        if is_on:
-            synth.noteon(note.channel, note.key, note.velocity)
+        if isinstance(event, int):
+            synth.cc(0, number, event)
+        elif kind:
+            synth.noteon(event.channel, event.key, event.velocity)
         else:
-            synth.noteoff(note.channel, note.key)
+            synth.noteoff(event.channel, event.key)
     parts.append(synth.get_samples(max(0, int(length_s * SAMPLE_RATE_HZ) - now)))
     stereo = np.concatenate(parts).reshape(-1, 2).astype(np.float32) / 32768
     return stereo.mean(1)
+
+
+def open_synth(soundfont: Path) -> tuple[Any, int]:
+    """Return a synthesiser that plays a soundfont, and the soundfont's number in it.
+
+    Raises:
+        FileNotFoundError: it is missing.
+    """
+    import fluidsynth  # the extra `render`, and a system library: only those who train need it
+
+    if not soundfont.is_file():
+        raise FileNotFoundError(f"soundfont {soundfont} is missing: install it or name others with --soundfont")
+    synth = fluidsynth.Synth(gain=0.6, samplerate=float(SAMPLE_RATE_HZ))
+    return synth, synth.sfload(str(soundfont))
 
 
 def render_clips(soundfonts: list[Path], *, count: int, length_s: float = 10.0, seed: int = 1) -> Iterator[SynthClip]:
@@ -271,13 +302,8 @@ def render_clips(soundfonts: list[Path], *, count: int, length_s: float = 10.0, 
     Raises:
         FileNotFoundError: a soundfont is missing.
     """
-    import fluidsynth  # the extra `train`, and a system library: only those who train need it
-
     for font in soundfonts:
-        if not font.is_file():
-            raise FileNotFoundError(f"soundfont {font} is missing: install it or name others with --soundfont")
-        synth = fluidsynth.Synth(gain=0.6, samplerate=float(SAMPLE_RATE_HZ))
-        font_id = synth.sfload(str(font))
+        synth, font_id = open_synth(font)
         for i in range(soundfonts.index(font), count, len(soundfonts)):
             rng = np.random.default_rng([seed, i])
             notes, programs, labels = _compose(rng, length_s)
@@ -285,7 +311,7 @@ def render_clips(soundfonts: list[Path], *, count: int, length_s: float = 10.0, 
             for channel, program in programs.items():
                 synth.program_select(channel, font_id, 0, program)
             synth.program_select(9, font_id, 128, int(rng.choice([0, 0, 8, 16, 25, 32, 40])))
-            waveform = _render(synth, notes, length_s)
+            waveform = render(synth, notes, length_s)
             peak = float(np.abs(waveform).max())
             if peak > 1e-3:
                 yield SynthClip(waveform / peak * float(rng.uniform(0.2, 0.9)), tuple(labels))

@@ -15,10 +15,11 @@ from encoders.words import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from retrieval.training.calibrate import clip_vectors, fit_calibration
 from retrieval.training.collection import Collection, make_collection
 from retrieval.training.composition import Teaching
+from retrieval.training.held_out import held_out_figures
 from retrieval.training.imagined import imagine
 from retrieval.training.phrases import PhraseBook
 from retrieval.training.prepare import Shard
-from retrieval.training.student import Lessons, Recipe, Student
+from retrieval.training.student import Lessons, Recipe, Student, block_features
 
 NAMES = ("low", "high", "noise")
 RECIPE = Recipe(
@@ -42,7 +43,7 @@ def shard() -> Shard:
         mel[i, slice(*((0, 40), (80, 128), (0, 128))[kind])] += 8
     logits = np.eye(3)[kinds] * 4 + rng.normal(0, 0.3, (60, 3))
     return Shard(
-        name="music",
+        name="synth-0",
         mel=mel,
         clip_of=np.arange(60),
         audioset=logits,
@@ -85,7 +86,7 @@ def test_groups_are_held_out_whole_and_never_drawn(collection: Collection) -> No
 def test_both_stages_learn_and_calibrate(collection: Collection, tmp_path: Path) -> None:
     run = student(collection, dataclasses.replace(RECIPE, head_steps=250, head_learning_rate=3e-3, imagined_weight=0.1))
     losses: list[float] = []
-    run.fit_heads(on_step=lambda row: losses.append(row["loss"]))
+    run.fit_heads(block_features(run.model, collection), on_step=lambda row: losses.append(row["loss"]))
     assert min(losses[-2:]) < losses[0]
     run.fit(tmp_path, on_step=lambda row: None)
     figures = fit_calibration(run.model, collection, run.lessons.imagined, seed=1)
@@ -95,6 +96,22 @@ def test_both_stages_learn_and_calibrate(collection: Collection, tmp_path: Path)
     logits = (cosines - cosines.mean(0)) / cosines.std(0)
     truth = np.array([NAMES.index(labels[0]) for labels in collection.labels])
     assert (logits.argmax(1) == truth).mean() > 0.8
+
+
+def test_held_out_figures_are_those_of_the_kept_clips(collection: Collection) -> None:
+    model = student(collection, RECIPE).model.eval()
+    figures = held_out_figures(model, collection)["synth"]
+    kept = np.flatnonzero(collection.held_out)
+    scores = clip_vectors(model, collection)[kept] @ model.encode_text(sorted(NAMES)).T
+    truth = np.array([[name == collection.labels[i][0] for name in sorted(NAMES)] for i in kept])
+    precisions = []
+    for column, carried in zip(scores.T, truth.T, strict=True):
+        ranked = carried[np.argsort(-column)]
+        precisions.append(np.mean([(ranked[: k + 1]).mean() for k in np.flatnonzero(ranked)]))
+    assert figures["mAP"] == pytest.approx(np.mean(precisions), abs=1e-4)
+    spread = (scores - scores.mean(0)) / scores.std(0)
+    assert figures["top1"] == pytest.approx((spread.argmax(1) == truth.argmax(1)).mean(), abs=1e-4)
+    assert figures["clips"] == len(kept)
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(collection: Collection, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_pieces_are_seeded_and_labelled() -> None:
         assert all(0 <= note.start_s < 10 and note.end_s > note.start_s for note in notes)
         assert all(0 <= note.key <= 127 and 1 <= note.velocity <= 127 for note in notes)
         for program in programs.values():
-            assert synth._PROGRAMS[program].split(";")[0] in labels
+            assert synth.PROGRAM_TAGS[program].split(";")[0] in labels
         assert {note.channel for note in notes} <= {*programs, 9}
         assert ("drum kit" in labels) == (len(programs) > 1 and any(note.channel == 9 for note in notes))
         several += len(programs) > 1
