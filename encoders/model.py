@@ -17,18 +17,26 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from encoders.audio import blocks_of, load_audio
+from encoders.backbones.contract import Backbone
 from encoders.backbones.mobilenet import EFFICIENTAT_MEL, MobileNet
 from encoders.heads import AudioProjection, CalibrationBuffers, TextTower, WordLookup
-from encoders.mel import LogMel, MelSpec
+from encoders.mel import MelSpec
 from encoders.model_dir import VOCABULARY_FILE, check_model_dir, seal
 from encoders.text import read_vocabulary
 from encoders.words import Vocabulary
 
-__all__ = ["TwoTowerConfig", "TwoTowerModel", "TwoTowerOutput"]
+__all__ = ["TwoTowerConfig", "TwoTowerModel", "TwoTowerOutput", "check_blocks"]
+
+
+_DEFAULT_BACKBONE = "mn04"
 
 
 class TwoTowerConfig(PreTrainedConfig):
-    """What a checkpoint's shapes and its meaning depend on; the JSON beside the weights."""
+    """What a checkpoint's shapes and its meaning depend on; the JSON beside the weights.
+
+    ``backbone`` is a name of the registry. ``width`` and ``mel`` belong to ``mn04``, which may have any; every other
+    backbone knows its own front end. ``sample_rate_hz`` None is the rate of ``mel``.
+    """
 
     model_type = "earmark-two-tower"
 
@@ -44,8 +52,12 @@ class TwoTowerConfig(PreTrainedConfig):
         vocab_size: int = 2,
         dropout: float = 0.1,
         tag_names: list[str] | None = None,
+        backbone: str = _DEFAULT_BACKBONE,
+        sample_rate_hz: int | None = None,
         **kwargs: Any,
     ) -> None:
+        self.backbone = backbone
+        self.sample_rate_hz = sample_rate_hz
         self.width = width
         self.mel = mel or asdict(EFFICIENTAT_MEL)
         self.block_s = block_s
@@ -72,10 +84,35 @@ class TwoTowerOutput(ModelOutput):
 class _AudioTower(nn.Module):
     def __init__(self, config: TwoTowerConfig) -> None:
         super().__init__()
-        self.backbone = MobileNet(width=config.width, mel=MelSpec(**config.mel))
+        self.backbone = _build_backbone(config)
         self.projection = AudioProjection(
             feature_dim=self.backbone.dim, hidden=config.audio_hidden, dim=config.dim, dropout=config.dropout
         )
+
+
+def _build_backbone(config: TwoTowerConfig) -> Backbone:
+    if config.backbone == _DEFAULT_BACKBONE:
+        return MobileNet(width=config.width, mel=MelSpec(**config.mel))
+    # Here, since the registry imports every architecture, which the default model does not need.
+    from encoders.backbones.registry import build_backbone
+
+    return build_backbone(config.backbone)
+
+
+def check_blocks(backbone: Backbone, *, sample_rate_hz: int, block_s: float) -> None:
+    """Check that a backbone can hear blocks of this rate and length.
+
+    Raises:
+        ValueError: it cannot; the message says what it hears.
+    """
+    name, n = type(backbone).__name__, round(block_s * sample_rate_hz)
+    if sample_rate_hz != backbone.sample_rate_hz:
+        raise ValueError(f"sample_rate_hz={sample_rate_hz}: {name} hears {backbone.sample_rate_hz} Hz")
+    if n < backbone.min_samples or (backbone.fixed_length and n != backbone.input_samples):
+        word, wanted = (
+            ("exactly", backbone.input_samples) if backbone.fixed_length else ("at least", backbone.min_samples)
+        )
+        raise ValueError(f"block_s={block_s}: {name} hears {word} {wanted} samples ({wanted / sample_rate_hz:.3f} s)")
 
 
 def _fused(backbone: MobileNet) -> MobileNet:
@@ -106,22 +143,28 @@ class TwoTowerModel(PreTrainedModel):
         self.calibration = CalibrationBuffers(dim=config.dim)
         self.vocabulary: Vocabulary | None = None
         self.fingerprint: str | None = None
+        check_blocks(self.audio_tower.backbone, sample_rate_hz=self.sample_rate_hz, block_s=config.block_s)
         # In a list, so that it is no part of the checkpoint.
         self._inference_backbone: list[MobileNet] = []
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        # from_pretrained builds on the meta device: tables that follow from the spec are made again here.
-        if isinstance(module, LogMel):
-            module.reset_tables()
+        # from_pretrained builds on the meta device: tables that are no part of a checkpoint are made again here.
+        reset_tables = getattr(module, "reset_tables", None)
+        if callable(reset_tables):
+            reset_tables()
 
     @property
     def sample_rate_hz(self) -> int:
-        return int(self.config.mel["sample_rate_hz"])
+        return int(self.config.sample_rate_hz or self.config.mel["sample_rate_hz"])
 
     @property
     def block_samples(self) -> int:
         return round(self.config.block_s * self.sample_rate_hz)
+
+    @property
+    def block_s(self) -> float:
+        return float(self.config.block_s)
 
     @classmethod
     def from_pretrained(cls, model_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> TwoTowerModel:  # type: ignore[override]
@@ -157,7 +200,7 @@ class TwoTowerModel(PreTrainedModel):
 
     @torch.inference_mode()
     def block_features(self, blocks: np.ndarray | Tensor) -> np.ndarray:
-        """Return the pooled backbone features of 5 s blocks.
+        """Return the pooled backbone features of blocks.
 
         Args:
             blocks: waveforms [shape=(n, block_samples)] in [-1, 1].
@@ -166,13 +209,23 @@ class TwoTowerModel(PreTrainedModel):
             float32 [shape=(n, feature_dim)].
         """
         waveforms = torch.as_tensor(blocks, dtype=torch.float32).to(self.device)
-        return self.mel_features(self.audio_tower.backbone.front_end(waveforms))
+        backbone = self.audio_tower.backbone
+        if isinstance(backbone, MobileNet):
+            return self.mel_features(backbone.front_end(waveforms))
+        return backbone(waveforms).float().cpu().numpy()
 
     @torch.inference_mode()
     def mel_features(self, log_mel: Tensor) -> np.ndarray:
-        """Return the pooled backbone features of log-mel blocks [shape=(n, n_mels, n_frames)], float32."""
+        """Return the pooled backbone features of log-mel blocks [shape=(n, n_mels, n_frames)], float32.
+
+        Raises:
+            TypeError: the backbone is no MobileNet; give ``block_features`` waveforms.
+        """
+        backbone = self.audio_tower.backbone
+        if not isinstance(backbone, MobileNet):
+            raise TypeError(f"{self.config.backbone} takes no log-mel blocks: give block_features waveforms")
         if not self._inference_backbone:
-            self._inference_backbone = [_fused(self.audio_tower.backbone).to(self.device)]
+            self._inference_backbone = [_fused(backbone).to(self.device)]
         return self._inference_backbone[0].from_mel(log_mel.to(self.device)).float().cpu().numpy()
 
     @torch.inference_mode()
@@ -190,13 +243,14 @@ class TwoTowerModel(PreTrainedModel):
         return self.audio_tower.projection(windows).float().cpu().numpy()
 
     def encode_audio(
-        self, audio: str | os.PathLike[str] | np.ndarray | Sequence[Any], *, sample_rate_hz: int = 32000
+        self, audio: str | os.PathLike[str] | np.ndarray | Sequence[Any], *, sample_rate_hz: int | None = None
     ) -> np.ndarray:
         """Return one unit vector a clip: the mean of its windows' vectors.
 
         Args:
             audio: a path, a mono waveform [shape=(n_samples,)], or a list of these.
-            sample_rate_hz: of the waveforms; it must be the model's, 32000. Files are resampled.
+            sample_rate_hz: of the waveforms; it must be the model's, which is what None stands for. Files are
+                resampled.
 
         Returns:
             float32 [shape=(n, dim)].
@@ -205,7 +259,7 @@ class TwoTowerModel(PreTrainedModel):
             AudioDecodeError: a file cannot be read or a waveform is empty.
             ValueError: wrong rate or shape.
         """
-        if sample_rate_hz != self.sample_rate_hz:
+        if sample_rate_hz not in (None, self.sample_rate_hz):
             raise ValueError(f"sample_rate_hz={sample_rate_hz}: resample to {self.sample_rate_hz} Hz, or pass the path")
         single = isinstance(audio, (str, os.PathLike)) or (isinstance(audio, np.ndarray) and audio.ndim == 1)
         items: Sequence[Any] = [audio] if single else audio  # type: ignore[assignment]

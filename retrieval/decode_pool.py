@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from encoders.audio import BLOCK_S, SAMPLE_RATE_HZ
 from index import Track
 from retrieval.decode_worker import SPAN, Kind
 from retrieval.library import AudioFile
@@ -95,6 +96,8 @@ class DecodePool:
         n_waiting: int,
         stall_s: float,
         reuse: Callable[[AudioFile, str], Reuse | None],
+        sample_rate_hz: int = SAMPLE_RATE_HZ,
+        block_s: float = BLOCK_S,
     ) -> None:
         """Starts decoding.
 
@@ -105,7 +108,9 @@ class DecodePool:
             stall_s: a process that says nothing for so many seconds is killed, and its file fails.
             reuse: asked for each file with the hash of its content, from a lane's thread; not None: do not
                 decode it.
+            sample_rate_hz, block_s: the blocks that are wanted.
         """
+        self._sample_rate_hz, self._block_s = sample_rate_hz, block_s
         self._jobs = iter(files)
         self._jobs_lock = threading.Lock()
         self._reuse = reuse
@@ -216,7 +221,7 @@ class DecodePool:
             if reuse is not None:
                 self._put(Known(file, content_hash, reuse))
                 return
-            worker.ask("decode", file.path)
+            worker.ask("decode", file.path, sample_rate_hz=self._sample_rate_hz, block_s=self._block_s)
             kind, payload = worker.answer()
             if kind == Kind.BEGIN:
                 self._put(Begun(file, content_hash, json.loads(bytes(payload))["expected_s"]))

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from enum import IntEnum
-from typing import IO
+from typing import IO, Any
 
 from encoders.audio import AudioDecodeError, stream_blocks
 from encoders.decoders import header_duration_s
@@ -68,13 +68,13 @@ def _read_requests(requests: queue.SimpleQueue[bytes]) -> None:
     os._exit(0)
 
 
-def _serve(request: dict[str, str], answers: IO[bytes]) -> None:
+def _serve(request: dict[str, Any], answers: IO[bytes]) -> None:
     path = request["path"]
     try:
         if request["do"] == "hash":
             _send_hash(path, answers)
         else:
-            _send_blocks(path, answers)
+            _send_blocks(path, answers, sample_rate_hz=request["sample_rate_hz"], block_s=request["block_s"])
     except AudioDecodeError as error:
         _send_json(answers, Kind.ERROR, {"reason": error.reason, "transient": error.transient})
     except BrokenPipeError:
@@ -103,9 +103,9 @@ def _send_hash(path: str, answers: IO[bytes]) -> None:
     _send(answers, Kind.HASH, digest.encode("ascii"))
 
 
-def _send_blocks(path: str, answers: IO[bytes]) -> None:
+def _send_blocks(path: str, answers: IO[bytes], *, sample_rate_hz: int, block_s: float) -> None:
     _send_json(answers, Kind.BEGIN, {"expected_s": header_duration_s(path)})
-    blocks = stream_blocks(path)
+    blocks = stream_blocks(path, sample_rate_hz=sample_rate_hz, block_s=block_s)
     while True:
         try:
             block = next(blocks)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders.audio import BLOCK_S, SAMPLE_RATE_HZ
 from index import IndexMissingError, Manifest, VectorIndex, printable
 from retrieval.decode_pool import Begun, Block, DecodePool, Event, Failed, Finished, Known
 from retrieval.embedder import AudioModel, Embedded, Embedder
@@ -31,6 +30,7 @@ from retrieval.ingest_report import (
     OnProgress,
 )
 from retrieval.library import AudioFile, Problem, Scan, scan
+from retrieval.sound import block_form
 from retrieval.stop_signals import StopSignals
 from retrieval.worker_process import WorkerStartError
 
@@ -44,7 +44,6 @@ __all__ = [
     "build",
 ]
 
-_BLOCK_SAMPLES = round(BLOCK_S * SAMPLE_RATE_HZ)
 _MIN_PROGRESS_GAP_S = 0.1
 
 
@@ -158,8 +157,9 @@ class _Run:
         self._tell()
         if not plan.todo:
             return
+        sample_rate_hz, block_s = block_form(model)
         embedder = self._embedder = Embedder(
-            model, batch_blocks=self._options.batch_blocks, block_samples=_BLOCK_SAMPLES
+            model, batch_blocks=self._options.batch_blocks, block_samples=round(sample_rate_hz * block_s)
         )
         with DecodePool(
             plan.todo,
@@ -167,6 +167,8 @@ class _Run:
             n_waiting=self._options.batch_blocks,
             stall_s=self._options.stall_s,
             reuse=lambda file, content_hash: find_reuse(index, file, content_hash),
+            sample_rate_hz=sample_rate_hz,
+            block_s=block_s,
         ) as pool:
             for event in pool.events():
                 self._stop.check()
@@ -282,7 +284,8 @@ def _open_index(path: Path, fingerprint: str) -> VectorIndex | None:
 def _create_index(path: Path, model: AudioModel, fingerprint: str) -> VectorIndex:
     # The width of the vectors is asked of the model itself, by one block: a ramp, since silence may have no
     # direction.
-    ramp = np.linspace(-1.0, 1.0, _BLOCK_SAMPLES, dtype=np.float32)[None]
+    sample_rate_hz, block_s = block_form(model)
+    ramp = np.linspace(-1.0, 1.0, round(sample_rate_hz * block_s), dtype=np.float32)[None]
     dim = int(np.asarray(model.window_vectors(model.block_features(ramp))).shape[1])
     name = str(getattr(model, "encoder_name", fingerprint[:12]))
     return VectorIndex.create(path, Manifest(encoder=fingerprint, encoder_name=name, dim=dim))

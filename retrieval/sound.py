@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from encoders.audio import AudioBlock
     from encoders.model import TwoTowerModel
 
-__all__ = ["AudioTower", "DeviceError", "Sound", "embed_file", "load_model"]
+__all__ = ["AudioTower", "DeviceError", "Sound", "block_form", "embed_file", "load_model", "usable_device"]
 
 _BATCH_BLOCKS = 32
 
@@ -61,12 +61,7 @@ def load_model(model_dir: Path, *, device: str = "auto", share_cores: bool = Fal
     check_model_dir(model_dir)  # before torch, which takes seconds to import
     import torch
 
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DeviceError(f"the device {device!r} cannot be used here: {reason}") from None
+    name = usable_device(device)
     from encoders.model import TwoTowerModel
 
     keep_freed_memory()
@@ -76,6 +71,23 @@ def load_model(model_dir: Path, *, device: str = "auto", share_cores: bool = Fal
         model = TwoTowerModel.from_pretrained(model_dir)
     torch.nn.Module.to(model, name)  # model.to, which a decorator of transformers hides from type checkers
     return model
+
+
+def usable_device(device: str) -> str:
+    """The torch device that is meant, tried out: a GPU where there is one, for "auto".
+
+    Raises:
+        DeviceError: there is no such device here.
+    """
+    import torch
+
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceError(f"the device {device!r} cannot be used here: {reason}") from None
+    return name
 
 
 @contextmanager
@@ -92,6 +104,13 @@ def _no_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def block_form(model: object) -> tuple[int, float]:
+    """Sample rate and length in seconds of the blocks that a model hears; the usual ones where it does not say."""
+    from encoders.audio import BLOCK_S, SAMPLE_RATE_HZ
+
+    return int(getattr(model, "sample_rate_hz", SAMPLE_RATE_HZ)), float(getattr(model, "block_s", BLOCK_S))
+
+
 def embed_file(path: str | os.PathLike[str], *, model: AudioTower) -> Sound:
     """The unit vectors of all windows of a file. The waveform is streamed: memory does not grow with it.
 
@@ -100,11 +119,12 @@ def embed_file(path: str | os.PathLike[str], *, model: AudioTower) -> Sound:
     """
     from encoders.audio import stream_blocks, window_spans
 
+    sample_rate_hz, block_s = block_form(model)
     duration_s = 0.0
 
     def timed_blocks() -> Iterator[AudioBlock]:
         nonlocal duration_s
-        duration_s = yield from stream_blocks(path)
+        duration_s = yield from stream_blocks(path, sample_rate_hz=sample_rate_hz, block_s=block_s)
 
     blocks = timed_blocks()
     features: list[np.ndarray] = []

@@ -2,7 +2,7 @@
 
     python scripts/make_demo_library.py [--soundfont FILE.sf2] [--out scripts/demo_library]
 
-Needs the extra `train` (pyfluidsynth), FluidSynth's library and the FluidR3 GM soundfont (Debian:
+Needs the extra `render` (pyfluidsynth), FluidSynth's library and the FluidR3 GM soundfont (Debian:
 libfluidsynth3, fluid-soundfont-gm). The same soundfont and library versions give the same bytes on every run.
 """
 

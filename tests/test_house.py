@@ -26,12 +26,12 @@ MIB = 1024 * 1024
 HOMES = {
     "av": ("encoders/decoders.py",),
     "faiss": ("index/store.py",),
-    "gensim": ("retrieval/training/",),
+    "gensim": ("retrieval/training/", "retrieval/words/"),
     "librosa": ("encoders/mel.py", "retrieval/training/"),
-    "matplotlib": ("retrieval/taggram.py",),
+    "matplotlib": ("retrieval/evaluation/report.py", "retrieval/taggram.py"),
     "mutagen": ("retrieval/metadata.py",),
     "rich": ("retrieval/cli/",),
-    "sklearn": ("retrieval/training/",),
+    "sklearn": ("retrieval/evaluation/", "retrieval/learning/", "retrieval/training/"),
     "soundfile": ("encoders/decoders.py",),
     "sqlite3": ("index/", "retrieval/cli/dispatch.py"),
     "torch": (
@@ -40,18 +40,31 @@ HOMES = {
         "encoders/mel.py",
         "encoders/model.py",
         "encoders/processing.py",
+        "encoders/published.py",
+        "encoders/sentences.py",
+        "encoders/tagger_heads.py",
+        "encoders/tagger_model.py",
+        "encoders/taggers.py",
+        "retrieval/learning/",
+        "retrieval/published_tagging.py",
         "retrieval/sound.py",
         "retrieval/training/",
     ),
     "transformers": (
         "encoders/model.py",
         "encoders/processing.py",
+        "encoders/sentences.py",
+        "encoders/tagger_model.py",
+        "retrieval/cli/train_progress.py",
+        "retrieval/learning/",
         "retrieval/sound.py",
         "retrieval/training/",
     ),
     "typer": ("retrieval/cli/",),
 }
 PICKLING = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"}
+# One reads pickles without running them, the other writes the miniature that its tests read.
+MAY_PICKLE = {"retrieval/datasets/safe_pickle.py", "scripts/make_miniature_663.py"}
 UNSAFE_ARGUMENTS = {("shell", True), ("allow_pickle", True), ("weights_only", False)}
 SHELLS = {"system", "popen", "getoutput", "getstatusoutput"}
 
@@ -189,7 +202,7 @@ def test_every_module_says_what_is_public_in_order() -> None:
 def test_nothing_unpickles_evaluates_or_runs_a_shell() -> None:
     found = []
     for name in sources():
-        if imported(name) & PICKLING:
+        if imported(name) & PICKLING and name not in MAY_PICKLE:
             found.append(f"{name} imports {imported(name) & PICKLING}")
         for node in ast.walk(parsed(name)):
             if not isinstance(node, ast.Call):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from retrieval.cli import index, search, tag
+from retrieval.cli import evaluate, index, models, search, tag, train, words
 from retrieval.cli.dispatch import QueryFirstGroup
 
 __all__ = ["app", "main"]
@@ -22,6 +22,10 @@ app = typer.Typer(
 app.command("search")(search.search)
 app.add_typer(index.group, name="index")
 app.command("tag")(tag.tag)
+app.command("models")(models.models)
+app.add_typer(words.group, name="words")
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
 
 
 def _print_version(wanted: bool) -> None:
@@ -50,6 +54,10 @@ def retrieve(
       retrieve search index                 a query that is a command's name too
       retrieve index build ~/Music          make or refresh the index
       retrieve tag song.mp3                 say what a file sounds like
+      retrieve models                       list the architectures and what they cost
+      retrieve words train texts --out W    learn word vectors
+      retrieve train --data DIR --out DIR   train a model on tagged clips
+      retrieve evaluate MODEL --data DIR    measure a model on tagged clips
 
     `retrieve search --help` lists the options of a query.
     """

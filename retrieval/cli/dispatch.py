@@ -83,15 +83,23 @@ def _expected_message(error: Exception) -> str | None:
     from encoders.audio import AudioDecodeError
     from encoders.model_dir import ModelDirError
     from encoders.text import UnknownWordsError
+    from encoders.word_file import WordsError
     from index import IndexBusyError, IndexDamagedError, IndexMismatchError, IndexMissingError
+    from retrieval.datasets.clips import DatasetError
     from retrieval.ingest import IngestError
+    from retrieval.published_tagging import PublishedModelError
     from retrieval.query import QueryError
     from retrieval.sound import DeviceError
     from retrieval.tagging import LabelError
 
-    of_models = (ModelDirError, DeviceError, UnknownWordsError, LabelError, QueryError)
+    of_models = (ModelDirError, PublishedModelError, DeviceError, UnknownWordsError, LabelError, QueryError)
+    of_data = (AudioDecodeError, DatasetError, IngestError, WordsError)
     of_indexes = (IndexBusyError, IndexDamagedError, IndexMismatchError, IndexMissingError)
-    if isinstance(error, (*of_models, *of_indexes, AudioDecodeError, IngestError)):
+    # Its module needs transformers: an error of it has loaded it already.
+    learning = sys.modules.get("retrieval.learning.run_settings")
+    if learning is not None and isinstance(error, learning.CheckpointError):
+        return str(error)
+    if isinstance(error, (*of_models, *of_indexes, *of_data)):
         return str(error)
     if isinstance(error, ImportError) and error.name == "faiss":
         return str(error)

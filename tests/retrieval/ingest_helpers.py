@@ -19,8 +19,8 @@ import ctypes, json, os, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 import retrieval.decode_worker as worker
 decode = worker.stream_blocks
-def stream_blocks(path):
-    blocks = decode(path)
+def stream_blocks(path, **form):
+    blocks = decode(path, **form)
     yield next(blocks)
     if "crash" in path:
         os.abort()

@@ -1,0 +1,136 @@
+"""A closed-set tagger as a transformers model: any backbone of the registry, a head, and the names of its tags."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from encoders.audio import blocks_of, load_audio
+from encoders.model import check_blocks
+from encoders.model_dir import CONFIG_FILE, WEIGHTS_FILE, ModelDirError
+
+__all__ = ["TaggerConfig", "TaggerModel", "TaggerOutput"]
+
+_BATCH_BLOCKS = 16
+
+
+class TaggerConfig(PreTrainedConfig):
+    """``backbone`` and ``head`` are names of the registry; ``tag_names`` goes with the outputs, in order."""
+
+    model_type = "earmark-tagger"
+
+    def __init__(
+        self,
+        backbone: str = "conv7",
+        head: str = "linear",
+        tag_names: list[str] | None = None,
+        block_s: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.backbone = backbone
+        self.head = head
+        self.tag_names = tag_names or []
+        self.block_s = block_s
+        super().__init__(**kwargs)
+
+
+@dataclass
+class TaggerOutput(ModelOutput):
+    """``logits`` [shape=(batch, n_tags)]."""
+
+    logits: Tensor | None = None
+
+
+class TaggerModel(PreTrainedModel):
+    """Waveform -> one logit a tag, for the tags that it was trained on."""
+
+    config_class = TaggerConfig
+    main_input_name = "input_values"
+
+    def __init__(self, config: TaggerConfig) -> None:
+        super().__init__(config)
+        from encoders.backbones.registry import build_tagger
+
+        self.tagger = build_tagger(config.backbone, n_classes=max(1, len(config.tag_names)), head=config.head)
+        check_blocks(self.tagger.backbone, sample_rate_hz=self.sample_rate_hz, block_s=self.block_s)
+        self.post_init()
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        # from_pretrained builds on the meta device: tables that are no part of a checkpoint are made again here.
+        reset_tables = getattr(module, "reset_tables", None)
+        if callable(reset_tables):
+            reset_tables()
+
+    @classmethod
+    def from_pretrained(cls, model_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> TaggerModel:  # type: ignore[override]
+        """Load a tagger's directory, ready to infer.
+
+        Raises:
+            ModelDirError: there is no tagger, or one of another architecture.
+        """
+        folder = Path(model_dir)
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            if not (folder / name).is_file():
+                raise ModelDirError(f"no tagger in {folder}: it has no {name}")
+        config = PreTrainedConfig.get_config_dict(str(folder))[0]
+        if config.get("model_type") != TaggerConfig.model_type:
+            raise ModelDirError(f"{folder} holds a model of type {config.get('model_type')!r}, not a tagger")
+        return super().from_pretrained(str(folder), *args, **kwargs).eval()
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return self.tagger.backbone.sample_rate_hz
+
+    @property
+    def block_s(self) -> float:
+        """Length of what is tagged at once, in seconds: the published input length unless the config says otherwise."""
+        backbone = self.tagger.backbone
+        return float(self.config.block_s or backbone.input_samples / backbone.sample_rate_hz)
+
+    @property
+    def block_samples(self) -> int:
+        return round(self.block_s * self.sample_rate_hz)
+
+    def forward(self, input_values: Tensor) -> TaggerOutput:
+        """Tag waveforms [shape=(batch, n_samples)] in [-1, 1]."""
+        return TaggerOutput(self.tagger(input_values))
+
+    @torch.inference_mode()
+    def block_logits(self, blocks: np.ndarray | Tensor) -> np.ndarray:
+        """Return the logits of blocks [shape=(n, block_samples)], float32 [shape=(n, n_tags)]."""
+        waveforms = torch.as_tensor(blocks, dtype=torch.float32)
+        rows = [self.tagger(part.to(self.device)).float().cpu() for part in waveforms.split(_BATCH_BLOCKS)]
+        return torch.cat(rows).numpy()
+
+    def tag_audio(self, audio: Sequence[str | os.PathLike[str] | np.ndarray]) -> np.ndarray:
+        """Return probabilities of clips: each tag's mean over the blocks of a clip.
+
+        Args:
+            audio: paths, or mono waveforms at the model's rate [shape=(n_samples,)].
+
+        Returns:
+            float32 in [0, 1] [shape=(n_clips, n_tags)].
+
+        Raises:
+            AudioDecodeError: a file cannot be read.
+        """
+        rows = []
+        for item in audio:
+            waveform = item if isinstance(item, np.ndarray) else load_audio(item, sample_rate_hz=self.sample_rate_hz)
+            blocks = blocks_of(waveform, sample_rate_hz=self.sample_rate_hz, block_s=self.block_s)
+            logits = self.block_logits(np.stack([block.samples for block in blocks]))
+            rows.append((1 / (1 + np.exp(-logits.astype(np.float64)))).mean(0))
+        return np.array(rows, np.float32).reshape(len(rows), len(self.config.tag_names))
+
+
+AutoConfig.register(TaggerConfig.model_type, TaggerConfig, exist_ok=True)
+AutoModel.register(TaggerConfig, TaggerModel, exist_ok=True)

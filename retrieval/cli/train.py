@@ -1,0 +1,241 @@
+"""`retrieve train`: two towers by contrast, or a closed-set tagger beside them, from folders of tagged clips."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from retrieval.cli.printing import print_warning, shown
+
+if TYPE_CHECKING:
+    from retrieval.datasets.audio import Level
+    from retrieval.learning.plan import Plan
+    from retrieval.learning.training_run import RunResult
+
+__all__ = ["train"]
+
+
+def train(
+    data: Annotated[list[Path], typer.Option("--data", metavar="DIR", help="Tagged clips; may be given repeatedly.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the model and its checkpoints go.")],
+    objective: Annotated[
+        str, typer.Option("--objective", help="contrastive (any words) or bce (a closed-set tagger).")
+    ] = "contrastive",
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", metavar="NAME", help="The network.", show_default="mn04; bce: conv7")
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option("--init", metavar="MODEL", help="Start from a model directory or a published file.")
+    ] = None,
+    published: Annotated[
+        str | None, typer.Option("--published", metavar="NAME", help="Which published file --init is.")
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option("--text", metavar="MODEL|FILE", help="Words to read.", show_default="those of the shipped model"),
+    ] = None,
+    negatives: Annotated[
+        str, typer.Option("--negatives", help="random, balanced, semi-hard, distance-weighted or hard.")
+    ] = "random",
+    loss: Annotated[
+        str | None,
+        typer.Option("--loss", help="infonce, triplet, sigmoid, decoupled; bce-with-logits, bce.", show_default=False),
+    ] = None,
+    margin: Annotated[float, typer.Option("--margin", min=0.0, help="Of triplets, in cosine.")] = 0.2,
+    tags_per_clip: Annotated[
+        str, typer.Option("--tags-per-clip", help="Tags asked for: one, all or stochastic.")
+    ] = "all",
+    mined_share: Annotated[
+        float, typer.Option("--mined-share", min=0.0, max=0.9, help="Share of a batch drawn as negatives.")
+    ] = 0.25,
+    mining_warmup: Annotated[
+        int, typer.Option("--mining-warmup", min=0, help="Epochs on random negatives before any are mined.")
+    ] = 1,
+    synonym_cosine: Annotated[
+        float, typer.Option("--synonym-cosine", help="Tags so near in text are no negatives.")
+    ] = 0.75,
+    positive_weights: Annotated[
+        bool, typer.Option("--positive-weights", help="bce: a tag's positives count as much as its negatives.")
+    ] = False,
+    head: Annotated[str, typer.Option("--head", help="bce: linear, mlp or attention.")] = "linear",
+    freeze_stages: Annotated[
+        int, typer.Option("--freeze-stages", min=-1, help="Stages of the backbone that do not learn; -1: none does.")
+    ] = 0,
+    chunk_s: Annotated[
+        float | None, typer.Option("--chunk", metavar="SECONDS", help="Heard of a clip each time.", show_default=False)
+    ] = None,
+    level: Annotated[str, typer.Option("--level", help="Normalise clips: none, peak or rms.")] = "none",
+    augment: Annotated[
+        float, typer.Option("--augment", min=0.0, max=1.0, help="Probability of each change of the sound.")
+    ] = 0.0,
+    spec_augment: Annotated[bool, typer.Option("--spec-augment", help="Mask bands and frames.")] = False,
+    mixup: Annotated[float, typer.Option("--mixup", min=0.0, max=1.0, help="Probability of mixing clips.")] = 0.0,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Passes over the clips.", show_default="20; bce: 100")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=2, help="Clips a batch.")] = 32,
+    accumulate: Annotated[int, typer.Option("--accumulate", min=1, help="Batches a step.")] = 1,
+    lr: Annotated[float | None, typer.Option("--lr", help="Learning rate.", show_default="0.0003; bce: 0.001")] = None,
+    optimiser: Annotated[
+        str | None, typer.Option("--optimiser", help="adamw or sgd.", show_default="adamw; bce: sgd")
+    ] = None,
+    precision: Annotated[str, typer.Option("--precision", help="float32; on a GPU float16 or bfloat16.")] = "float32",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all chance.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda; several GPUs by torchrun.")] = "auto",
+    train_split: Annotated[
+        list[str] | None, typer.Option("--train-split", metavar="NAME", help="Splits to learn from.")
+    ] = None,
+    val_split: Annotated[
+        list[str] | None, typer.Option("--val-split", metavar="NAME", help="Splits to validate with.")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option("--metric", help="What is best: map, roc_auc, precision_at_10, recall_at_10 ...")
+    ] = "map",
+    patience: Annotated[
+        int, typer.Option("--patience", min=0, help="Stop after so many epochs without a better figure; 0: never.")
+    ] = 0,
+    save_steps: Annotated[
+        int, typer.Option("--save-steps", min=0, help="A checkpoint every so many steps; 0: every epoch.")
+    ] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
+    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="Leave bad rows of the data out.")] = False,
+    drop_unknown_labels: Annotated[
+        bool, typer.Option("--drop-unknown-labels", help="Leave labels out that no word vector fits.")
+    ] = False,
+    array_rate: Annotated[
+        int | None, typer.Option("--array-rate", metavar="HZ", help="Sample rate of clips that are .npy arrays.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as a JSON object on the last line.")] = False,
+) -> None:
+    """Train a model on tagged clips.
+
+    Examples:
+
+      retrieve train --data DIR --out runs/mine --init MODEL --negatives distance-weighted
+      retrieve train --data DIR --out runs/mine --resume
+      retrieve train --data DIR --out runs/tagger --objective bce
+
+    A folder of clips has a table labels.csv (file,labels[,split]). What is
+    heard best on the validation clips is kept. A stopped run goes on with
+    --resume, and ends where it would have ended.
+    """
+    _check_installed()
+    from retrieval.datasets.reading import read_dataset
+    from retrieval.learning.augment import WaveformAugment
+    from retrieval.learning.batches import BatchSettings
+    from retrieval.learning.learners import LossSettings
+    from retrieval.learning.plan import Plan, choose_splits, together
+    from retrieval.learning.run_settings import RunSettings
+
+    contrastive = objective != "bce"
+    balanced = contrastive and negatives != "random"
+    try:
+        plan = Plan(
+            objective=objective,
+            backbone=backbone or ("mn04" if contrastive else "conv7"),
+            out=out,
+            negatives=negatives,
+            synonym_cosine=synonym_cosine,
+            head=head,
+            init=init,
+            published=published,
+            text=text,
+            chunk_s=chunk_s,
+            level=_known_level(level),
+            positive_weights=positive_weights,
+            freeze_stages=freeze_stages,
+            spec_augment=spec_augment,
+            augment=WaveformAugment.of_strength(augment),
+            batch=BatchSettings(
+                size=batch,
+                clip_sampling="balanced" if balanced else "random",
+                tag_sampling=tags_per_clip,
+                mined_share=mined_share,
+                mixup=mixup,
+                seed=seed,
+            ),
+            loss=LossSettings(name=loss or ("infonce" if contrastive else "bce-with-logits"), margin=margin),
+            run=RunSettings(
+                epochs=epochs or (20 if contrastive else 100),
+                learning_rate=lr or (3e-4 if contrastive else 1e-3),
+                optimiser=optimiser or ("adamw" if contrastive else "sgd"),
+                schedule="cosine" if contrastive else "constant",
+                max_grad_norm=5.0 if contrastive else 0.0,
+                accumulate=accumulate,
+                precision=precision,
+                seed=seed,
+                device=device,
+                metric=_known_metric(metric),
+                patience=patience,
+                save_steps=save_steps,
+                mining_warmup=mining_warmup,
+            ),
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    read = together([read_dataset(place, drop_bad=drop_bad, array_rate_hz=array_rate) for place in data])
+    for line in read.dropped:
+        print_warning(f"left out: {line}")
+    learnt, held = choose_splits(read, train=train_split or (), validation=val_split or (), seed=seed)
+    result = _run(plan, learnt, held, drop_unknown=drop_unknown_labels, resume=resume)
+    _print(result, as_json=as_json)
+
+
+def _check_installed() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("accelerate", "sklearn") if find_spec(name) is None]
+    if missing:
+        raise typer.BadParameter(
+            f"training needs {' and '.join(missing)}: pip install 'earmark[train]'", param_hint="retrieve train"
+        )
+
+
+def _known_level(level: str) -> Level:
+    levels: dict[str, Level] = {"none": "none", "peak": "peak", "rms": "rms"}
+    if level not in levels:
+        raise ValueError(f"--level {level}: choose one of {', '.join(levels)}")
+    return levels[level]
+
+
+def _known_metric(metric: str) -> str:
+    from retrieval.learning.validation import FIGURES
+
+    if metric not in FIGURES:
+        raise ValueError(f"--metric {metric}: choose one of {', '.join(FIGURES)}")
+    return metric
+
+
+def _run(plan: Plan, learnt: Any, held: Any, *, drop_unknown: bool, resume: bool) -> RunResult:
+    from retrieval.cli.train_progress import TrainProgress
+    from retrieval.learning.training_run import TrainingRun
+
+    with TrainProgress() as progress:
+        try:
+            run = TrainingRun(
+                plan,
+                learnt,
+                held,
+                drop_unknown=drop_unknown,
+                on_clip=progress.decoded,
+                callbacks=[progress.callback()],
+            )
+        except (ValueError, TypeError) as error:
+            if type(error) in (ValueError, TypeError):  # named errors are told by their own words
+                raise typer.BadParameter(str(error)) from None
+            raise
+        if run.dropped:
+            print_warning(f"{len(run.dropped)} labels without a word vector are left out: {', '.join(run.dropped[:5])}")
+        return run.go(resume=resume)
+
+
+def _print(result: RunResult, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+        return
+    told = ", ".join(f"{name} {value:.3f}" for name, value in result.validation.items())
+    typer.echo(f"{result.steps} steps; validation: {told}")
+    typer.echo(f"model: {shown(str(result.out))}")

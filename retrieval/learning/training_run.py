@@ -1,0 +1,229 @@
+"""From a plan and clips to a trained model directory."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import TrainerCallback
+
+from encoders.model import TwoTowerModel
+from encoders.model_dir import CONFIG_FILE, DEFAULT_MODEL_DIR
+from encoders.tagger_model import TaggerModel
+from encoders.word_file import WordVectors
+from retrieval.datasets.clips import TaggedClips
+from retrieval.learning.augment import SpecAugment
+from retrieval.learning.bank import EmbeddingBank
+from retrieval.learning.batches import BatchMaker, LabelTable
+from retrieval.learning.build import DEFAULT_BLOCK_S, new_tagger, new_two_towers
+from retrieval.learning.learners import ContrastiveLearner, TaggerLearner
+from retrieval.learning.loader import BatchDataset
+from retrieval.learning.mining import Miner
+from retrieval.learning.plan import Plan, known_tags, label_table
+from retrieval.learning.run_settings import CheckpointError, last_checkpoint, training_arguments
+from retrieval.learning.trainer import LearningTrainer
+from retrieval.learning.validation import calibrate, clip_vectors, figures, tagger_scores
+from retrieval.learning.waveforms import WaveformStore
+
+__all__ = ["RunResult", "TrainingRun"]
+
+_GREATEST_WEIGHT = 100.0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: where the model is, its steps, the best figures of the validation, what was left out."""
+
+    out: Path
+    steps: int
+    validation: dict[str, float]
+    dropped_labels: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; NaN as None."""
+        told = {name: None if math.isnan(v) else round(v, 6) for name, v in self.validation.items()}
+        return {
+            "model": str(self.out),
+            "steps": self.steps,
+            "validation": told,
+            "dropped_labels": list(self.dropped_labels),
+        }
+
+
+class TrainingRun:
+    """One run, ready to go. Building it decodes the audio, or finds it decoded.
+
+    Args:
+        plan: what to do.
+        train, validation: clips; without validation the last weights are kept, uncalibrated.
+        drop_unknown: leave labels out that have no word vector, instead of refusing them (contrastive only).
+        on_clip: told of decoded clips and how many there are.
+        callbacks: of the Trainer: a progress bar.
+
+    Raises:
+        DatasetError: no positives, or labels out of the vocabulary.
+        AudioDecodeError: a clip cannot be read.
+        ModelDirError, ValueError: weights or options that do not fit.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        train: TaggedClips,
+        validation: TaggedClips | None,
+        *,
+        drop_unknown: bool = False,
+        on_clip: Callable[[int, int], None] | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        tags: list[str] = list(train.tags)
+        self.dropped: list[str] = []
+        words = None
+        if plan.contrastive:
+            words = WordVectors.load(plan.text or DEFAULT_MODEL_DIR)
+            tags, self.dropped = known_tags(words, tags, drop_unknown=drop_unknown)
+        vectors = None if words is None else words.encode(tags)
+        self.labels = label_table(train, tags, vectors, synonym_cosine=plan.synonym_cosine)
+        torch.manual_seed(plan.run.seed)
+        self.model: TwoTowerModel | TaggerModel
+        where = {"block_s": plan.block_s, "init": plan.init, "published": plan.published}
+        if words is not None:
+            self.model = new_two_towers(plan.backbone, words, tag_names=tags, **where)  # type: ignore[arg-type]
+        else:
+            self.model = new_tagger(plan.backbone, tag_names=tags, head=plan.head, **where)  # type: ignore[arg-type]
+        self.plan = plan = _with_chunk(plan, self.model)
+        self._truth = None if validation is None else validation.truth(tags)
+        self._args = training_arguments(
+            plan.run, plan.out, evaluated=validation is not None, tensorboard=_has_tensorboard()
+        )
+        with self._args.main_process_first():  # under torchrun one process decodes, the others find it decoded
+            self._sounds = self._store(train, "train", on_clip)
+            self._held = None if validation is None else self._store(validation, "validation", on_clip)
+        self._learner = self._make_learner(vectors)
+        self._bank = EmbeddingBank(len(train), self.model.config.dim) if plan.contrastive else None
+        self.trainer = self._make_trainer(list(callbacks))
+
+    def _store(self, clips: TaggedClips, name: str, on_clip: Callable[[int, int], None] | None) -> WaveformStore:
+        folder = self.plan.out / "audio" / name
+        rate_hz = self.model.sample_rate_hz
+        return WaveformStore.open(clips.clips, folder, sample_rate_hz=rate_hz, level=self.plan.level, on_clip=on_clip)
+
+    def _make_learner(self, vectors: np.ndarray | None) -> ContrastiveLearner | TaggerLearner:
+        plan = self.plan
+        spec = SpecAugment() if plan.spec_augment else None
+        if isinstance(self.model, TwoTowerModel):
+            assert vectors is not None
+            return ContrastiveLearner(
+                self.model, vectors, plan.loss, spec_augment=spec, freeze_stages=plan.freeze_stages
+            )
+        weights = _positive_weights(self.labels) if plan.positive_weights else None
+        return TaggerLearner(
+            self.model, plan.loss, positive_weights=weights, spec_augment=spec, freeze_stages=plan.freeze_stages
+        )
+
+    def _make_trainer(self, callbacks: list[TrainerCallback]) -> LearningTrainer:
+        plan = self.plan
+        args = self._args
+        miner = None
+        if plan.contrastive:
+            miner = Miner(plan.negatives, self.labels.has_tag, self.labels.forbidden, plan.loss.margin)
+        maker = BatchMaker(
+            plan.batch,
+            self.labels,
+            self._sounds,
+            miner=miner,
+            augment=plan.augment,
+            process=args.process_index,
+            n_processes=args.world_size,
+        )
+        self._mines = miner is not None and miner.needs_embeddings
+        return LearningTrainer(
+            self._learner,
+            BatchDataset(maker, contrastive=plan.contrastive),
+            args,
+            bank=self._bank,
+            settings=plan.run if self._mines else replace(plan.run, mining_warmup=plan.run.epochs),
+            architecture=plan.architecture(self.labels.tags, len(self._sounds)),
+            measure=self.measure if self._held is not None else None,
+            callbacks=callbacks,
+        )
+
+    def measure(self) -> dict[str, float]:
+        """Return the figures of the validation for the model as it is."""
+        assert self._held is not None and self._truth is not None
+        self._learner.eval()
+        if isinstance(self._learner, ContrastiveLearner):
+            scores = clip_vectors(self._learner.model, self._held) @ self._learner.tag_vectors().T
+        else:
+            scores = tagger_scores(self._learner.model, self._held)
+        return figures(scores, self._truth, self.labels.tags)
+
+    def go(self, *, resume: bool = False) -> RunResult:
+        """Train, or go on from the newest checkpoint, and write the model directory.
+
+        Raises:
+            CheckpointError: there is a run in ``out`` that was not asked to be resumed, there is none to resume, or it
+                is of another architecture.
+        """
+        out = self.plan.out
+        checkpoint = last_checkpoint(out)
+        if not resume and (checkpoint is not None or (out / CONFIG_FILE).exists()):
+            raise CheckpointError(f"{out} holds a run already: go on with --resume, or take another --out")
+        if resume and checkpoint is None:
+            raise CheckpointError(f"{out} has no checkpoint to resume: leave --resume out")
+        try:
+            done = self.trainer.train() if checkpoint is None else self.trainer.resume(checkpoint)
+        finally:
+            self.trainer.batches.close()
+        self.trainer.load_best()
+        result = RunResult(
+            out=out,
+            steps=int(done.global_step),
+            validation=self.measure() if self._held is not None else {},
+            dropped_labels=tuple(self.dropped),
+        )
+        if self.trainer.is_world_process_zero():
+            self._write(result)
+        return result
+
+    def _write(self, result: RunResult) -> None:
+        self._learner.eval()
+        if isinstance(self._learner, ContrastiveLearner) and self._held is not None and self._truth is not None:
+            calibrate(
+                self._learner.model,
+                clip_vectors(self._learner.model, self._sounds),
+                clip_vectors(self._learner.model, self._held),
+                self._learner.tag_vectors(),
+                self._truth,
+                seed=self.plan.run.seed,
+            )
+        self.model.save_pretrained(result.out)
+        settings = {name: value for name, value in asdict(self.plan).items() if name not in ("out", "init", "text")}
+        record = {**result.to_dict(), "settings": settings, "clips": len(self._sounds)}
+        del record["model"]  # a directory may be moved
+        (result.out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _with_chunk(plan: Plan, model: TwoTowerModel | TaggerModel) -> Plan:
+    """Return the plan with the length of a chunk in samples: whole blocks."""
+    default = 2 if plan.chunk_s is None and plan.contrastive and plan.backbone in DEFAULT_BLOCK_S else 1
+    blocks = default if plan.chunk_s is None else max(1, round(plan.chunk_s / model.block_s))
+    return replace(plan, batch=replace(plan.batch, chunk_samples=blocks * model.block_samples))
+
+
+def _positive_weights(labels: LabelTable) -> np.ndarray:
+    """Return how many negatives a tag has for each positive [shape=(n_tags,)], at most 100."""
+    positives = labels.has_tag.sum(0)
+    return np.minimum((len(labels.has_tag) - positives) / np.maximum(positives, 1), _GREATEST_WEIGHT)
+
+
+def _has_tensorboard() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("tensorboard") is not None
