@@ -5,70 +5,33 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from encoders.audio import blocks_of, load_audio
 from encoders.backbones.contract import Backbone
-from encoders.backbones.mobilenet import EFFICIENTAT_MEL, MobileNet
+from encoders.backbones.mobilenet import MobileNet
 from encoders.heads import AudioProjection, CalibrationBuffers, TextTower, WordLookup
 from encoders.mel import MelSpec
-from encoders.model_dir import VOCABULARY_FILE, check_model_dir, seal
-from encoders.text import read_vocabulary
-from encoders.words import Vocabulary
+from encoders.model_config import DEFAULT_BACKBONE, TwoTowerConfig
+from encoders.model_dir import MODEL_FILES, VOCABULARY_FILE, check_model_dir, seal
+from encoders.subwords import Subwords
+from encoders.text import SENTENCE_FOLDER, model_subwords, read_vocabulary, save_subwords
+from encoders.word_file import WordVectors
+from encoders.words import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
+
+if TYPE_CHECKING:
+    from encoders.sentences import SentenceTower
 
 __all__ = ["TwoTowerConfig", "TwoTowerModel", "TwoTowerOutput", "check_blocks"]
-
-
-_DEFAULT_BACKBONE = "mn04"
-
-
-class TwoTowerConfig(PreTrainedConfig):
-    """What a checkpoint's shapes and its meaning depend on; the JSON beside the weights.
-
-    ``backbone`` is a name of the registry. ``width`` and ``mel`` belong to ``mn04``, which may have any; every other
-    backbone knows its own front end. ``sample_rate_hz`` None is the rate of ``mel``.
-    """
-
-    model_type = "earmark-two-tower"
-
-    def __init__(  # noqa: PLR0913 - transformers rebuilds a config from flat keywords
-        self,
-        width: float = 0.4,
-        mel: dict[str, Any] | None = None,
-        block_s: float = 5.0,
-        dim: int = 256,
-        audio_hidden: int = 512,
-        text_hidden: int = 896,
-        word_dim: int = 128,
-        vocab_size: int = 2,
-        dropout: float = 0.1,
-        tag_names: list[str] | None = None,
-        backbone: str = _DEFAULT_BACKBONE,
-        sample_rate_hz: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.backbone = backbone
-        self.sample_rate_hz = sample_rate_hz
-        self.width = width
-        self.mel = mel or asdict(EFFICIENTAT_MEL)
-        self.block_s = block_s
-        self.dim = dim
-        self.audio_hidden = audio_hidden
-        self.text_hidden = text_hidden
-        self.word_dim = word_dim
-        self.vocab_size = vocab_size
-        self.dropout = dropout
-        self.tag_names = tag_names or []
-        super().__init__(**kwargs)
 
 
 @dataclass
@@ -91,7 +54,7 @@ class _AudioTower(nn.Module):
 
 
 def _build_backbone(config: TwoTowerConfig) -> Backbone:
-    if config.backbone == _DEFAULT_BACKBONE:
+    if config.backbone == DEFAULT_BACKBONE:
         return MobileNet(width=config.width, mel=MelSpec(**config.mel))
     # Here, since the registry imports every architecture, which the default model does not need.
     from encoders.backbones.registry import build_backbone
@@ -142,10 +105,12 @@ class TwoTowerModel(PreTrainedModel):
         )
         self.calibration = CalibrationBuffers(dim=config.dim)
         self.vocabulary: Vocabulary | None = None
+        self.subwords: Subwords | None = None
         self.fingerprint: str | None = None
         check_blocks(self.audio_tower.backbone, sample_rate_hz=self.sample_rate_hz, block_s=config.block_s)
         # In a list, so that it is no part of the checkpoint.
         self._inference_backbone: list[MobileNet] = []
+        self._sentences: list[SentenceTower] = []
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -166,6 +131,17 @@ class TwoTowerModel(PreTrainedModel):
     def block_s(self) -> float:
         return float(self.config.block_s)
 
+    @property
+    def sentences(self) -> SentenceTower | None:
+        """The frozen sentence encoder that the text tower reads; None where it reads words."""
+        return self._sentences[0] if self._sentences else None
+
+    def read_sentences(self, tower: SentenceTower) -> None:
+        """Let the text tower read a sentence encoder. It stays as it is, and is no part of the state dict."""
+        self.config.text = "sentence"
+        self.vocabulary = Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN])
+        self._sentences = [tower]
+
     @classmethod
     def from_pretrained(cls, model_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> TwoTowerModel:  # type: ignore[override]
         """Load a model directory, ready to infer.
@@ -176,23 +152,34 @@ class TwoTowerModel(PreTrainedModel):
         fingerprint = check_model_dir(Path(model_dir))
         model = super().from_pretrained(str(model_dir), *args, **kwargs)
         model.vocabulary = read_vocabulary(Path(model_dir))
+        model.subwords = model_subwords(Path(model_dir), digest=model.config.subwords_sha256)
+        if model.config.text == "sentence":
+            from encoders.sentences import SentenceTower
+
+            model.read_sentences(SentenceTower.load(Path(model_dir) / SENTENCE_FOLDER))
         model.fingerprint = fingerprint
         return model.eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
-        """Write a complete model directory: weights, config, vocabulary, tokenizer, feature extractor, checksums."""
+        """Write a complete model directory: weights, config, words or sentence encoder, extractor, checksums."""
         from encoders.processing import BlockFeatureExtractor, PhraseTokenizer
 
         if self.vocabulary is None:
             raise ValueError("set model.vocabulary before saving: a model without words cannot be searched")
         folder = Path(save_directory)
+        self.config.subwords_sha256 = None if self.subwords is None else save_subwords(folder, self.subwords)
         super().save_pretrained(str(folder), **kwargs)
+        files = [*MODEL_FILES]
+        if self.sentences is not None:
+            files += [f"{SENTENCE_FOLDER}/{name}" for name in self.sentences.save(folder / SENTENCE_FOLDER)]
+            self.sentences.save_tokenizer(folder)  # for pipelines, which look for it here
         (folder / VOCABULARY_FILE).write_text("".join(t + "\n" for t in self.vocabulary.tokens), encoding="utf-8")
-        PhraseTokenizer(str(folder / VOCABULARY_FILE)).save_pretrained(str(folder))
+        if self.sentences is None:
+            PhraseTokenizer(str(folder / VOCABULARY_FILE)).save_pretrained(str(folder))
         BlockFeatureExtractor(sampling_rate=self.sample_rate_hz, block_s=self.config.block_s).save_pretrained(
             str(folder)
         )
-        self.fingerprint = seal(folder)
+        self.fingerprint = seal(folder, files=files)
 
     def train(self, mode: bool = True) -> TwoTowerModel:
         self._inference_backbone = []  # the weights are about to change, or just have
@@ -283,8 +270,14 @@ class TwoTowerModel(PreTrainedModel):
         """
         if self.vocabulary is None:
             raise ValueError("this model has no vocabulary: load one with from_pretrained")
+        several = [phrases] if isinstance(phrases, str) else phrases
+        if self.sentences is not None or self.subwords is not None:
+            if not several:
+                return np.zeros((0, self.config.dim), np.float32)
+            read = torch.from_numpy(self._read(self.vocabulary, several)).to(self.device)
+            return self.text_tower(read).float().cpu().numpy()
         rows = []
-        for phrase in [phrases] if isinstance(phrases, str) else phrases:
+        for phrase in several:
             known, unknown = self.vocabulary.split(phrase)
             if not known:
                 raise self.vocabulary.unknown_error(unknown)
@@ -293,6 +286,13 @@ class TwoTowerModel(PreTrainedModel):
         if not rows:
             return np.zeros((0, self.config.dim), np.float32)
         return self.text_tower(torch.cat(rows)).float().cpu().numpy()
+
+    def _read(self, vocabulary: Vocabulary, phrases: Sequence[str]) -> np.ndarray:
+        """Return what the text tower reads where ids of known words do not say it [shape=(n, word_dim)]."""
+        if self.sentences is not None:
+            return self.sentences.to(self.device).encode(phrases)
+        codes, scales, weights = (x.cpu().numpy() for x in (self.words.codes, self.words.scales, self.words.weights))
+        return WordVectors(vocabulary, codes, scales, weights, self.subwords).encode(phrases)
 
     def forward(
         self,
@@ -324,7 +324,8 @@ class TwoTowerModel(PreTrainedModel):
                 whole = torch.where(single, projection(features[:, 0]), whole)
         else:
             whole = projection(features[:, 0])
-        text = self.text_tower(self.words(input_ids, attention_mask))
+        words = self.words if self.sentences is None else self.sentences
+        text = self.text_tower(words(input_ids, attention_mask))
         logits = self.calibration(whole, text)
         return TwoTowerOutput(logits, logits.T, nn.functional.normalize(whole, dim=-1), text)
 

@@ -26,6 +26,7 @@ __all__ = ["POOLINGS", "SentenceTower", "pooled"]
 POOLINGS = ("mean", "cls", "max")
 _BATCH_PHRASES = 64
 _LONGEST_TOKENS = 512
+_POOLING_FOLDER = "1_Pooling"
 # Parts of a sentence-transformers folder that are served here; a Dense layer, say, is not.
 _SERVED_MODULES = frozenset({"Transformer", "Pooling", "Normalize"})
 _DECLARED = {
@@ -123,6 +124,36 @@ class SentenceTower(nn.Module):
         tower = cls(transformer, tokenizer, pooling=pooling, max_tokens=_max_tokens(name, config, tokenizer)).eval()
         tower.encode(["music"])  # a model that is no text encoder fails here, before any work
         return tower
+
+    def save(self, folder: Path) -> list[str]:
+        """Write a folder that ``load`` reads: weights as safetensors, tokenizer, pooling.
+
+        Returns:
+            The names of its files relative to it, sorted.
+        """
+        # The pooler is not used, and where a checkpoint lacks it, it is drawn anew with each loading.
+        kept = {name: value for name, value in self.transformer.state_dict().items() if not name.startswith("pooler.")}
+        folder.mkdir(parents=True, exist_ok=True)
+        self.transformer.save_pretrained(str(folder), state_dict=kept)  # type: ignore[operator]
+        self.save_tokenizer(folder)
+        modules = [{"path": "", "type": "Transformer"}, {"path": _POOLING_FOLDER, "type": "models.Pooling"}]
+        pooling = {key: name == self.pooling for name, key in _DECLARED.items()}
+        (folder / _POOLING_FOLDER).mkdir(exist_ok=True)
+        for name, values in (
+            ("modules.json", modules),
+            (f"{_POOLING_FOLDER}/config.json", pooling),
+            ("sentence_bert_config.json", {"max_seq_length": self.max_tokens}),
+        ):
+            (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer alone, as AutoTokenizer reads it."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is not None:  # how the last phrases were cut and padded is no part of the model
+            backend.no_truncation()
+            backend.no_padding()
+        self.tokenizer.save_pretrained(str(folder))
 
     @property
     def dim(self) -> int:

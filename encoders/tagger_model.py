@@ -16,7 +16,7 @@ from transformers.utils.generic import ModelOutput
 
 from encoders.audio import blocks_of, load_audio
 from encoders.model import check_blocks
-from encoders.model_dir import CONFIG_FILE, WEIGHTS_FILE, ModelDirError
+from encoders.model_dir import TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir, seal
 
 __all__ = ["TaggerConfig", "TaggerModel", "TaggerOutput"]
 
@@ -26,7 +26,7 @@ _BATCH_BLOCKS = 16
 class TaggerConfig(PreTrainedConfig):
     """``backbone`` and ``head`` are names of the registry; ``tag_names`` goes with the outputs, in order."""
 
-    model_type = "earmark-tagger"
+    model_type = TAGGER_TYPE
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class TaggerModel(PreTrainedModel):
         super().__init__(config)
         from encoders.backbones.registry import build_tagger
 
+        self.fingerprint: str | None = None
         self.tagger = build_tagger(config.backbone, n_classes=max(1, len(config.tag_names)), head=config.head)
         check_blocks(self.tagger.backbone, sample_rate_hz=self.sample_rate_hz, block_s=self.block_s)
         self.post_init()
@@ -75,16 +76,24 @@ class TaggerModel(PreTrainedModel):
         """Load a tagger's directory, ready to infer.
 
         Raises:
-            ModelDirError: there is no tagger, or one of another architecture.
+            ModelDirError: there is no tagger, a damaged one, or a model of another kind.
         """
         folder = Path(model_dir)
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
+        for name in TAGGER_FILES:
             if not (folder / name).is_file():
                 raise ModelDirError(f"no tagger in {folder}: it has no {name}")
         config = PreTrainedConfig.get_config_dict(str(folder))[0]
         if config.get("model_type") != TaggerConfig.model_type:
             raise ModelDirError(f"{folder} holds a model of type {config.get('model_type')!r}, not a tagger")
-        return super().from_pretrained(str(folder), *args, **kwargs).eval()
+        fingerprint = check_model_dir(folder, files=TAGGER_FILES)
+        model = super().from_pretrained(str(folder), *args, **kwargs)
+        model.fingerprint = fingerprint
+        return model.eval()
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
+        """Write a complete directory: weights, config, checksums."""
+        super().save_pretrained(str(save_directory), **kwargs)
+        self.fingerprint = seal(Path(save_directory), files=TAGGER_FILES)
 
     @property
     def sample_rate_hz(self) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from encoders.calibration import Calibration
 from encoders.model_dir import (
@@ -23,9 +25,22 @@ from encoders.subwords import Subwords, read_subwords
 from encoders.word_file import WordVectors
 from encoders.words import UnknownWordsError, Vocabulary
 
-__all__ = ["SUBWORDS_FILE", "TextEncoder", "UnknownWordsError", "model_subwords", "read_vocabulary"]
+if TYPE_CHECKING:
+    from encoders.sentences import SentenceTower
+
+__all__ = [
+    "SENTENCE_FOLDER",
+    "SUBWORDS_FILE",
+    "TextEncoder",
+    "UnknownWordsError",
+    "model_subwords",
+    "read_vocabulary",
+    "save_subwords",
+]
 
 SUBWORDS_FILE = "subwords.safetensors"
+SENTENCE_FOLDER = "sentence"
+"""In a model directory whose text tower reads a sentence encoder: that encoder."""
 
 _BATCH_NORM_EPS = 1e-5
 
@@ -51,8 +66,20 @@ def model_subwords(model_dir: Path, *, digest: str | None) -> Subwords | None:
     return read_subwords(path)
 
 
+def save_subwords(model_dir: Path, subwords: Subwords) -> str:
+    """Write a model's subwords and return the SHA-256 of their file, which its config is to name."""
+    model_dir.mkdir(parents=True, exist_ok=True)
+    partial = model_dir / f".{SUBWORDS_FILE}.partial"
+    save_file(subwords.tensors(), partial)  # beside the file, whose rows may be mapped into memory
+    partial.replace(model_dir / SUBWORDS_FILE)
+    return sha256_of(model_dir / SUBWORDS_FILE)
+
+
 class TextEncoder:
     """Phrases -> unit vectors in the space that audio is in.
+
+    Where the model reads word vectors, this is numpy alone. Where it reads a sentence encoder, torch and transformers
+    are imported with the first phrase.
 
     Attributes:
         dim: length of a vector.
@@ -70,6 +97,8 @@ class TextEncoder:
         codes, scales, weights = (tensors[f"words.{part}"] for part in ("codes", "scales", "weights"))
         subwords = model_subwords(model_dir, digest=self._config.get("subwords_sha256"))
         self._words = WordVectors(self.vocabulary, codes, scales, weights, subwords)
+        self._sentence_dir = model_dir / SENTENCE_FOLDER if self._config.get("text") == "sentence" else None
+        self._sentences: SentenceTower | None = None
         self._layers = [_folded(tensors, 0), _folded(tensors, 1)]
         self.dim = self._layers[-1][0].shape[0]
         self.calibration = Calibration.from_tensors(tensors)
@@ -89,11 +118,15 @@ class TextEncoder:
             raise ModelDirError(f"the model in {model_dir} is not one that this version reads: {error}") from None
 
     def word_vectors(self, phrases: Sequence[str]) -> np.ndarray:
-        """Return the phrases' weighted mean word vectors, unit length [shape=(n, word_dim)]; see ``WordVectors``.
+        """Return what the text tower reads, unit length [shape=(n, word_dim)].
+
+        That is the phrases' weighted mean word vectors (``WordVectors``), or a sentence encoder's vectors.
 
         Raises:
-            UnknownWordsError: a phrase has no known word.
+            UnknownWordsError: a phrase has no known word, or is blank.
         """
+        if self._sentence_dir is not None:
+            return self._sentence_tower(self._sentence_dir).encode(phrases)
         return self._words.encode(phrases)
 
     def encode(self, phrases: Sequence[str]) -> np.ndarray:
@@ -109,8 +142,17 @@ class TextEncoder:
         return _unit(np.maximum(x @ w1.T + b1, 0) @ w2.T + b2)
 
     def unknown_words(self, phrase: str) -> list[str]:
-        """Return the words of a phrase that the vocabulary lacks and no subwords serve."""
+        """Return the words of a phrase that no vector serves; a sentence encoder knows all words."""
+        if self._sentence_dir is not None:
+            return []
         return self._words.split(phrase)[2]
+
+    def _sentence_tower(self, folder: Path) -> SentenceTower:
+        if self._sentences is None:
+            from encoders.sentences import SentenceTower  # and torch: words need neither
+
+            self._sentences = SentenceTower.load(folder)
+        return self._sentences
 
     def near_spellings(self, word: str, *, count: int = 3) -> list[str]:
         """Return known words that are spelt like ``word``, nearest first."""

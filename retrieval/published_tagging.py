@@ -1,6 +1,6 @@
-"""Tags of a published closed-set tagger: its own tags, judged window by window, averaged over the file.
+"""Tags of a closed-set tagger, published or trained here: its own tags, judged by windows, averaged over the file.
 
-A window is as long as the audio that the tagger was published for; a window's scores are the sigmoids of its logits,
+A window is as long as the audio that the tagger was made for; a window's scores are the sigmoids of its logits,
 and a file's score is their mean, as the publications evaluate. A remainder of more than half a second has a window
 of its own that ends with the file; a file shorter than a window is repeated to fill it.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrieval.allocator import keep_freed_memory
-from retrieval.sound import usable_device
+from retrieval.sound import no_progress_bars, usable_device
 from retrieval.tagging import FileTags, LabelError, TagScore, clean_labels
 
 if TYPE_CHECKING:
@@ -53,17 +53,30 @@ def split_spec(spec: str) -> tuple[str, Path] | None:
 
 
 class PublishedTagger:
-    """A published tagger, ready to tag files with its own tags.
+    """A closed-set tagger, ready to tag files with its own tags.
 
     Args:
         tagger: waveform -> logits, in eval mode, on ``device``.
         tags: the names of its logits.
         device: a torch device.
+        window_s: what is judged at once, in seconds; None: what the backbone was published for.
+        fingerprint: tells this tagger from any other, where it comes from a model directory.
     """
 
-    def __init__(self, tagger: Tagger, tags: Sequence[str], *, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        tagger: Tagger,
+        tags: Sequence[str],
+        *,
+        device: str = "cpu",
+        window_s: float | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
         self.tags = tuple(tags)
         self.device = device
+        self.sample_rate_hz = int(tagger.backbone.sample_rate_hz)
+        self.window_s = window_s or tagger.backbone.input_samples / self.sample_rate_hz
+        self.fingerprint = fingerprint
         self._tagger = tagger
         self._column_of = {tag.casefold(): column for column, tag in enumerate(self.tags)}
 
@@ -92,6 +105,28 @@ class PublishedTagger:
             raise PublishedModelError(str(error)) from error
         assert isinstance(tagger, Tagger)
         return cls(tagger.to(where), tags, device=where)
+
+    @classmethod
+    def from_dir(cls, model_dir: str | os.PathLike[str], *, device: str = "auto") -> PublishedTagger:
+        """Load the directory of a tagger that was trained here (``encoders.tagger_model``).
+
+        Raises:
+            ModelDirError: it holds no tagger, or a damaged one.
+            DeviceError: there is no such device here.
+        """
+        from encoders.tagger_model import TaggerModel
+
+        where = usable_device(device)
+        keep_freed_memory()
+        with no_progress_bars():
+            model = TaggerModel.from_pretrained(model_dir)
+        return cls(
+            model.tagger.to(where),
+            model.config.tag_names,
+            device=where,
+            window_s=model.block_s,
+            fingerprint=model.fingerprint,
+        )
 
     def columns(self, labels: Sequence[str]) -> list[int]:
         """Which logits are meant by labels, whatever their case.
@@ -143,31 +178,49 @@ class PublishedTagger:
             window_probabilities=probabilities[:, best],
         )
 
+    def judge(self, audio: str | os.PathLike[str] | np.ndarray) -> np.ndarray:
+        """Probabilities of all its tags [shape=(n_tags,)], float64, the mean over a clip's windows.
+
+        Args:
+            audio: a file, which is streamed, or a mono waveform at ``sample_rate_hz`` [shape=(n_samples,)].
+
+        Raises:
+            AudioDecodeError: it cannot be read as sound.
+        """
+        if not isinstance(audio, np.ndarray):
+            return self._windows(audio)[1].mean(axis=0)
+        from encoders.audio import blocks_of
+
+        blocks = blocks_of(audio, sample_rate_hz=self.sample_rate_hz, block_s=self.window_s)
+        return self._judged(iter(blocks))[1].mean(axis=0)
+
     def _windows(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, float]:
         """Spans [shape=(n_windows, 2)] in seconds, probabilities [shape=(n_windows, n_tags)], the file's duration."""
-        import torch
-
         from encoders.audio import stream_blocks
 
-        backbone = self._tagger.backbone
-        rate_hz, window_s = backbone.sample_rate_hz, backbone.input_samples / backbone.sample_rate_hz
-        batch_windows = max(1, round(_BATCH_S / window_s))
         duration_s = 0.0
 
         def timed_blocks() -> Iterator[AudioBlock]:
             nonlocal duration_s
-            duration_s = yield from stream_blocks(path, sample_rate_hz=rate_hz, block_s=window_s)
+            duration_s = yield from stream_blocks(path, sample_rate_hz=self.sample_rate_hz, block_s=self.window_s)
 
-        blocks = timed_blocks()
+        return *self._judged(timed_blocks()), duration_s
+
+    def _judged(self, blocks: Iterator[AudioBlock]) -> tuple[np.ndarray, np.ndarray]:
+        """Spans in seconds [shape=(n_windows, 2)] and probabilities [shape=(n_windows, n_tags)] float64 of windows."""
+        import torch
+
+        batch_windows = max(1, round(_BATCH_S / self.window_s))
         spans: list[tuple[float, float]] = []
         probabilities: list[np.ndarray] = []
         while batch := list(islice(blocks, batch_windows)):
             waveforms = torch.from_numpy(np.stack([block.samples for block in batch]))
             with torch.inference_mode():
                 logits = self._tagger(waveforms.to(self.device))
-            probabilities.append(torch.sigmoid(logits).cpu().numpy())
+            # In float32 all that is certain would be the same: 1.
+            probabilities.append(torch.sigmoid(logits.cpu().double()).numpy())
             spans.extend((block.start_s, block.end_s) for block in batch)
-        return np.asarray(spans), np.concatenate(probabilities), duration_s
+        return np.asarray(spans), np.concatenate(probabilities)
 
     def _near(self, label: str) -> list[str]:
         folded = label.casefold()

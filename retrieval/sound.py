@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from encoders.audio import AudioBlock
     from encoders.model import TwoTowerModel
 
-__all__ = ["AudioTower", "DeviceError", "Sound", "block_form", "embed_file", "load_model", "usable_device"]
+__all__ = [
+    "AudioTower",
+    "DeviceError",
+    "Sound",
+    "block_form",
+    "embed_file",
+    "load_model",
+    "no_progress_bars",
+    "usable_device",
+]
 
 _BATCH_BLOCKS = 32
 
@@ -67,7 +76,7 @@ def load_model(model_dir: Path, *, device: str = "auto", share_cores: bool = Fal
     keep_freed_memory()
     if share_cores:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
-    with _no_progress_bars():
+    with no_progress_bars():
         model = TwoTowerModel.from_pretrained(model_dir)
     torch.nn.Module.to(model, name)  # model.to, which a decorator of transformers hides from type checkers
     return model
@@ -91,7 +100,7 @@ def usable_device(device: str) -> str:
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """Loading takes a tenth of a second: transformers' bar for it would only stand between a user's lines."""
     from transformers.utils import logging
 

@@ -52,6 +52,7 @@ HOMES = {
     ),
     "transformers": (
         "encoders/model.py",
+        "encoders/model_config.py",
         "encoders/processing.py",
         "encoders/sentences.py",
         "encoders/tagger_model.py",

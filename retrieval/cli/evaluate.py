@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval.cli.options import DeviceOption
-from retrieval.cli.printing import print_table, print_warning, shown
+from retrieval.cli.printing import print_table, print_warning
+from retrieval.cli.tag_list import tags_of_file
 
 if TYPE_CHECKING:
     from retrieval.datasets.clips import TaggedClips
@@ -79,7 +80,7 @@ def evaluate(
     clips = read_dataset(data, split or (), drop_bad=drop_bad, array_rate_hz=array_rate)
     for line in clips.dropped:
         print_warning(f"left out: {line}")
-    unseen = [] if unseen_file is None else _tags_of(unseen_file)
+    unseen = [] if unseen_file is None else tags_of_file(unseen_file, option="--unseen-file")
     result = _measured(
         model,
         clips,
@@ -106,15 +107,6 @@ def _check_outputs(plot: Path | None) -> None:
 
     if plot is not None and plot.suffix.lower() not in PLOT_SUFFIXES:
         raise typer.BadParameter(f"its name must end in {', '.join(PLOT_SUFFIXES)}", param_hint="--plot")
-
-
-def _tags_of(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{shown(str(path))} is not UTF-8 text", param_hint="--unseen-file") from error
-    tags = [" ".join(line.split("#", 1)[0].split()) for line in lines]
-    return list(dict.fromkeys(tag for tag in tags if tag))
 
 
 def _measured(

@@ -56,13 +56,15 @@ def tag(
       retrieve tag *.flac --labels-file moods.txt --threshold 0.5 --json
       retrieve tag song.mp3 --taggram song.png
       retrieve tag song.mp3 --model published:panns-cnn14=Cnn14_mAP=0.431.pth
+      retrieve tag song.mp3 --model runs/tagger
 
     A score is a probability: 0.5 means that a listener who was asked would as
     likely as not say that the label fits. Without labels, the model's own few
     hundred tags are judged.
 
     A published tagger, in the file in which its authors published it, knows its
-    own tags only; `retrieve models` names the architectures.
+    own tags only, and so does one trained by `retrieve train --objective bce`;
+    `retrieve models` names the architectures.
 
     A file that cannot be read is named on stderr and the rest goes on; the
     exit status is then 1, or 2 if no file could be read.
@@ -120,12 +122,17 @@ def _given_labels(labels: str | None, labels_file: Path | None) -> list[str] | N
 
 def _opened(model: str | None, names: Sequence[str] | None, *, device: str) -> Tagger | PublishedTagger:
     """The tagger that is meant; labels that it cannot judge end it here, before any work."""
+    from encoders.model_dir import is_tagger_dir
     from retrieval.published_tagging import PublishedTagger, split_spec
     from retrieval.tagging import Tagger
 
     published = None if model is None else split_spec(model)
+    closed_set = None
     if published is not None:
         closed_set = PublishedTagger.open(*published, device=device)
+    elif model is not None and is_tagger_dir(Path(model)):
+        closed_set = PublishedTagger.from_dir(model, device=device)
+    if closed_set is not None:
         if names is not None:
             closed_set.columns(names)
         return closed_set

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval.cli.printing import print_warning, shown
+from retrieval.cli.tag_list import tags_of_file
 
 if TYPE_CHECKING:
     from retrieval.datasets.audio import Level
@@ -34,8 +35,17 @@ def train(
         str | None, typer.Option("--published", metavar="NAME", help="Which published file --init is.")
     ] = None,
     text: Annotated[
+        str | None,
+        typer.Option(
+            "--text",
+            metavar="MODEL|FILE|sentence:DIR",
+            help="Words to read, or a transformers text encoder.",
+            show_default="words of the shipped model",
+        ),
+    ] = None,
+    unseen_file: Annotated[
         Path | None,
-        typer.Option("--text", metavar="MODEL|FILE", help="Words to read.", show_default="those of the shipped model"),
+        typer.Option("--unseen-file", metavar="FILE", help="Tags to hold out, with near-synonyms; one a line."),
     ] = None,
     negatives: Annotated[
         str, typer.Option("--negatives", help="random, balanced, semi-hard, distance-weighted or hard.")
@@ -117,6 +127,7 @@ def train(
       retrieve train --data DIR --out runs/mine --init MODEL --negatives distance-weighted
       retrieve train --data DIR --out runs/mine --resume
       retrieve train --data DIR --out runs/tagger --objective bce
+      retrieve train --data DIR --out runs/bert --text sentence:BERT_DIR
 
     A folder of clips has a table labels.csv (file,labels[,split]). What is
     heard best on the validation clips is kept. A stopped run goes on with
@@ -143,6 +154,7 @@ def train(
             init=init,
             published=published,
             text=text,
+            unseen=() if unseen_file is None else tuple(tags_of_file(unseen_file, option="--unseen-file")),
             chunk_s=chunk_s,
             level=_known_level(level),
             positive_weights=positive_weights,
@@ -236,6 +248,13 @@ def _print(result: RunResult, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
         return
-    told = ", ".join(f"{name} {value:.3f}" for name, value in result.validation.items())
-    typer.echo(f"{result.steps} steps; validation: {told}")
+    typer.echo(f"{result.steps} steps; validation: {_told(result.validation)}")
+    if result.unseen.tags:
+        near = f" and {len(result.unseen.near_synonyms)} near-synonyms" if result.unseen.near_synonyms else ""
+        figures = _told(result.validation_unseen) or "none: a closed-set tagger does not know them"
+        typer.echo(f"{len(result.unseen.tags)} unseen tags{near} were held out; validation on them: {figures}")
     typer.echo(f"model: {shown(str(result.out))}")
+
+
+def _told(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())

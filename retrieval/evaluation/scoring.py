@@ -1,4 +1,4 @@
-"""Scores of a model directory for clips and tags: which scorer a directory needs, and the two-tower one."""
+"""Scores of a model directory for clips and tags: of two towers, and of a closed-set tagger."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from encoders.audio import AudioDecodeError, blocks_of
-from encoders.model_dir import CONFIG_FILE, ModelDirError
+from encoders.model_dir import CONFIG_FILE, TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir
 from encoders.text import TextEncoder, UnknownWordsError
 from retrieval.datasets.audio import load_clip
 from retrieval.datasets.clips import DatasetError, TaggedClip
+from retrieval.published_tagging import PublishedTagger
 from retrieval.sound import AudioTower, block_form, embed_file, load_model
 from retrieval.tagging import LabelError
 
@@ -126,20 +127,8 @@ def _two_tower_scores(work: _Work) -> Scored:
         raise LabelError(f"labels out of the model's vocabulary: {', '.join(map(repr, strange))}; leave them out")
     label_vectors = text.encode(list(work.tags))
     model: AudioTower = load_model(work.model_dir, device=work.device)
-    kept, vectors = [], []
-    for place, clip in enumerate(work.clips):
-        try:
-            vectors.append(_cached_vector(clip, work.cache_dir, model=model, fingerprint=text.fingerprint))
-            kept.append(place)
-        except (AudioDecodeError, DatasetError) as error:
-            if work.on_bad is None:
-                raise
-            work.on_bad(clip, error)
-        work.on_clip(place + 1, len(work.clips))
-    if not vectors:
-        raise DatasetError(f"not one of the {len(work.clips)} clips can be read")
-    logits = text.calibration.logits(np.stack(vectors), label_vectors)
-    return Scored(logits.astype(np.float64), np.array(kept))
+    vectors, kept = _of_clips(work, lambda clip: _mean_vector(clip, model=model), fingerprint=text.fingerprint)
+    return Scored(text.calibration.logits(vectors, label_vectors).astype(np.float64), kept)
 
 
 def _two_tower_unknown(model_dir: Path, tags: Sequence[str]) -> list[str]:
@@ -163,21 +152,67 @@ def _mean_vector(clip: TaggedClip, *, model: AudioTower) -> np.ndarray:
     return np.asarray(model.window_vectors(features)).mean(axis=0)
 
 
-def _cached_vector(clip: TaggedClip, cache_dir: Path | None, *, model: AudioTower, fingerprint: str) -> np.ndarray:
-    """The clip's mean vector, from the cache if the model and the file are the same."""
+# A closed-set tagger: its own tags' probabilities, averaged over a clip's windows.
+
+
+def _tagger_scores(work: _Work) -> Scored:
+    strange = _tagger_unknown(work.model_dir, work.tags)
+    if strange:
+        raise LabelError(f"no tags of this tagger: {', '.join(map(repr, strange))}; leave them out")
+    tagger = PublishedTagger.from_dir(work.model_dir, device=work.device)
+    columns = tagger.columns(work.tags)
+
+    def judged(clip: TaggedClip) -> np.ndarray:
+        is_array = clip.path.suffix.lower() == ".npy"
+        return tagger.judge(load_clip(clip, sample_rate_hz=tagger.sample_rate_hz) if is_array else clip.path)
+
+    probabilities, kept = _of_clips(work, judged, fingerprint=str(tagger.fingerprint))
+    return Scored(probabilities[:, columns], kept)
+
+
+def _tagger_unknown(model_dir: Path, tags: Sequence[str]) -> list[str]:
+    check_model_dir(model_dir, files=TAGGER_FILES)
+    own = json.loads((model_dir / CONFIG_FILE).read_text(encoding="utf-8")).get("tag_names", [])
+    known = {tag.casefold() for tag in own}
+    return [tag for tag in tags if tag.casefold() not in known]
+
+
+def _of_clips(
+    work: _Work, compute: Callable[[TaggedClip], np.ndarray], *, fingerprint: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a model computes of each clip that can be read [shape=(n_kept, n_values)], and their places."""
+    kept, rows = [], []
+    for place, clip in enumerate(work.clips):
+        try:
+            rows.append(_cached(clip, work.cache_dir, compute=compute, fingerprint=fingerprint))
+            kept.append(place)
+        except (AudioDecodeError, DatasetError) as error:
+            if work.on_bad is None:
+                raise
+            work.on_bad(clip, error)
+        work.on_clip(place + 1, len(work.clips))
+    if not rows:
+        raise DatasetError(f"not one of the {len(work.clips)} clips can be read")
+    return np.stack(rows), np.array(kept)
+
+
+def _cached(
+    clip: TaggedClip, cache_dir: Path | None, *, compute: Callable[[TaggedClip], np.ndarray], fingerprint: str
+) -> np.ndarray:
+    """What is computed of a clip, from the cache if the model and the file are the same."""
     if cache_dir is None:
-        return _mean_vector(clip, model=model)
+        return compute(clip)
     try:
         status = clip.path.stat()
     except OSError:
-        return _mean_vector(clip, model=model)  # its error names the file
+        return compute(clip)  # its error names the file
     key = (fingerprint, os.fspath(clip.path.resolve()), status.st_size, status.st_mtime_ns, clip.array_rate_hz)
     kept = cache_dir / (hashlib.sha256(repr(key).encode("utf-8", "surrogateescape")).hexdigest()[:40] + ".npy")
     try:
         return np.load(kept, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         pass  # not there yet, or a damaged file, which is written anew
-    vector = _mean_vector(clip, model=model)
+    vector = compute(clip)
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=cache_dir, suffix=".part", delete=False) as file:
         np.save(file, vector, allow_pickle=False)
@@ -185,5 +220,8 @@ def _cached_vector(clip: TaggedClip, cache_dir: Path | None, *, model: AudioTowe
     return vector
 
 
-_SCORERS: dict[str, Callable[[_Work], Scored]] = {"earmark-two-tower": _two_tower_scores}
-_UNKNOWN: dict[str, Callable[[Path, Sequence[str]], list[str]]] = {"earmark-two-tower": _two_tower_unknown}
+_SCORERS: dict[str, Callable[[_Work], Scored]] = {"earmark-two-tower": _two_tower_scores, TAGGER_TYPE: _tagger_scores}
+_UNKNOWN: dict[str, Callable[[Path, Sequence[str]], list[str]]] = {
+    "earmark-two-tower": _two_tower_unknown,
+    TAGGER_TYPE: _tagger_unknown,
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,6 +15,9 @@ from encoders.model_dir import CONFIG_FILE, ModelDirError
 from encoders.published import load_published
 from encoders.tagger_model import TaggerConfig, TaggerModel
 from encoders.word_file import WordVectors
+
+if TYPE_CHECKING:
+    from encoders.sentences import SentenceTower
 
 __all__ = ["DEFAULT_BLOCK_S", "new_tagger", "new_two_towers", "start_backbone"]
 
@@ -28,7 +32,7 @@ def _block_s(backbone: Backbone, name: str) -> float:
 
 def new_two_towers(
     backbone: str,
-    words: WordVectors,
+    words: WordVectors | SentenceTower,
     *,
     tag_names: list[str],
     block_s: float | None = None,
@@ -39,7 +43,7 @@ def new_two_towers(
 
     Args:
         backbone: a name of the registry.
-        words: what the text tower reads.
+        words: what the text tower reads; a sentence encoder stays as it is.
         tag_names: the model's own tags.
         block_s: length of a block; the backbone's own by default.
         init: a model directory (two towers: all of it; a tagger: its backbone) or a published checkpoint.
@@ -55,16 +59,17 @@ def new_two_towers(
         sample_rate_hz=network.sample_rate_hz,
         block_s=block_s or _block_s(network, backbone),
         word_dim=words.dim,
-        vocab_size=len(words.vocabulary),
+        vocab_size=len(words.vocabulary) if isinstance(words, WordVectors) else 2,
         tag_names=tag_names,
     )
     model = TwoTowerModel(config)
-    if words.subwords is not None:
-        raise ValueError("these words have subwords, which a trained model cannot carry: import them without")
-    model.vocabulary = words.vocabulary
-    model.words.codes.copy_(torch.from_numpy(words.codes))
-    model.words.scales.copy_(torch.from_numpy(words.scales))
-    model.words.weights.copy_(torch.from_numpy(words.weights))
+    if isinstance(words, WordVectors):
+        model.vocabulary, model.subwords = words.vocabulary, words.subwords
+        model.words.codes.copy_(torch.from_numpy(words.codes))
+        model.words.scales.copy_(torch.from_numpy(words.scales))
+        model.words.weights.copy_(torch.from_numpy(words.weights))
+    else:
+        model.read_sentences(words)
     if init is not None:
         kind = _kind(init)
         if kind == TwoTowerConfig.model_type:
@@ -139,18 +144,25 @@ def _same_backbone(init: Path, theirs: str, ours: str) -> None:
 
 
 def _take_towers(model: TwoTowerModel, init: Path) -> None:
-    """Copy both towers; the text tower only where it reads the same words."""
+    """Copy both towers; the text tower only where it reads the same words, or the same sentence encoder."""
     source = TwoTowerModel.from_pretrained(init)
     _same_backbone(init, source.config.backbone, model.config.backbone)
-    same_words = (
-        source.vocabulary is not None
-        and model.vocabulary is not None
-        and source.vocabulary.tokens == model.vocabulary.tokens
-        and torch.equal(source.words.codes, model.words.codes)
-    )
+    same_words = _reads_the_same(source, model)
     try:
         model.audio_tower.load_state_dict(source.audio_tower.state_dict(), strict=True)
         if same_words:
             model.text_tower.load_state_dict(source.text_tower.state_dict(), strict=True)
     except RuntimeError:
         raise ModelDirError(f"--init {init}: its towers are of other sizes than this version makes") from None
+
+
+def _reads_the_same(one: TwoTowerModel, other: TwoTowerModel) -> bool:
+    if one.sentences is not None and other.sentences is not None:
+        states = [tower.transformer.state_dict() for tower in (one.sentences, other.sentences)]
+        used = {name for name in states[0].keys() | states[1].keys() if not name.startswith("pooler.")}
+        alike = all(name in states[0] and name in states[1] for name in used)
+        return alike and all(torch.equal(states[0][name], states[1][name]) for name in used)
+    if one.sentences is not None or other.sentences is not None:
+        return False
+    assert one.vocabulary is not None and other.vocabulary is not None
+    return one.vocabulary.tokens == other.vocabulary.tokens and torch.equal(one.words.codes, other.words.codes)

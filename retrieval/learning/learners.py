@@ -142,11 +142,16 @@ class ContrastiveLearner(_Learner):
         return self.model.audio_tower.projection(features.reshape(n, -1, features.shape[-1]).mean(1))
 
     @torch.no_grad()
-    def tag_vectors(self) -> np.ndarray:
-        """Return unit vectors of all tags as inference has them [shape=(n_tags, dim)]."""
+    def tag_vectors(self, words: np.ndarray | None = None) -> np.ndarray:
+        """Return unit vectors as inference has them [shape=(n, dim)]: of all tags, or of what else is in ``words``.
+
+        Args:
+            words: unit vectors as the text tower reads them [shape=(n, word_dim)].
+        """
         tower = self.model.text_tower
         was_training = tower.training
-        vectors = tower.eval()(self.words).float().cpu().numpy()
+        read = self.words if words is None else torch.from_numpy(words.astype(np.float32)).to(self.words.device)
+        vectors = tower.eval()(read).float().cpu().numpy()
         tower.train(was_training)
         return vectors
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from encoders.word_file import WordVectors
 from retrieval.datasets.audio import Level
 from retrieval.datasets.clips import DatasetError, TaggedClip, TaggedClips, named
 from retrieval.datasets.splits import split_by_group
@@ -17,6 +16,7 @@ from retrieval.learning.augment import WaveformAugment
 from retrieval.learning.batches import BatchSettings, LabelTable, near_synonyms
 from retrieval.learning.learners import BCE_LOSSES, CONTRASTIVE_LOSSES, LossSettings
 from retrieval.learning.mining import NEGATIVES
+from retrieval.learning.phrases import PhraseEncoder
 from retrieval.learning.run_settings import RunSettings
 
 __all__ = ["OBJECTIVES", "Plan", "choose_splits", "known_tags", "label_table", "together"]
@@ -37,7 +37,9 @@ class Plan:
         synonym_cosine: tags whose text vectors have this cosine or more are no negatives of each other.
         head: of the tagger.
         init: weights to start from; ``published`` names them if they are a published checkpoint.
-        text: a file of words or a model directory, whose words the text tower reads.
+        text: what the text tower reads: a file of words, a model directory for its words, or "sentence:" and a
+            transformers text encoder; see ``phrases.read_phrases``.
+        unseen: tags held out from the labels, with their near-synonyms; the validation has them apart.
         block_s, chunk_s: what the network hears at once, and what of a clip a batch has; whole blocks. None: the
             backbone's own length, and one block (two of mn04's and mn10's).
         level: of the clips; see ``retrieval.datasets.audio.normalised``.
@@ -53,7 +55,8 @@ class Plan:
     head: str = "linear"
     init: Path | None = None
     published: str | None = None
-    text: Path | None = None
+    text: Path | str | None = None
+    unseen: tuple[str, ...] = ()
     block_s: float | None = None
     chunk_s: float | None = None
     level: Level = "none"
@@ -98,6 +101,8 @@ class Plan:
             "batches": asdict(self.batch),
             "loss": asdict(self.loss),
         }
+        if self.unseen:
+            values |= {"unseen tags": sorted(self.unseen)}
         if not self.contrastive:
             values |= {"head": self.head}
         # How long it runs, where, and how often it saves may change; what the steps are may not.
@@ -159,8 +164,8 @@ def _divided(dataset: TaggedClips, *, seed: int) -> tuple[TaggedClips, TaggedCli
     return divided.of_split("train"), divided.of_split("val")
 
 
-def known_tags(words: WordVectors, tags: Sequence[str], *, drop_unknown: bool) -> tuple[list[str], list[str]]:
-    """Divide tags into those with a word vector and those without.
+def known_tags(words: PhraseEncoder, tags: Sequence[str], *, drop_unknown: bool) -> tuple[list[str], list[str]]:
+    """Divide tags into those with a vector and those without.
 
     Raises:
         DatasetError: there are unknown ones and they are not to be dropped, or there is no known one; they are named.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ import torch
 from transformers import TrainerCallback
 
 from encoders.model import TwoTowerModel
-from encoders.model_dir import CONFIG_FILE, DEFAULT_MODEL_DIR
+from encoders.model_dir import CONFIG_FILE
 from encoders.tagger_model import TaggerModel
-from encoders.word_file import WordVectors
-from retrieval.datasets.clips import TaggedClips
+from retrieval.datasets.clips import DatasetError, TaggedClips, named
 from retrieval.learning.augment import SpecAugment
 from retrieval.learning.bank import EmbeddingBank
 from retrieval.learning.batches import BatchMaker, LabelTable
@@ -25,9 +24,11 @@ from retrieval.learning.build import DEFAULT_BLOCK_S, new_tagger, new_two_towers
 from retrieval.learning.learners import ContrastiveLearner, TaggerLearner
 from retrieval.learning.loader import BatchDataset
 from retrieval.learning.mining import Miner
+from retrieval.learning.phrases import read_phrases
 from retrieval.learning.plan import Plan, known_tags, label_table
 from retrieval.learning.run_settings import CheckpointError, last_checkpoint, training_arguments
 from retrieval.learning.trainer import LearningTrainer
+from retrieval.learning.unseen import Unseen, vectors_of, without_unseen
 from retrieval.learning.validation import calibrate, clip_vectors, figures, tagger_scores
 from retrieval.learning.waveforms import WaveformStore
 
@@ -38,22 +39,39 @@ _GREATEST_WEIGHT = 100.0
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: where the model is, its steps, the best figures of the validation, what was left out."""
+    """A finished run.
+
+    Attributes:
+        out: where the model is.
+        steps: how many it took.
+        validation: figures of the tags that were learnt, of the weights that are kept.
+        dropped_labels: labels without a vector.
+        unseen: what was held out.
+        validation_unseen: figures of the unseen tags; empty for a closed-set tagger, which has none for them.
+    """
 
     out: Path
     steps: int
     validation: dict[str, float]
     dropped_labels: tuple[str, ...]
+    unseen: Unseen = field(default_factory=Unseen)
+    validation_unseen: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN as None."""
-        told = {name: None if math.isnan(v) else round(v, 6) for name, v in self.validation.items()}
-        return {
+        values: dict[str, Any] = {
             "model": str(self.out),
             "steps": self.steps,
-            "validation": told,
+            "validation": _rounded(self.validation),
             "dropped_labels": list(self.dropped_labels),
         }
+        if self.unseen.tags:
+            values |= {"validation_unseen": _rounded(self.validation_unseen), "unseen": asdict(self.unseen)}
+        return values
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else round(value, 6) for name, value in figures.items()}
 
 
 class TrainingRun:
@@ -82,11 +100,17 @@ class TrainingRun:
         on_clip: Callable[[int, int], None] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
+        words = read_phrases(plan.text) if plan.contrastive or plan.unseen else None
+        self.unseen = Unseen()
+        if plan.unseen:
+            assert words is not None
+            cosine = plan.synonym_cosine
+            train, self.unseen = without_unseen(train, validation, plan.unseen, phrases=words, synonym_cosine=cosine)
         tags: list[str] = list(train.tags)
         self.dropped: list[str] = []
-        words = None
-        if plan.contrastive:
-            words = WordVectors.load(plan.text or DEFAULT_MODEL_DIR)
+        if not plan.contrastive:
+            words = None  # they have said what is a near-synonym
+        if words is not None:
             tags, self.dropped = known_tags(words, tags, drop_unknown=drop_unknown)
         vectors = None if words is None else words.encode(tags)
         self.labels = label_table(train, tags, vectors, synonym_cosine=plan.synonym_cosine)
@@ -99,6 +123,14 @@ class TrainingRun:
             self.model = new_tagger(plan.backbone, tag_names=tags, head=plan.head, **where)  # type: ignore[arg-type]
         self.plan = plan = _with_chunk(plan, self.model)
         self._truth = None if validation is None else validation.truth(tags)
+        self._asked: dict[str, np.ndarray] = {}
+        self._asked_truth: np.ndarray | None = None
+        if words is not None and validation is not None:
+            # A tag that no validation clip has cannot be measured.
+            heard = [tag for tag in self.unseen.tags if tag in set(validation.tags)]
+            self._asked = vectors_of(words, heard)
+            self._check_asked(heard, drop_unknown=drop_unknown)
+            self._asked_truth = validation.truth(list(self._asked)) if self._asked else None
         self._args = training_arguments(
             plan.run, plan.out, evaluated=validation is not None, tensorboard=_has_tensorboard()
         )
@@ -164,6 +196,23 @@ class TrainingRun:
             scores = tagger_scores(self._learner.model, self._held)
         return figures(scores, self._truth, self.labels.tags)
 
+    def measure_unseen(self) -> dict[str, float]:
+        """Return the figures of the unseen tags, over all clips of the validation; none where none can be asked for."""
+        if not isinstance(self._learner, ContrastiveLearner) or self._held is None or self._asked_truth is None:
+            return {}
+        self._learner.eval()
+        asked = self._learner.tag_vectors(np.stack(list(self._asked.values())))
+        return figures(clip_vectors(self._learner.model, self._held) @ asked.T, self._asked_truth, tuple(self._asked))
+
+    def _check_asked(self, heard: Sequence[str], *, drop_unknown: bool) -> None:
+        lacking = [tag for tag in heard if tag not in self._asked]
+        if lacking and not drop_unknown:
+            raise DatasetError(
+                f"unseen tags out of the vocabulary: {named(lacking)}; "
+                "give other words with --text, or leave such labels out with --drop-unknown-labels"
+            )
+        self.dropped += lacking
+
     def go(self, *, resume: bool = False) -> RunResult:
         """Train, or go on from the newest checkpoint, and write the model directory.
 
@@ -187,6 +236,8 @@ class TrainingRun:
             steps=int(done.global_step),
             validation=self.measure() if self._held is not None else {},
             dropped_labels=tuple(self.dropped),
+            unseen=self.unseen,
+            validation_unseen=self.measure_unseen(),
         )
         if self.trainer.is_world_process_zero():
             self._write(result)
@@ -204,7 +255,9 @@ class TrainingRun:
                 seed=self.plan.run.seed,
             )
         self.model.save_pretrained(result.out)
-        settings = {name: value for name, value in asdict(self.plan).items() if name not in ("out", "init", "text")}
+        settings = {
+            name: value for name, value in asdict(self.plan).items() if name not in ("out", "init", "text", "unseen")
+        }
         record = {**result.to_dict(), "settings": settings, "clips": len(self._sounds)}
         del record["model"]  # a directory may be moved
         (result.out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

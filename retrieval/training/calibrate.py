@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression
 
 from encoders.model import TwoTowerModel
 from retrieval.training.collection import PACK_SHARE, Collection
+from retrieval.training.features import block_features
 from retrieval.training.imagined import Imagined
-from retrieval.training.student import block_features
 
 __all__ = ["clip_vectors", "fit_calibration"]
 

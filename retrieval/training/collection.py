@@ -16,10 +16,10 @@ __all__ = ["PACK_SHARE", "Collection", "make_collection"]
 
 # How much of a batch each pack gives: real music and sounds weigh more than what is rendered or single notes.
 PACK_SHARE = {
-    "music": 0.38,
-    "single": 0.20,
-    "synth": 0.14,
-    "ambience": 0.11,
+    "music": 0.43,
+    "single": 0.18,
+    "synth": 0.12,
+    "ambience": 0.10,
     "esc": 0.07,
     "orchestra_notes": 0.05,
     "lofi_notes": 0.03,

@@ -23,11 +23,12 @@ from retrieval.training.collection import Collection, make_collection
 from retrieval.training.composed_start import composed_space, fit_text_tower, start_projection
 from retrieval.training.composition import Teaching, class_weights
 from retrieval.training.corpus import Corpus, read_corpus
+from retrieval.training.features import block_features
 from retrieval.training.held_out import held_out_figures
 from retrieval.training.imagined import imagine
 from retrieval.training.phrases import PhraseBook, make_phrase_book
 from retrieval.training.prepare import load_shards, prepare_packs, prepare_rendered
-from retrieval.training.student import Lessons, Recipe, Student, block_features
+from retrieval.training.student import Lessons, Recipe, Student
 from retrieval.training.teachers import load_audioset_teacher, load_music_teachers
 from retrieval.training.word_vectors import WordRecipe, WordTable, train_words
 
@@ -145,7 +146,8 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
     published = block_features(model, collection)
     imagined = imagine(head, np.concatenate(published), per_class=run.recipe.imagined_per_class, seed=run.recipe.seed)
     log({"stage": "imagined", "sounds": len(imagined.features)})
-    lessons = Lessons(collection, teaching, imagined, book, label_vectors, head)
+    music_vectors = table.phrase_vectors(sorted(set(music_tags)), vocabulary)
+    lessons = Lessons(collection, teaching, imagined, book, label_vectors, music_vectors, head)
     student = Student(model, lessons, run.recipe, device=run.device)
     heads = run.out_dir / "heads.pt"
     if heads.is_file():

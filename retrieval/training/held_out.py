@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score
 
 from encoders.model import TwoTowerModel
 from retrieval.training.collection import Collection
-from retrieval.training.student import block_features
+from retrieval.training.features import block_features
 
 __all__ = ["MIN_POSITIVES", "held_out_figures"]
 

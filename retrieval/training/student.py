@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoders.backbones.mobilenet import MobileNet
 from encoders.model import TwoTowerModel
 from retrieval.training.collection import Collection
 from retrieval.training.composition import Teaching, class_weights, compose
+from retrieval.training.features import mobile_net, scaled_mel
 from retrieval.training.imagined import Imagined
 from retrieval.training.losses import (
     corrected_by_labels,
@@ -33,7 +33,7 @@ from retrieval.training.phrases import PhraseBook
 
 MIN_MUSIC = 16  # fewer sounds make no correlation worth following
 
-__all__ = ["Lessons", "Recipe", "Student", "block_features", "mobile_net"]
+__all__ = ["Lessons", "Recipe", "Student"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Recipe:
     """The defaults made the shipped model."""
 
     seed: int = 1
-    head_steps: int = 1000
-    steps: int = 400
+    head_steps: int = 700
+    steps: int = 480
     batch_clips: int = 96
     phrases: int = 384
     composed_dims: int = 192
@@ -53,7 +53,7 @@ class Recipe:
     frozen_stages: int = 7
     label_weight: float = 1.5
     correction_weight: float = 1.0
-    music_weight: float = 0.5
+    music_weight: float = 2.0
     imagined_clips: int = 96
     imagined_weight: float = 1.0
     anchor_weight: float = 0.5
@@ -64,13 +64,18 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Lessons:
-    """What the student learns from: clips, what the teachers say of them, imagined sounds, phrases, label vectors."""
+    """What the student learns from: clips, what the teachers say of them, imagined sounds and phrases.
+
+    ``label_vectors`` has the unit word vectors of the clips' labels, ``music_vectors`` [shape=(n_tags, word_dim)] those
+    of the music teachers' tags.
+    """
 
     collection: Collection
     teaching: Teaching
     imagined: Imagined
     book: PhraseBook
     label_vectors: dict[str, np.ndarray]
+    music_vectors: np.ndarray
     teacher_head: nn.Module
 
 
@@ -117,10 +122,8 @@ class Student:
         labels = [tuple(label for i in parts for label in self.collection.labels[i]) for parts in clips]
         picked = self._phrases(rng)
         names = sorted({label for clip in labels for label in clip if label in self.label_vectors})
-        label_words = [self.label_vectors[name] for name in names]
-        vectors = np.concatenate(
-            [self.book.vectors[picked], np.array(label_words).reshape(-1, self.book.vectors.shape[1])]
-        )
+        label_words = np.array([self.label_vectors[name] for name in names]).reshape(-1, self.book.vectors.shape[1])
+        vectors = np.concatenate([self.book.vectors[picked], label_words, self.lessons.music_vectors])
         vectors = vectors.astype(np.float32)
         text = self.model.text_tower(torch.from_numpy(vectors).to(self.device))
         weights = class_weights(vectors, self.teaching.class_vectors)
@@ -134,16 +137,18 @@ class Student:
         among_clips = distillation_loss(scores[:n_clips, :n], teacher_scores[:n_clips, :n], spread[:n])
         among_all = distillation_loss(scores[:, :n], teacher_scores[:, :n], spread[:n])
         loss = among_clips + self.recipe.imagined_weight * among_all
-        music = np.flatnonzero(np.isfinite(z).all(1))
+        music = torch.from_numpy(np.flatnonzero(np.isfinite(z).all(1))).to(self.device)
         if len(music) >= MIN_MUSIC:
             # Genres are told apart within music: over all clips, what is music at all would outweigh them.
-            rows_of_music = torch.from_numpy(music).to(self.device)
-            among_music = distillation_loss(scores[rows_of_music, :n], teacher_scores[rows_of_music, :n], spread[:n])
-            loss = loss + self.recipe.music_weight * among_music
+            tags = slice(n + len(names), None)
+            student, target = (torch.cat([x[music, :n], x[music, tags]], 1) for x in (scores, teacher_scores))
+            loss = loss + self.recipe.music_weight * distillation_loss(student, target, target.std(0))
         if not names:
             return loss
         carried = np.array([[name in clip for name in names] for clip in labels])
-        return loss + self._label_loss(scores[:n_clips, n:], teacher[:n_clips, n:], carried, names, clips)
+        return loss + self._label_loss(
+            scores[:, n : n + len(names)], teacher[:, n : n + len(names)], carried, names, clips
+        )
 
     def _label_loss(
         self,
@@ -156,14 +161,18 @@ class Student:
         """Distillation of the teacher as the labels correct it, and contrast where labels say all that is heard.
 
         Contrast is within the words of a pack (``Collection.used``). Elsewhere silence about a label is no evidence.
+        ``scores`` and ``teacher`` [shape=(n_clips + n_imagined, n_labels)] begin with the clips; of imagined sounds the
+        teacher's word is all there is.
         """
         known = self.collection.used(names, clips) & self.collection.exhaustive(clips)[:, None]
-        corrected = torch.from_numpy(corrected_by_labels(teacher, carried, known)).to(self.device)
-        distilled = distillation_loss(scores, corrected, torch.ones(len(names), device=self.device))
+        dreamt = np.zeros((len(teacher) - len(clips), len(names)), bool)
+        corrected = corrected_by_labels(teacher, np.concatenate([carried, dreamt]), np.concatenate([known, dreamt]))
+        even = torch.ones(len(names), device=self.device)
+        distilled = distillation_loss(scores, torch.from_numpy(corrected).to(self.device), even)
         positive = carried & known
         if not positive.any():
             return self.recipe.correction_weight * distilled
-        logits = standardised(scores) * self.log_scale.exp().clamp(max=10)
+        logits = standardised(scores[: len(clips)]) * self.log_scale.exp().clamp(max=10)
         contrast = multi_positive_loss(
             logits, torch.from_numpy(positive).to(self.device), torch.from_numpy(~known).to(self.device)
         )
@@ -264,7 +273,7 @@ class Student:
             z[mixed] = np.fmax(z[mixed], z[partner] - 0.3)
             for i, j in zip(mixed, partner, strict=True):
                 parts[i] = (int(clips[i]), int(clips[j]))
-        features, published = self._features(_scaled(self.model, mel).to(self.device))
+        features, published = self._features(scaled_mel(self.model, mel).to(self.device))
         loss = self._loss(self.model.audio_tower.projection(features), z, parts, rng)
         # What the teacher's own head makes of the features must not drift: it is all that is known of sounds that
         # no clip holds.
@@ -313,32 +322,6 @@ class Student:
         optimiser.load_state_dict(saved["optimiser"])
         schedule.load_state_dict(saved["schedule"])
         return int(saved["step"])
-
-
-def mobile_net(model: TwoTowerModel) -> MobileNet:
-    """Return the model's backbone; the default recipe trains this one alone."""
-    backbone = model.audio_tower.backbone
-    assert isinstance(backbone, MobileNet)
-    return backbone
-
-
-def _scaled(model: TwoTowerModel, log_power: Tensor) -> Tensor:
-    spec = mobile_net(model).front_end.spec
-    return (log_power + spec.offset) * spec.scale
-
-
-def block_features(model: TwoTowerModel, collection: Collection, *, batch_blocks: int = 32) -> list[np.ndarray]:
-    """Return each clip's features [shape=(n_blocks, feature_dim)] of the unaugmented audio."""
-    model.eval()
-    features: list[np.ndarray] = []
-    for shard in collection.shards:
-        rows = [
-            model.mel_features(_scaled(model, torch.from_numpy(shard.mel[i : i + batch_blocks].astype(np.float32))))
-            for i in range(0, len(shard.mel), batch_blocks)
-        ]
-        joined = np.concatenate(rows)
-        features += [joined[shard.clip_of == clip] for clip in range(len(shard.labels))]
-    return features
 
 
 def _update_average(average: dict[str, Tensor], now: dict[str, Tensor], decay: float) -> None:

@@ -81,7 +81,7 @@ def test_scores_are_the_mean_probability_of_windows(tagger: Tagger, checkpoint: 
     n = 3 * RATE_HZ
     windows = torch.from_numpy(np.stack([samples[:n], samples[n : 2 * n], samples[-n:]]))
     with torch.inference_mode():
-        expected = torch.sigmoid(tagger(windows)).numpy()
+        expected = torch.sigmoid(tagger(windows).double()).numpy()
     found = PublishedTagger.open(NAME, checkpoint, device="cpu").tag(tmp_path / "a.wav", top=50)
     names = published_tags(NAME)
     assert names is not None

@@ -216,5 +216,5 @@ def test_what_cannot_be_scored(tmp_path: Path) -> None:
     with pytest.raises(ModelDirError, match="there is no model in"):
         model_kind(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "other"}')
-    with pytest.raises(ModelDirError, match="kind 'other'; known are earmark-two-tower"):
+    with pytest.raises(ModelDirError, match="kind 'other'; known are earmark-tagger, earmark-two-tower"):
         model_kind(tmp_path)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("accelerate")
 
+from encoders.model_dir import ModelDirError
 from encoders.tagger_model import TaggerModel
 from retrieval.cli.train import train
 from retrieval.datasets.clips import DatasetError
@@ -91,3 +92,18 @@ def test_options_that_cannot_be_end_with_status_2(
 ) -> None:
     result = run("--data", data, "--out", tmp_path, "--text", data / "words.safetensors", *options)
     assert result.exit_code == 2 and message in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_unseen_tags_come_from_a_file(data: Path, tmp_path: Path) -> None:
+    unseen = tmp_path / "unseen.txt"
+    unseen.write_text("high  # held out\n\noboe\n", encoding="utf-8")
+    options = ("--data", data, "--out", tmp_path / "out", "--text", data / "words.safetensors", "--device", "cpu")
+    result = run(*options, "--unseen-file", unseen)
+    assert isinstance(result.exception, DatasetError)
+    assert "has the tags to hold out: oboe" in str(result.exception)
+    unseen.write_bytes(b"\xff\xfe")
+    wrong = run(*options, "--unseen-file", unseen)
+    told = " ".join(wrong.stderr.replace("│", " ").split())
+    assert wrong.exit_code == 2 and "--unseen-file" in told and "UTF-8 text" in told
+    nowhere = run(*options[:5], f"sentence:{tmp_path / 'gone'}", "--device", "cpu")
+    assert isinstance(nowhere.exception, ModelDirError) and "no model directory at" in str(nowhere.exception)

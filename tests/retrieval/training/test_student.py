@@ -15,11 +15,12 @@ from encoders.words import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from retrieval.training.calibrate import clip_vectors, fit_calibration
 from retrieval.training.collection import Collection, make_collection
 from retrieval.training.composition import Teaching
+from retrieval.training.features import block_features
 from retrieval.training.held_out import held_out_figures
 from retrieval.training.imagined import imagine
 from retrieval.training.phrases import PhraseBook
 from retrieval.training.prepare import Shard
-from retrieval.training.student import Lessons, Recipe, Student, block_features
+from retrieval.training.student import Lessons, Recipe, Student
 
 NAMES = ("low", "high", "noise")
 RECIPE = Recipe(
@@ -73,7 +74,7 @@ def student(collection: Collection, recipe: Recipe) -> Student:
     labels = dict(zip(NAMES, vectors[:3], strict=True))
     head = torch.nn.Linear(384, 3)
     imagined = imagine(head, np.random.default_rng(1).normal(0, 1, (30, 384)).astype(np.float32), per_class=4, seed=1)
-    lessons = Lessons(collection, Teaching(collection.z, vectors), imagined, book, labels, head)
+    lessons = Lessons(collection, Teaching(collection.z, vectors), imagined, book, labels, vectors[3:], head)
     return Student(model, lessons, recipe)
 
 

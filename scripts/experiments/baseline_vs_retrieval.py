@@ -1,0 +1,344 @@
+"""A closed-set tagger by BCE beside retrieval by contrast with every kind of negatives; one JSON line at the end.
+
+    python scripts/experiments/baseline_vs_retrieval.py --data DIR --init FILE --out DIR
+    python scripts/experiments/baseline_vs_retrieval.py --data DIR --init FILE --out DIR --negatives hard --seeds 0
+
+DIR of data holds the packs ``orchestra_notes``, ``lofi_notes`` (learnt) and ``instruments_freesound`` (a test set),
+each with its ``labels.csv``; FILE is the published checkpoint ``efficientat-mn04`` (see ``encoders.published``). Pieces
+rendered from soundfonts, of several instruments or of drums, are learnt too; others, from a soundfont that no training
+clip has, are the other test set.
+
+All methods start from the same network with the same stages frozen, learn from the same clips and seen tags with the
+same optimiser (AdamW, one learning rate, no tuning of either side), and hear as many clips. Every fourth clip and a
+share of the tags of a contrastive batch are its negatives; only how these are chosen differs. There is no validation:
+the last weights are tested. Seeds change initial weights and batches, not the data.
+
+What "unseen" means: the tag has neither name nor label in these runs. The network was trained on AudioSet before, which
+has most instruments, and the word vectors on text; only the way from one to the other must generalise. The baseline
+cannot be asked for such tags.
+
+--out keeps the rendered audio, a file for each finished run (those are not run again), results.md, .json and .png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from comparison_data import UNSEEN, Material, Rendering, gather, render_dataset
+from comparison_report import BASELINE, draw, figures_of, markdown, summarise, verdicts
+from transformers import TrainerCallback
+from transformers.utils.logging import disable_progress_bar
+
+from encoders.model import TwoTowerModel
+from encoders.model_dir import DEFAULT_MODEL_DIR
+from encoders.word_file import WordVectors
+from retrieval.learning.batches import BatchSettings
+from retrieval.learning.learners import CONTRASTIVE_LOSSES, LossSettings
+from retrieval.learning.mining import NEGATIVES
+from retrieval.learning.plan import Plan
+from retrieval.learning.run_settings import RunSettings
+from retrieval.learning.training_run import TrainingRun
+from retrieval.learning.validation import clip_vectors, tagger_scores
+from retrieval.learning.waveforms import WaveformStore
+
+BACKBONE, PUBLISHED = "mn04", "efficientat-mn04"
+SOUNDFONTS = Path("/usr/share/sounds/sf2")  # where Debian's packages put them
+TRAIN_FONTS = (SOUNDFONTS / "FluidR3_GM.sf2", SOUNDFONTS / "sf_GMbank.sf2")
+TEST_FONTS = (SOUNDFONTS / "TimGM6mb.sf2",)
+REPORT_EVERY_S = 20.0
+_WATCHED = ("active_triplets", "collapse", "bank_collapse")
+
+
+def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the instrument packs")
+    parser.add_argument("--init", type=Path, required=True, help=f"the published checkpoint {PUBLISHED}")
+    parser.add_argument("--out", type=Path, required=True, help="where runs and results go")
+    parser.add_argument("--negatives", nargs="+", choices=NEGATIVES, default=list(NEGATIVES), metavar="KIND")
+    parser.add_argument("--no-baseline", action="store_true", help="leave the BCE baseline out")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
+    parser.add_argument("--loss", choices=CONTRASTIVE_LOSSES, default="infonce")
+    parser.add_argument("--train-soundfont", type=Path, action="append", metavar="FILE", help="repeatable")
+    parser.add_argument("--test-soundfont", type=Path, action="append", metavar="FILE", help="repeatable")
+    parser.add_argument("--train-clips", type=int, default=800, help="rendered (default: %(default)s)")
+    parser.add_argument("--test-clips", type=int, default=400, help="rendered (default: %(default)s)")
+    parser.add_argument("--clip-s", type=float, default=5.0, help="seconds heard of a clip (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=3, help="of the contrastive runs (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=32, help="clips a batch (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=1e-3, help="of all methods (default: %(default)s)")
+    parser.add_argument("--mining-warmup", type=int, default=1, help="epochs on random ones (default: %(default)s)")
+    parser.add_argument("--freeze-stages", type=int, default=7, help="of the network (default: %(default)s)")
+    parser.add_argument("--unseen", nargs="+", default=list(UNSEEN), metavar="TAG", help="(default: ten instruments)")
+    parser.add_argument("--synonym-cosine", type=float, default=0.75, help="near-synonyms have it (default: 0.75)")
+    parser.add_argument("--min-clips", type=int, default=8, help="that a learnt tag has (default: %(default)s)")
+    parser.add_argument("--text", type=Path, help="words (default: the shipped model's; nothing else of it is used)")
+    parser.add_argument("--threads", type=int, help="of torch (default: its own choice)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    return parser.parse_args(argv)
+
+
+class Clock:
+    """Tells on stderr, now and then, how far all runs are and how long they still take."""
+
+    def __init__(self, total_steps: int) -> None:
+        self._total, self._before, self._began_s, self._told_s = total_steps, 0, time.perf_counter(), 0.0
+
+    def begin(self, title: str) -> TrainerCallback:
+        clock, before = self, self._before
+
+        class Telling(TrainerCallback):
+            def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                clock._before = before + state.global_step
+                clock._tell(f"{title}: step {state.global_step} of {state.max_steps}")
+
+        return Telling()
+
+    def _tell(self, line: str) -> None:
+        now_s = time.perf_counter()
+        if now_s - self._told_s >= REPORT_EVERY_S:
+            self._told_s = now_s
+            left_s = (now_s - self._began_s) / self._before * (self._total - self._before)
+            tell(f"{line}; all runs: about {left_s / 60:.0f} min left")
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def telling(what: str) -> Callable[[int, int], None]:
+    """Return what to call after each of many clips."""
+
+    def on_clip(done: int, total: int) -> None:
+        if done % 200 == 0 or done == total:
+            tell(f"{what}: {done} of {total} clips")
+
+    return on_clip
+
+
+def epochs_of(method: str, args: argparse.Namespace, n_clips: int) -> tuple[int, int]:
+    """Return the epochs and the steps of a run: as nearly as whole epochs allow, all hear as many clips."""
+    drawn = BatchSettings(size=args.batch).drawn  # the rest of a contrastive batch are negatives
+    steps = args.epochs * max(1, n_clips // drawn)
+    if method != BASELINE:
+        return args.epochs, steps
+    an_epoch = max(1, n_clips // args.batch)
+    epochs = max(1, round(steps / an_epoch))
+    return epochs, epochs * an_epoch
+
+
+def plan_of(method: str, seed: int, args: argparse.Namespace, n_clips: int, out: Path) -> Plan:
+    """Return one run's plan."""
+    baseline = method == BASELINE
+    return Plan(
+        objective="bce" if baseline else "contrastive",
+        backbone=BACKBONE,
+        out=out,
+        negatives="random" if baseline else method,
+        synonym_cosine=args.synonym_cosine,
+        init=args.init,
+        published=PUBLISHED,
+        text=args.text,
+        block_s=args.clip_s,
+        chunk_s=args.clip_s,
+        freeze_stages=args.freeze_stages,
+        batch=BatchSettings(size=args.batch, seed=seed),
+        loss=LossSettings(name="bce-with-logits" if baseline else args.loss),
+        run=RunSettings(
+            epochs=epochs_of(method, args, n_clips)[0],
+            learning_rate=args.lr,
+            seed=seed,
+            mining_warmup=args.mining_warmup,
+            device=args.device,
+        ),
+    )
+
+
+def tested(run: TrainingRun, material: Material, test: str, sounds: WaveformStore) -> tuple[Any, Any]:
+    """Return the figures of a trained model on a test set, and those of chance."""
+    seen, unseen = material.measured(test)
+    truth = material.tests[test].truth([*seen, *unseen])
+    if isinstance(run.model, TwoTowerModel):
+        scores = clip_vectors(run.model, sounds) @ run.model.encode_text([*seen, *unseen]).T
+    else:
+        columns = [run.labels.tags.index(tag) for tag in seen]
+        scores = tagger_scores(run.model, sounds)[:, columns]
+    return figures_of(scores, truth, [*seen, *unseen], unseen)
+
+
+def one_run(
+    method: str, seed: int, args: argparse.Namespace, material: Material, callback: TrainerCallback
+) -> dict[str, Any]:
+    """Train and test one model; only its figures are kept."""
+    work = args.out / "work"
+    for left in work.glob("*"):  # of the run before; the decoded audio serves all
+        if left.name != "audio":
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    plan = plan_of(method, seed, args, len(material.train), work)
+    run = TrainingRun(plan, material.train, None, on_clip=telling("decoding"), callbacks=[callback])
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+    result = run.go()
+    trained_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
+    tests, chances = {}, {}
+    for name, clips in material.tests.items():
+        sounds = WaveformStore.open(
+            clips.clips, work / "audio" / name, sample_rate_hz=run.model.sample_rate_hz, longest_s=args.clip_s
+        )
+        tests[name], chances[name] = tested(run, material, name, sounds)
+    watched: dict[str, float | None] = dict.fromkeys(_WATCHED)
+    for entry in run.trainer.state.log_history:  # the last one that tells each
+        watched |= {key: entry[key] for key in _WATCHED if key in entry}
+    heard = result.steps * args.batch
+    return {
+        "method": method,
+        "seed": seed,
+        "steps": result.steps,
+        "clips_heard": heard,
+        "train_s": round(trained_s, 1),
+        "train_cpu_s": round(cpu_s, 1),
+        "clips_per_s": round(heard / trained_s, 1),
+        "training": watched,
+        "tests": tests,
+        "chance": chances,
+    }
+
+
+def settings_of(args: argparse.Namespace, rendering: Rendering) -> dict[str, Any]:
+    """Return what every run in a folder must share."""
+    names = ("epochs", "batch", "lr", "mining_warmup", "freeze_stages", "unseen", "synonym_cosine", "min_clips", "loss")
+    return {
+        **{name: getattr(args, name) for name in names},
+        "init": [args.init.name, args.init.stat().st_size],
+        "text": str(args.text or "shipped"),
+        "rendered": rendering.described(),
+    }
+
+
+def finished(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the record of a finished run, if there is one.
+
+    Raises:
+        ValueError: it is of other settings.
+    """
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    other = [name for name, value in settings.items() if record["settings"].get(name) != value]
+    if other:
+        raise ValueError(f"{path} was run with other {', '.join(other)}: give the same options, or another --out")
+    return record
+
+
+def all_runs(args: argparse.Namespace, material: Material, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Run what is not finished, seed by seed, so that a comparison stands early; return all records by method."""
+    methods = [*([] if args.no_baseline else [BASELINE]), *args.negatives]
+    folder: Path = args.out / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {(seed, method): folder / f"{method}_seed{seed}.json" for seed in args.seeds for method in methods}
+    records = {key: record for key, path in paths.items() if (record := finished(path, settings))}
+    to_do = [key for key in paths if key not in records]
+    clock = Clock(sum(epochs_of(method, args, len(material.train))[1] for _, method in to_do))
+    for number, (seed, method) in enumerate(to_do):
+        title = f"run {number + 1} of {len(to_do)}, {method}, seed {seed}"
+        record = one_run(method, seed, args, material, clock.begin(title)) | {"settings": settings}
+        path = paths[seed, method]
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+        records[seed, method] = record
+        told = {
+            name: {key: value and round(value, 3) for key, value in t.items()} for name, t in record["tests"].items()
+        }
+        tell(f"{title}: {record['clips_per_s']} clips/s, {json.dumps(told)}")
+    return [records[seed, method] for method in methods for seed in args.seeds]
+
+
+def write_results(
+    out: Path, records: list[dict[str, Any]], material: Material, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Write the table, the figures and the picture; return the last line of output."""
+    summary = summarise(records)
+    chances = {part: {k: v for r in records for k, v in r["chance"][part].items()} for part in material.tests}
+    heard = sorted({record["clips_heard"] for record in records})
+    facts = [
+        f"{len(material.train)} training clips with {len(material.train.tags)} seen tags; test clips: "
+        + ", ".join(f"{len(clips)} {name}" for name, clips in material.tests.items()),
+        f"{BACKBONE} from {PUBLISHED}, the first {args.freeze_stages} stages frozen; AdamW at {args.lr:g} for all; "
+        f"contrastive loss: {args.loss}; "
+        f"a run hears {' to '.join(map(str, heard[:: max(1, len(heard) - 1)]))} clips",
+        f"seeds {', '.join(map(str, args.seeds))}: mean ± standard deviation",
+        f"unseen: {', '.join(material.unseen)}; held out with them: "
+        + (", ".join(tag for tag in material.removed if tag not in material.unseen) or "nothing"),
+    ]
+    (out / "results.md").write_text(markdown(summary, facts, chances), encoding="utf-8")
+    draw(out / "results.png", summary, chances)
+    plain = {
+        part: {method: {key: spread.to_dict() for key, spread in found.items()} for method, found in methods.items()}
+        for part, methods in summary.items()
+    }
+    result = {
+        "experiment": "baseline_vs_retrieval",
+        "runs": len(records),
+        "clips_per_s": statistics.median(record["clips_per_s"] for record in records),
+        "verdicts": verdicts(summary),
+        "summary": plain,
+    }
+    (out / "results.json").write_text(
+        json.dumps({**result, "facts": facts, "chance": chances}, indent=2) + "\n", encoding="utf-8"
+    )
+    return result
+
+
+def run(args: argparse.Namespace) -> None:
+    """The whole experiment."""
+    disable_progress_bar()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if not args.init.is_file():
+        raise FileNotFoundError(f"--init {args.init}: there is no such file; it is the checkpoint {PUBLISHED}")
+    rendering = Rendering(
+        train_fonts=tuple(args.train_soundfont or TRAIN_FONTS),
+        test_fonts=tuple(args.test_soundfont or TEST_FONTS),
+        train_clips=args.train_clips,
+        test_clips=args.test_clips,
+        clip_s=args.clip_s,
+    )
+    settings = settings_of(args, rendering)
+    rendered = render_dataset(rendering, args.out / "audio", on_clip=telling("rendering"))
+    material = gather(
+        rendered,
+        args.data,
+        WordVectors.load(args.text or DEFAULT_MODEL_DIR),
+        unseen=args.unseen,
+        synonym_cosine=args.synonym_cosine,
+        at_least=args.min_clips,
+    )
+    records = all_runs(args, material, {**settings, "clips": len(material.train)})
+    result = write_results(args.out, records, material, args)
+    print((args.out / "results.md").read_text(encoding="utf-8"))
+    print(json.dumps(result))
+
+
+def main() -> int:
+    args = parsed()
+    try:
+        run(args)
+    except (ValueError, OSError) as error:
+        tell(f"baseline_vs_retrieval: {error}")
+        return 2
+    except KeyboardInterrupt:
+        tell("stopped; the same command goes on after the finished runs")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
