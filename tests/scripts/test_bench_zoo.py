@@ -41,8 +41,8 @@ def test_figures_become_a_table_and_a_picture(tmp_path: Path) -> None:
 def test_a_measurement_is_a_process_with_a_peak_of_its_own() -> None:
     held = b"x" * (500 * 2**20)  # of ours, which a child must not inherit
     idle = bench_zoo.measured("idle", seconds=1, device="cpu")
-    assert idle.peak_mib is not None and 10 < idle.peak_mib < 500
-    assert bench_zoo.peak_rss_mib() > 500
+    # Both have torch, whose size depends on its build; only this process has what it holds.
+    assert idle.peak_mib is not None and 10 < idle.peak_mib < bench_zoo.peak_rss_mib() - 250
     assert len(held)
 
 
