@@ -224,8 +224,9 @@ def _known_metric(metric: str) -> str:
 def _run(plan: Plan, learnt: Any, held: Any, *, drop_unknown: bool, resume: bool) -> RunResult:
     from retrieval.cli.train_progress import TrainProgress
     from retrieval.learning.training_run import TrainingRun
+    from retrieval.sound import no_progress_bars
 
-    with TrainProgress() as progress:
+    with no_progress_bars(), TrainProgress() as progress:
         try:
             run = TrainingRun(
                 plan,
