@@ -169,7 +169,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_resumes(call: Call, tmp_
     folder, place = tmp_path / "songs", tmp_path / "an.index"
     folder.mkdir()
     song = tone(pitch_hz=330.0, duration_s=60.0)
-    for number in range(8):
+    for number in range(24):
         soundfile.write(folder / f"{number}.wav", song[: len(song) - number * 100], RATE_HZ)
     with subprocess.Popen(
         [
@@ -203,4 +203,4 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_resumes(call: Call, tmp_
     assert "same command" in err.splitlines()[-1]
     status, summary, _ = build(call, folder, "--index", place)
     assert status == 0
-    assert int(str(summary["added"])) + int(str(summary["unchanged"])) == 8
+    assert int(str(summary["added"])) + int(str(summary["unchanged"])) == 24
