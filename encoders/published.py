@@ -171,6 +171,8 @@ def _load(module: nn.Module, state: dict[str, Tensor], told: Callable[[str], str
 def _read_torch(file: Path, what: str, source: str) -> Mapping[str, Tensor]:
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise  # nothing is wrong with the file
     except Exception:
         message = f"{what} is damaged or no PyTorch file of tensors alone: copy it again from {source}"
         raise PublishedError(message) from None
@@ -185,6 +187,8 @@ def _read_npz(file: Path, what: str, source: str) -> dict[str, np.ndarray]:
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             return {key: content[key] for key in content.files}
+    except PermissionError:
+        raise  # nothing is wrong with the file
     except Exception:
         message = f"{what} is damaged or no npz file of arrays: save the variables of {source} again"
         raise PublishedError(message) from None

@@ -12,8 +12,6 @@ import typer
 from learning_helpers import RATE_HZ, TAGS, sound, words_file
 from typer.testing import CliRunner
 
-pytest.importorskip("accelerate")
-
 from encoders.model_dir import ModelDirError
 from encoders.tagger_model import TaggerModel
 from retrieval.cli.train import train

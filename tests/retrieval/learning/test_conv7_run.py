@@ -12,8 +12,6 @@ import typer
 from learning_helpers import RATE_HZ, TAGS, sound
 from typer.testing import CliRunner
 
-pytest.importorskip("accelerate")
-
 from encoders.backbones.conv7 import Conv7
 from encoders.tagger_model import TaggerModel
 from retrieval.cli.train import train

@@ -13,8 +13,6 @@ import torch
 from learning_helpers import TAGS, tagged_clips
 from transformers import BertConfig, BertModel, BertTokenizer
 
-pytest.importorskip("accelerate")
-
 from encoders import TextEncoder, TwoTowerModel, UnknownWordsError
 from encoders.model_dir import ModelDirError
 from encoders.sentences import SentenceTower

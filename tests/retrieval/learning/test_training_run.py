@@ -11,9 +11,6 @@ import pytest
 import torch
 from learning_helpers import TAGS, tagged_clips, words_file
 from safetensors.torch import load_file
-
-pytest.importorskip("accelerate")
-
 from transformers import TrainerCallback
 
 from encoders import TextEncoder, TwoTowerModel

@@ -11,8 +11,6 @@ import pytest
 from learning_helpers import TAGS, tagged_clips, words_file
 from sklearn.metrics import average_precision_score
 
-pytest.importorskip("accelerate")
-
 from encoders.audio import blocks_of
 from encoders.model import TwoTowerModel
 from encoders.tagger_model import TaggerModel
