@@ -12,6 +12,7 @@ from pathlib import Path
 
 from retrieval.training.default_model import DefaultRun, train_default
 from retrieval.training.student import Recipe
+from retrieval.training.withheld_labels import read_labels
 
 SOUNDFONTS = (
     Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),
@@ -30,6 +31,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Recipe.steps, help="steps of the second stage")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--leave-out", action="append", default=[], metavar="PACK", help="keep a pack from training")
+    parser.add_argument(
+        "--hold-out-labels",
+        type=Path,
+        metavar="FILE",
+        help="labels that the recipe must not learn, nor what gives them away; one a line",
+    )
     args = parser.parse_args()
     run = DefaultRun(
         data_dir=args.data,
@@ -37,6 +44,7 @@ def main() -> None:
         out_dir=args.out,
         soundfonts=args.soundfont or list(SOUNDFONTS),
         leave_out=tuple(args.leave_out),
+        hold_out=read_labels(args.hold_out_labels) if args.hold_out_labels else (),
         device=args.device,
         recipe=Recipe(seed=args.seed, steps=args.steps),
     )

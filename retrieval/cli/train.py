@@ -40,7 +40,7 @@ def train(
             "--text",
             metavar="MODEL|FILE|sentence:DIR",
             help="Words to read, or a transformers text encoder.",
-            show_default="words of the shipped model",
+            show_default="as --init, or the shipped model",
         ),
     ] = None,
     unseen_file: Annotated[
@@ -55,6 +55,14 @@ def train(
         typer.Option("--loss", help="infonce, triplet, sigmoid, decoupled; bce-with-logits, bce.", show_default=False),
     ] = None,
     margin: Annotated[float, typer.Option("--margin", min=0.0, help="Of triplets, in cosine.")] = 0.2,
+    clip_sampling: Annotated[
+        str | None,
+        typer.Option(
+            "--clip-sampling",
+            help="random, or balanced: a tag first, then a clip.",
+            show_default="balanced; with random negatives and for bce random",
+        ),
+    ] = None,
     tags_per_clip: Annotated[
         str, typer.Option("--tags-per-clip", help="Tags asked for: one, all or stochastic.")
     ] = "all",
@@ -67,6 +75,12 @@ def train(
     synonym_cosine: Annotated[
         float, typer.Option("--synonym-cosine", help="Tags so near in text are no negatives.")
     ] = 0.75,
+    label_scope: Annotated[
+        str, typer.Option("--label-scope", help="Of several --data: silence says no to tags of its own, or to all.")
+    ] = "own",
+    keep: Annotated[
+        float, typer.Option("--keep", min=0.0, help="Hold what --init says of other words, with this weight.")
+    ] = 0.0,
     positive_weights: Annotated[
         bool, typer.Option("--positive-weights", help="bce: a tag's positives count as much as its negatives.")
     ] = False,
@@ -124,7 +138,7 @@ def train(
 
     Examples:
 
-      retrieve train --data DIR --out runs/mine --init MODEL --negatives distance-weighted
+      retrieve train --data DIR --out runs/mine --init MODEL --keep 1
       retrieve train --data DIR --out runs/mine --resume
       retrieve train --data DIR --out runs/tagger --objective bce
       retrieve train --data DIR --out runs/bert --text sentence:BERT_DIR
@@ -150,6 +164,8 @@ def train(
             out=out,
             negatives=negatives,
             synonym_cosine=synonym_cosine,
+            label_scope=label_scope,
+            keep=keep,
             head=head,
             init=init,
             published=published,
@@ -163,7 +179,7 @@ def train(
             augment=WaveformAugment.of_strength(augment),
             batch=BatchSettings(
                 size=batch,
-                clip_sampling="balanced" if balanced else "random",
+                clip_sampling=clip_sampling or ("balanced" if balanced else "random"),
                 tag_sampling=tags_per_clip,
                 mined_share=mined_share,
                 mixup=mixup,

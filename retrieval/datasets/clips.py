@@ -28,6 +28,7 @@ class TaggedClip:
         split: the part of the dataset that it belongs to ("train", "test", "fold5" ...), if any.
         group: clips of one group come from one recording, and must not be divided between splits.
         array_rate_hz: the sample rate of a .npy array, which cannot say it itself.
+        dataset: which one it belongs to, where several are learnt together.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class TaggedClip:
     split: str | None = None
     group: str = ""
     array_rate_hz: int | None = None
+    dataset: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,18 @@ class EmbeddingBank:
         """Note the vectors [shape=(n, dim)] of clips [shape=(n,)]."""
         self.clips[rows] = vectors
 
-    def freeze(self, tags: np.ndarray) -> None:
-        """Copy the clips as they are now, beside the tags' vectors."""
-        self.frozen = self.clips.copy(), np.ascontiguousarray(tags, dtype=np.float32)
+    def freeze(self, tags: np.ndarray, *, centre: np.ndarray | None = None) -> None:
+        """Copy the clips as they are now, beside the tags' vectors.
+
+        What is common to all audio, ``centre`` [shape=(dim,)], is taken off the clips where it is known. A clip that
+        was never trained on stays zeros, the others stay unit vectors.
+        """
+        clips = self.clips.copy()
+        if centre is not None:
+            there = clips.any(1)
+            clips[there] -= centre
+            clips[there] /= np.maximum(np.linalg.norm(clips[there], axis=1, keepdims=True), 1e-12)
+        self.frozen = clips, np.ascontiguousarray(tags, dtype=np.float32)
 
     @property
     def known(self) -> np.ndarray:

@@ -19,7 +19,7 @@ from encoders.word_file import WordVectors
 if TYPE_CHECKING:
     from encoders.sentences import SentenceTower
 
-__all__ = ["DEFAULT_BLOCK_S", "new_tagger", "new_two_towers", "start_backbone"]
+__all__ = ["DEFAULT_BLOCK_S", "new_tagger", "new_two_towers", "own_tags", "start_backbone"]
 
 DEFAULT_BLOCK_S = {"mn04": 5.0, "mn10": 5.0}
 """Networks that take any length hear blocks of 5 s, so that windows of two blocks can be searched; the others hear what
@@ -97,6 +97,17 @@ def new_tagger(
     return model
 
 
+def own_tags(init: Path) -> list[str]:
+    """Return the tags that two towers in a directory offer by themselves.
+
+    Raises:
+        ModelDirError: there is another kind of model, or none.
+    """
+    if _kind(init) != TwoTowerConfig.model_type:
+        raise ModelDirError(f"--init {init}: no model of two towers, so there are no words to hold: leave --keep out")
+    return [str(name) for name in json.loads((init / CONFIG_FILE).read_text(encoding="utf-8")).get("tag_names", [])]
+
+
 def start_backbone(backbone: Backbone, init: Path, *, name: str, published: str | None) -> None:
     """Copy trained weights into a backbone.
 
@@ -150,6 +161,7 @@ def _take_towers(model: TwoTowerModel, init: Path) -> None:
     same_words = _reads_the_same(source, model)
     try:
         model.audio_tower.load_state_dict(source.audio_tower.state_dict(), strict=True)
+        model.calibration.load_state_dict(source.calibration.state_dict(), strict=True)
         if same_words:
             model.text_tower.load_state_dict(source.text_tower.state_dict(), strict=True)
     except RuntimeError:

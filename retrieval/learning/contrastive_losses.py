@@ -27,12 +27,14 @@ def clamped_scale(log_scale: Tensor) -> Tensor:
 def info_nce(scores: Tensor, positive: Tensor, ignore: Tensor, *, log_scale: Tensor) -> Tensor:
     """Return the multi-positive contrastive loss (Khosla et al. 2020, equation 2), the mean of both directions.
 
-    Rows without positives do not count; a batch without any gives 0.
+    Rows that lack positives or negatives do not count (among positives alone the loss would only even scores out); a
+    batch without any gives 0.
     """
     logits = (scores * clamped_scale(log_scale)).masked_fill(ignore & ~positive, float("-inf"))
+    negative = ~positive & ~ignore
     losses = []
     for dim in (1, 0):
-        rows = positive.any(dim)
+        rows = positive.any(dim) & negative.any(dim)
         shares = torch.log_softmax(_rows(logits, rows, dim), 1)
         wanted = _rows(positive, rows, dim)
         losses.append(_mean_over_positives(-shares, wanted))

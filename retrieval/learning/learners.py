@@ -14,6 +14,7 @@ from encoders.model import TwoTowerModel
 from encoders.tagger_model import TaggerModel
 from retrieval.learning.augment import SpecAugment
 from retrieval.learning.contrastive_losses import MAX_LOG_SCALE, active_share, decoupled, info_nce, sigmoid, triplet
+from retrieval.learning.keep import Kept, batch_norms
 
 __all__ = ["BCE_LOSSES", "CONTRASTIVE_LOSSES", "ContrastiveLearner", "LossSettings", "TaggerLearner"]
 
@@ -27,7 +28,8 @@ class LossSettings:
 
     Attributes:
         name: one of ``CONTRASTIVE_LOSSES`` or ``BCE_LOSSES``.
-        margin: of triplets, and of the share of active ones whatever the loss, in cosine.
+        margin: of triplets, and of the share of active ones whatever the loss, in cosine; where a model's scores are
+            held, in log-odds.
         scale: the inverse temperature to start from; the sigmoid loss starts from 10 and a bias of -10, as published.
     """
 
@@ -81,14 +83,15 @@ class _Learner(nn.Module):
     def __init__(self, backbone: nn.Module, *, spec_augment: SpecAugment | None, freeze_stages: int) -> None:
         super().__init__()
         self.augment_seed = 0
-        # In a list, so that they are no second name of the model's parts in the checkpoint.
+        # In a list of lists, so that they are no second name of the model's parts in the checkpoint.
         self._frozen = [_freeze(backbone, freeze_stages)]
         _masks_spectrograms(backbone, spec_augment, self)
 
     def train(self, mode: bool = True) -> _Learner:
         super().train(mode)
-        for module in self._frozen[0]:
-            module.eval()
+        for modules in self._frozen:
+            for module in modules:
+                module.eval()
         return self
 
 
@@ -110,30 +113,58 @@ class ContrastiveLearner(_Learner):
         *,
         spec_augment: SpecAugment | None = None,
         freeze_stages: int = 0,
+        kept: Kept | None = None,
+        keep_weight: float = 0.0,
     ) -> None:
-        """Take unit word vectors of all tags [shape=(n_tags, word_dim)]."""
+        """Take unit word vectors of all tags [shape=(n_tags, word_dim)], and what is to be held with which weight."""
         super().__init__(model.audio_tower.backbone, spec_augment=spec_augment, freeze_stages=freeze_stages)
         self.model, self.loss = model, loss
+        self._kept, self._keep_weight = kept, keep_weight
+        if kept is not None:
+            self._frozen.append(batch_norms(model.audio_tower, model.text_tower))
         start = np.log(10.0 if loss.name == "sigmoid" else loss.scale)
+        if kept is not None:
+            start = 0.0  # log-odds have their own scale
         # A hinge has no temperature, and torchrun wants no parameter without a gradient.
         self.log_scale = nn.Parameter(torch.tensor(float(start))) if loss.name != "triplet" else None
-        self.bias = nn.Parameter(torch.tensor(-10.0)) if loss.name == "sigmoid" else None
+        self.bias = nn.Parameter(torch.tensor(-10.0 if kept is None else 0.0)) if loss.name == "sigmoid" else None
         self.register_buffer("words", torch.from_numpy(words.astype(np.float32)), persistent=False)
 
     def forward(
-        self, waveforms: Tensor, tags: Tensor, targets: Tensor, ignore: Tensor, seed: Tensor
+        self, waveforms: Tensor, clips: Tensor, tags: Tensor, targets: Tensor, ignore: Tensor, seed: Tensor
     ) -> dict[str, Tensor]:
-        """Return ``loss``, the clips' unit vectors ``audio`` and the share of ``active`` triplets; see ``Batch``."""
+        """Return ``loss``, the clips' unit vectors ``audio`` and the share of ``active`` triplets; see ``Batch``.
+
+        Where something is held there is its ``drift`` too, and the loss has it.
+        """
         self.augment_seed = int(seed)
         audio = self.audio(waveforms)
         text = self.model.text_tower(self.words[tags])
         # Exponentials of scores times 100 need float32, whatever the towers computed in.
         with torch.autocast(audio.device.type, enabled=False):
-            scores = audio.float() @ text.float().T
+            scores = self._scores(audio.float(), text.float())
             positive = targets > 0
             with torch.no_grad():
                 active = active_share(scores, positive, ignore, margin=self.loss.margin)
-            return {"loss": self._loss(scores, positive, ignore), "audio": audio.detach().float(), "active": active}
+            outputs = {"loss": self._loss(scores, positive, ignore), "audio": audio.detach().float(), "active": active}
+            if self._kept is not None:
+                held = self.model.text_tower(self._kept.words.to(audio.device)).float()
+                drift = self._kept.drift(audio.float(), held, clips)
+                outputs |= {"loss": outputs["loss"] + self._keep_weight * drift, "drift": drift.detach()}
+            return outputs
+
+    def _scores(self, audio: Tensor, text: Tensor) -> Tensor:
+        """Return cosines; where a model's scores are held, the log-odds that its calibration, held too, makes of them.
+
+        Some words of a trained model lie nearer to all audio than others. A loss over its cosines would spend itself on
+        these differences, which mean nothing.
+        """
+        return audio @ text.T if self._kept is None else self.model.calibration(audio, text)
+
+    @property
+    def centre(self) -> np.ndarray | None:
+        """What all audio has in common in a model whose scores are held [shape=(dim,)]; mining looks beside it."""
+        return None if self._kept is None else self.model.calibration.mean.cpu().numpy()
 
     def audio(self, waveforms: Tensor) -> Tensor:
         """Return unit vectors [shape=(n, dim)] of waveforms of whole blocks [shape=(n, n_blocks * block_samples)]."""
@@ -186,19 +217,24 @@ class TaggerLearner(_Learner):
         weights = np.ones(len(model.config.tag_names)) if positive_weights is None else positive_weights
         self.register_buffer("positive_weights", torch.from_numpy(weights.astype(np.float32)), persistent=False)
 
-    def forward(self, waveforms: Tensor, targets: Tensor, seed: Tensor) -> dict[str, Tensor]:
-        """Return the ``loss`` of waveforms of whole blocks against targets in [0, 1] [shape=(n, n_tags)]."""
+    def forward(self, waveforms: Tensor, targets: Tensor, ignore: Tensor, seed: Tensor) -> dict[str, Tensor]:
+        """Return the ``loss`` of waveforms of whole blocks against targets in [0, 1] [shape=(n, n_tags)].
+
+        Pairs to ``ignore`` [shape=(n, n_tags)] take no part: nobody knows whether the clip has the tag.
+        """
         self.augment_seed = int(seed)
         n = len(waveforms)
         logits = self.model(waveforms.reshape(-1, self.model.block_samples)).logits.reshape(n, -1, targets.shape[1])
         with torch.autocast(logits.device.type, enabled=False):
             mean = logits.float().mean(1)
             if self.loss.name == "bce-with-logits":
-                loss = F.binary_cross_entropy_with_logits(mean, targets, pos_weight=self.positive_weights)
+                losses = F.binary_cross_entropy_with_logits(
+                    mean, targets, pos_weight=self.positive_weights, reduction="none"
+                )
             else:
                 # The unstable form, to compare with: a saturated sigmoid has no gradient left.
                 p = torch.sigmoid(mean)
                 as_positive = F.binary_cross_entropy(p, torch.ones_like(p), reduction="none")
                 as_negative = F.binary_cross_entropy(p, torch.zeros_like(p), reduction="none")
-                loss = (self.positive_weights * targets * as_positive + (1 - targets) * as_negative).mean()
-        return {"loss": loss}
+                losses = self.positive_weights * targets * as_positive + (1 - targets) * as_negative
+        return {"loss": losses[~ignore].mean()}

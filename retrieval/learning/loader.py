@@ -54,13 +54,13 @@ class BatchDataset(Dataset[dict[str, Tensor]]):
         inputs = {
             "waveforms": torch.from_numpy(batch.waveforms),
             "targets": torch.from_numpy(batch.targets),
+            "ignore": torch.from_numpy(batch.ignore),
             "seed": torch.tensor(batch.seed),
         }
         if self.contrastive:
             inputs |= {
                 "clips": torch.from_numpy(batch.clips),
                 "tags": torch.from_numpy(batch.tags),
-                "ignore": torch.from_numpy(batch.ignore),
             }
         return inputs
 

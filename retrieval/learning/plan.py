@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from encoders.model_dir import VOCABULARY_FILE
 from retrieval.datasets.audio import Level
 from retrieval.datasets.clips import DatasetError, TaggedClip, TaggedClips, named
 from retrieval.datasets.splits import split_by_group
@@ -19,9 +20,10 @@ from retrieval.learning.mining import NEGATIVES
 from retrieval.learning.phrases import PhraseEncoder
 from retrieval.learning.run_settings import RunSettings
 
-__all__ = ["OBJECTIVES", "Plan", "choose_splits", "known_tags", "label_table", "together"]
+__all__ = ["LABEL_SCOPES", "OBJECTIVES", "Plan", "choose_splits", "known_tags", "label_table", "together"]
 
 OBJECTIVES = ("contrastive", "bce")
+LABEL_SCOPES = ("own", "all")
 _VALIDATION_NAMES = ("val", "valid", "validation", "dev")
 
 
@@ -35,10 +37,13 @@ class Plan:
         out: where the model goes, and checkpoints and decoded audio below it.
         negatives: one of ``mining.NEGATIVES``.
         synonym_cosine: tags whose text vectors have this cosine or more are no negatives of each other.
+        label_scope: of several datasets: "own" takes a clip's silence about a tag for evidence only where its dataset
+            uses the tag, "all" always.
+        keep: weight of staying with what ``init`` says of other words; see ``keep.Kept``. 0: it may forget.
         head: of the tagger.
         init: weights to start from; ``published`` names them if they are a published checkpoint.
         text: what the text tower reads: a file of words, a model directory for its words, or "sentence:" and a
-            transformers text encoder; see ``phrases.read_phrases``.
+            transformers text encoder; see ``phrases.read_phrases``. None: as ``init``.
         unseen: tags held out from the labels, with their near-synonyms; the validation has them apart.
         block_s, chunk_s: what the network hears at once, and what of a clip a batch has; whole blocks. None: the
             backbone's own length, and one block (two of mn04's and mn10's).
@@ -52,6 +57,8 @@ class Plan:
     out: Path
     negatives: str = "random"
     synonym_cosine: float = 0.75
+    label_scope: str = "own"
+    keep: float = 0.0
     head: str = "linear"
     init: Path | None = None
     published: str | None = None
@@ -73,15 +80,38 @@ class Plan:
             raise ValueError(f"--objective {self.objective}: choose one of {', '.join(OBJECTIVES)}")
         if self.negatives not in NEGATIVES:
             raise ValueError(f"--negatives {self.negatives}: choose one of {', '.join(NEGATIVES)}")
+        if self.label_scope not in LABEL_SCOPES:
+            raise ValueError(f"--label-scope {self.label_scope}: choose one of {', '.join(LABEL_SCOPES)}")
+        self._check_keep()
         fitting = CONTRASTIVE_LOSSES if self.objective == "contrastive" else BCE_LOSSES
         if self.loss.name not in fitting:
             raise ValueError(
                 f"--loss {self.loss.name} does not go with --objective {self.objective}: {', '.join(fitting)}"
             )
 
+    def _check_keep(self) -> None:
+        if self.keep < 0:
+            raise ValueError(f"--keep {self.keep}: a weight is not negative")
+        if self.keep and (not self.contrastive or self.init is None):
+            raise ValueError("--keep holds what a model says of other words: it goes with --init MODEL, by contrast")
+        if self.keep and self.text is not None:
+            raise ValueError("--keep does not go with --text: what is held is said in the words of --init")
+        if self.keep and self.batch.mixup:
+            raise ValueError("--keep does not go with --mixup: the starting model has not heard the mixtures")
+
     @property
     def contrastive(self) -> bool:
         return self.objective == "contrastive"
+
+    @property
+    def words_from(self) -> Path | str | None:
+        """What the text tower reads: ``text``, or else the text side of two towers in ``init``; None: the shipped one.
+
+        A closed-set tagger or a published file has no words.
+        """
+        if self.text is not None or self.init is None or not (self.init / VOCABULARY_FILE).is_file():
+            return self.text
+        return self.init
 
     def architecture(self, tags: Sequence[str], n_clips: int) -> dict[str, Any]:
         """Return, as plain values, what a run and the checkpoint that it resumes must share."""
@@ -92,6 +122,8 @@ class Plan:
             "clips": n_clips,
             "negatives": self.negatives,
             "synonym cosine": self.synonym_cosine,
+            "label scope": self.label_scope,
+            "keep": self.keep,
             "block": self.block_s,
             "level": self.level,
             "positive weights": self.positive_weights,
@@ -119,16 +151,21 @@ def _plain(value: Any) -> Any:
 
 
 def together(datasets: Sequence[TaggedClips]) -> TaggedClips:
-    """Return several datasets as one; a clip that two of them name counts once, with the labels of both."""
+    """Return several datasets as one; a clip that two of them name counts once, with the labels of both.
+
+    Datasets of one name are told apart by a number.
+    """
     if len(datasets) == 1:
         return datasets[0]
     clips: dict[Path, TaggedClip] = {}
-    for dataset in datasets:
+    for number, dataset in enumerate(datasets):
+        earlier = [other.name for other in datasets[:number]].count(dataset.name)
+        name = f"{dataset.name} ({earlier + 1})" if earlier else dataset.name
         for clip in dataset.clips:
-            group = f"{dataset.name}/{clip.group}" if clip.group else ""
+            group = f"{name}/{clip.group}" if clip.group else ""
             before = clips.get(clip.path)
             labels = clip.labels if before is None else tuple(dict.fromkeys((*before.labels, *clip.labels)))
-            clips[clip.path] = replace(clip, group=group, labels=labels)
+            clips[clip.path] = replace(clip, group=group, labels=labels, dataset=name)
     return TaggedClips(clips=tuple(clips.values()), name=" + ".join(dataset.name for dataset in datasets))
 
 
@@ -190,8 +227,25 @@ def known_tags(words: PhraseEncoder, tags: Sequence[str], *, drop_unknown: bool)
 
 
 def label_table(
-    clips: TaggedClips, tags: Sequence[str], vectors: np.ndarray | None, *, synonym_cosine: float
+    clips: TaggedClips,
+    tags: Sequence[str],
+    vectors: np.ndarray | None,
+    *,
+    synonym_cosine: float,
+    label_scope: str = "own",
 ) -> LabelTable:
-    """Return which clip has which tag; with the tags' text vectors, near-synonyms are no safe negatives."""
+    """Return which clip has which tag, and what is no safe negative.
+
+    With the tags' text vectors, near-synonyms are none; nor, by the scope "own", is a tag that no clip of the same
+    dataset has: a label that one dataset alone uses tells datasets apart, not sounds.
+    """
     alike = None if vectors is None else near_synonyms(vectors, threshold=synonym_cosine)
-    return LabelTable.of(tags, clips.truth(tags), alike)
+    table = LabelTable.of(tags, clips.truth(tags), alike)
+    if label_scope == "all":
+        return table
+    names = np.array([clip.dataset for clip in clips.clips])
+    foreign = np.zeros_like(table.forbidden)
+    for name in np.unique(names):
+        rows = names == name
+        foreign[rows] = ~table.has_tag[rows].any(0)
+    return replace(table, forbidden=table.forbidden | foreign)

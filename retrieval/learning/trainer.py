@@ -71,7 +71,7 @@ class LearningTrainer(Trainer):
     ) -> None:
         self.batches, self.bank, self.settings = batches, bank, settings
         self.architecture, self.measure = architecture, measure
-        self._watched: dict[str, list[Tensor]] = {"active_triplets": [], "collapse": []}
+        self._watched: dict[str, list[Tensor]] = {"active_triplets": [], "collapse": [], "drift": []}
         stopping = [EarlyStoppingCallback(settings.patience)] if settings.patience and measure else []
         super().__init__(
             model=learner,
@@ -103,14 +103,16 @@ class LearningTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        clips = inputs.pop("clips", None)
         outputs = model(**inputs)
-        if self.bank is not None and clips is not None:
+        if self.bank is not None:
+            clips = inputs["clips"]
             audio = outputs["audio"]
             n = len(audio)
             # The mean cosine of all pairs of the batch, from the length of the sum of unit vectors.
             self._watched["collapse"].append((audio.sum(0).square().sum() - n) / (n * (n - 1)))
             self._watched["active_triplets"].append(outputs["active"])
+            if "drift" in outputs:
+                self._watched["drift"].append(outputs["drift"])
             self.bank.update(clips.cpu().numpy(), audio.cpu().numpy())
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
@@ -152,7 +154,7 @@ class LearningTrainer(Trainer):
         if self.bank is not None and within == 0 and epoch >= self.settings.mining_warmup:
             self._share_bank()
             assert isinstance(self.learner, ContrastiveLearner)
-            self.bank.freeze(self.learner.tag_vectors())
+            self.bank.freeze(self.learner.tag_vectors(), centre=self.learner.centre)
             spread = collapse(self.bank.known, rng=np.random.default_rng([self.settings.seed, 3, epoch]))
             self.log({"bank_collapse": spread})
         self.batches.begin(epoch, None if self.bank is None else self.bank.frozen)

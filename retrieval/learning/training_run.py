@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from retrieval.datasets.clips import DatasetError, TaggedClips, named
 from retrieval.learning.augment import SpecAugment
 from retrieval.learning.bank import EmbeddingBank
 from retrieval.learning.batches import BatchMaker, LabelTable
-from retrieval.learning.build import DEFAULT_BLOCK_S, new_tagger, new_two_towers
+from retrieval.learning.build import DEFAULT_BLOCK_S, new_tagger, new_two_towers, own_tags
+from retrieval.learning.keep import Kept, kept_phrases
 from retrieval.learning.learners import ContrastiveLearner, TaggerLearner
 from retrieval.learning.loader import BatchDataset
 from retrieval.learning.mining import Miner
@@ -32,8 +33,13 @@ from retrieval.learning.unseen import Unseen, vectors_of, without_unseen
 from retrieval.learning.validation import calibrate, clip_vectors, figures, tagger_scores
 from retrieval.learning.waveforms import WaveformStore
 
+if TYPE_CHECKING:
+    from encoders.sentences import SentenceTower
+    from encoders.word_file import WordVectors
+
 __all__ = ["RunResult", "TrainingRun"]
 
+TRAINING_FILE = "training.json"
 _GREATEST_WEIGHT = 100.0
 
 
@@ -100,12 +106,13 @@ class TrainingRun:
         on_clip: Callable[[int, int], None] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
-        words = read_phrases(plan.text) if plan.contrastive or plan.unseen else None
+        words = read_phrases(plan.words_from) if plan.contrastive or plan.unseen else None
         self.unseen = Unseen()
         if plan.unseen:
             assert words is not None
-            cosine = plan.synonym_cosine
-            train, self.unseen = without_unseen(train, validation, plan.unseen, phrases=words, synonym_cosine=cosine)
+            train, self.unseen = without_unseen(
+                train, validation, plan.unseen, phrases=words, synonym_cosine=plan.synonym_cosine
+            )
         tags: list[str] = list(train.tags)
         self.dropped: list[str] = []
         if not plan.contrastive:
@@ -113,7 +120,8 @@ class TrainingRun:
         if words is not None:
             tags, self.dropped = known_tags(words, tags, drop_unknown=drop_unknown)
         vectors = None if words is None else words.encode(tags)
-        self.labels = label_table(train, tags, vectors, synonym_cosine=plan.synonym_cosine)
+        cosine, scope = plan.synonym_cosine, plan.label_scope
+        self.labels = label_table(train, tags, vectors, synonym_cosine=cosine, label_scope=scope)
         torch.manual_seed(plan.run.seed)
         self.model: TwoTowerModel | TaggerModel
         where = {"block_s": plan.block_s, "init": plan.init, "published": plan.published}
@@ -137,6 +145,9 @@ class TrainingRun:
         with self._args.main_process_first():  # under torchrun one process decodes, the others find it decoded
             self._sounds = self._store(train, "train", on_clip)
             self._held = None if validation is None else self._store(validation, "validation", on_clip)
+        self._kept = None
+        if words is not None and vectors is not None and plan.keep:
+            self._kept = self._what_is_kept(words, vectors)
         self._learner = self._make_learner(vectors)
         self._bank = EmbeddingBank(len(train), self.model.config.dim) if plan.contrastive else None
         self.trainer = self._make_trainer(list(callbacks))
@@ -146,13 +157,28 @@ class TrainingRun:
         rate_hz = self.model.sample_rate_hz
         return WaveformStore.open(clips.clips, folder, sample_rate_hz=rate_hz, level=self.plan.level, on_clip=on_clip)
 
+    def _what_is_kept(self, words: WordVectors | SentenceTower, vectors: np.ndarray) -> Kept:
+        """Return what the model, which is still as it started, says of its own other tags; they stay its tags."""
+        assert isinstance(self.model, TwoTowerModel)
+        assert self.plan.init is not None
+        cosine = self.plan.synonym_cosine
+        phrases = kept_phrases(words, own_tags(self.plan.init), vectors, synonym_cosine=cosine)
+        self.model.config.tag_names = sorted({*self.labels.tags, *phrases})
+        return Kept.of(self.model, self._sounds, phrases)
+
     def _make_learner(self, vectors: np.ndarray | None) -> ContrastiveLearner | TaggerLearner:
         plan = self.plan
         spec = SpecAugment() if plan.spec_augment else None
         if isinstance(self.model, TwoTowerModel):
             assert vectors is not None
             return ContrastiveLearner(
-                self.model, vectors, plan.loss, spec_augment=spec, freeze_stages=plan.freeze_stages
+                self.model,
+                vectors,
+                plan.loss,
+                spec_augment=spec,
+                freeze_stages=plan.freeze_stages,
+                kept=self._kept,
+                keep_weight=plan.keep,
             )
         weights = _positive_weights(self.labels) if plan.positive_weights else None
         return TaggerLearner(
@@ -245,7 +271,11 @@ class TrainingRun:
 
     def _write(self, result: RunResult) -> None:
         self._learner.eval()
-        if isinstance(self._learner, ContrastiveLearner) and self._held is not None and self._truth is not None:
+        # Where scores are held, what they mean is held too.
+        calibrated = self._held is not None and not self.plan.keep
+        if isinstance(self._learner, ContrastiveLearner) and calibrated:
+            assert self._held is not None
+            assert self._truth is not None
             calibrate(
                 self._learner.model,
                 clip_vectors(self._learner.model, self._sounds),
@@ -258,9 +288,25 @@ class TrainingRun:
         settings = {
             name: value for name, value in asdict(self.plan).items() if name not in ("out", "init", "text", "unseen")
         }
-        record = {**result.to_dict(), "settings": settings, "clips": len(self._sounds)}
+        record = {
+            **result.to_dict(),
+            "settings": settings,
+            "clips": len(self._sounds),
+            "tags": list(self.labels.tags),
+            "start": _training_of(self.plan.init),
+        }
         del record["model"]  # a directory may be moved
-        (result.out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (result.out / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _training_of(init: Path | None) -> Any:
+    """Return what a model directory says of its own training; None where it says nothing."""
+    if init is None:
+        return None
+    try:
+        return json.loads((init / TRAINING_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _with_chunk(plan: Plan, model: TwoTowerModel | TaggerModel) -> Plan:

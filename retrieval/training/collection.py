@@ -12,7 +12,7 @@ import numpy as np
 from retrieval.training.clips import EXHAUSTIVE_PACKS
 from retrieval.training.prepare import Shard
 
-__all__ = ["PACK_SHARE", "Collection", "make_collection"]
+__all__ = ["PACK_SHARE", "Collection", "is_held_out", "make_collection"]
 
 # How much of a batch each pack gives: real music and sounds weigh more than what is rendered or single notes.
 PACK_SHARE = {
@@ -82,7 +82,8 @@ class Collection:
         return np.stack([self.shards[s].mel[row] for s, row in picked]).astype(np.float32)
 
 
-def _held_out(group: str, fraction: float) -> bool:
+def is_held_out(group: str, fraction: float) -> bool:
+    """Return whether a group is among the fraction that is kept from training: always the same ones."""
     return int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) < fraction * 2**32
 
 
@@ -117,7 +118,9 @@ def make_collection(shards: list[Shard], *, held_out: float, leave_out: Sequence
         blocks += [[] for _ in shard.labels]
         for row, clip in enumerate(shard.clip_of):
             blocks[first + int(clip)].append((s, row))
-    kept = np.array([p in leave_out or _held_out(g, held_out) for p, g in zip(packs, groups, strict=True)], dtype=bool)
+    kept = np.array(
+        [p in leave_out or is_held_out(g, held_out) for p, g in zip(packs, groups, strict=True)], dtype=bool
+    )
     share = np.zeros(len(labels))
     for pack in sorted(set(packs)):
         members = np.array([p == pack for p in packs]) & ~kept

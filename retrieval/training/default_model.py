@@ -30,6 +30,7 @@ from retrieval.training.phrases import PhraseBook, make_phrase_book
 from retrieval.training.prepare import load_shards, prepare_packs, prepare_rendered
 from retrieval.training.student import Lessons, Recipe, Student
 from retrieval.training.teachers import load_audioset_teacher, load_music_teachers
+from retrieval.training.withheld_labels import check_resumed, withhold
 from retrieval.training.word_vectors import WordRecipe, WordTable, train_words
 
 __all__ = ["DefaultRun", "train_default"]
@@ -39,7 +40,11 @@ _NO_TAGS = frozenset(("00s", "60s", "70s", "80s", "90s", "sound effect", "inside
 
 @dataclass(frozen=True)
 class DefaultRun:
-    """One run: where its data lie, where it writes, and its recipe."""
+    """One run: where its data lie, where it writes, and its recipe.
+
+    ``held_out`` is a fraction of clips, ``leave_out`` names packs, ``hold_out`` names labels that the recipe must not
+    learn, nor what gives them away; see ``withheld_labels``.
+    """
 
     data_dir: Path
     weights_dir: Path
@@ -48,6 +53,7 @@ class DefaultRun:
     rendered_clips: int = 3000
     held_out: float = 0.08
     leave_out: tuple[str, ...] = ()
+    hold_out: tuple[str, ...] = ()
     device: str = "cpu"
     words: WordRecipe = field(default_factory=WordRecipe)
     recipe: Recipe = field(default_factory=Recipe)
@@ -129,24 +135,32 @@ def _compose(student: Student, head: nn.Sequential, log: Callable[[dict[str, Any
 
 
 def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> Path:
-    """Train, or go on training, and return the finished model directory ``out_dir/model``."""
+    """Train, or go on training, and return the finished model directory ``out_dir/model``.
+
+    Raises:
+        ValueError: a label to hold out that the recipe does not know, or weights in the folder of another recipe.
+    """
     run.out_dir.mkdir(parents=True, exist_ok=True)
+    check_resumed(run.out_dir, run.hold_out)
     corpus = read_corpus(run.data_dir / "text", seed=run.recipe.seed)
     table, vocabulary = _words(run, corpus)
     log({"stage": "words", "vocabulary": len(vocabulary)})
     music_tags, collection = _prepare(run, log)
-    class_names = [*corpus.class_names, *music_tags]
+    withheld = withhold(run.hold_out, collection, [*corpus.class_names, *music_tags], table, vocabulary)
+    collection, class_names = withheld.collection, withheld.class_names
     teaching = Teaching(collection.z, table.phrase_vectors(class_names, vocabulary))
     labels = sorted({label for clip in collection.labels for label in clip if vocabulary.split(label)[0]})
     short_names = [_short_name(name) for name in class_names]
-    book: PhraseBook = make_phrase_book(corpus, vocabulary, table, names=[*class_names, *short_names], extra=labels)
+    book: PhraseBook = make_phrase_book(
+        corpus, vocabulary, table, names=[*class_names, *short_names], extra=labels, keep=withheld.keep
+    )
     label_vectors = dict(zip(labels, table.phrase_vectors(labels, vocabulary), strict=True))
     model = _new_model(run, table, vocabulary, _tag_names([*short_names, *labels], vocabulary))
-    head = load_audioset_teacher(run.weights_dir).classifier
+    head = withheld.head(load_audioset_teacher(run.weights_dir).classifier)
     published = block_features(model, collection)
     imagined = imagine(head, np.concatenate(published), per_class=run.recipe.imagined_per_class, seed=run.recipe.seed)
     log({"stage": "imagined", "sounds": len(imagined.features)})
-    music_vectors = table.phrase_vectors(sorted(set(music_tags)), vocabulary)
+    music_vectors = table.phrase_vectors(sorted(set(class_names[imagined.logits.shape[1] :])), vocabulary)
     lessons = Lessons(collection, teaching, imagined, book, label_vectors, music_vectors, head)
     student = Student(model, lessons, run.recipe, device=run.device)
     heads = run.out_dir / "heads.pt"
@@ -167,5 +181,7 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
     model.cpu().save_pretrained(folder)
     notes = {"recipe": asdict(run.recipe), "words": asdict(run.words), "calibration": figures}
     notes["held_out"] = held_out
+    if run.hold_out:
+        notes["withheld"] = withheld.record()
     (folder / "training.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
     return folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,13 @@ class PhraseBook:
 
 
 def make_phrase_book(
-    corpus: Corpus, vocabulary: Vocabulary, words: WordTable, *, names: Sequence[str], extra: Sequence[str]
+    corpus: Corpus,
+    vocabulary: Vocabulary,
+    words: WordTable,
+    *,
+    names: Sequence[str],
+    extra: Sequence[str],
+    keep: Callable[[Sequence[str]], list[str]] = list,
 ) -> PhraseBook:
     """Collect phrases and how often to practise each.
 
@@ -37,6 +43,7 @@ def make_phrase_book(
         words: the vectors.
         names: class names of the teachers.
         extra: labels of the training clips.
+        keep: returns those of some phrases that may be practised.
     """
     groups: list[tuple[float, list[str]]] = [
         (0.5, [*names, *extra]),
@@ -46,7 +53,7 @@ def make_phrase_book(
     ]
     phrases: dict[str, float] = {}
     for share, group in groups:
-        known = [p for p in dict.fromkeys(group) if vocabulary.split(p)[0]]
+        known = keep([p for p in dict.fromkeys(group) if vocabulary.split(p)[0]])
         for phrase in known:
             phrases[phrase] = phrases.get(phrase, 0.0) + share / len(known)
     listed = list(phrases)

@@ -9,9 +9,10 @@ rendered from soundfonts, of several instruments or of drums, are learnt too; ot
 clip has, are the other test set.
 
 All methods start from the same network with the same stages frozen, learn from the same clips and seen tags with the
-same optimiser (AdamW, one learning rate, no tuning of either side), and hear as many clips. Every fourth clip and a
-share of the tags of a contrastive batch are its negatives; only how these are chosen differs. There is no validation:
-the last weights are tested. Seeds change initial weights and batches, not the data.
+same optimiser (AdamW), and hear as many clips. Every fourth clip and a share of the tags of a contrastive batch are its
+negatives; only how these are chosen differs. The learning rate of the baseline, and the one of all contrastive runs, is
+the best of --rates for a fifth of the training recordings, which that search alone keeps from training (contrastive
+runs: with random negatives). The last weights are tested. Seeds change initial weights and batches, not the data.
 
 What "unseen" means: the tag has neither name nor label in these runs. The network was trained on AudioSet before, which
 has most instruments, and the word vectors on text; only the way from one to the other must generalise. The baseline
@@ -24,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import sys
 import time
@@ -34,28 +34,21 @@ from typing import Any
 
 import torch
 from comparison_data import UNSEEN, Material, Rendering, gather, render_dataset
-from comparison_report import BASELINE, draw, figures_of, markdown, summarise, verdicts
+from comparison_report import BASELINE, draw, markdown, summarise, verdicts
+from comparison_runs import BACKBONE, DEVELOPMENT, PUBLISHED, development_of, epochs_of, objective_of, one_run
 from transformers import TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
-from encoders.model import TwoTowerModel
 from encoders.model_dir import DEFAULT_MODEL_DIR
 from encoders.word_file import WordVectors
-from retrieval.learning.batches import BatchSettings
-from retrieval.learning.learners import CONTRASTIVE_LOSSES, LossSettings
+from retrieval.learning.learners import CONTRASTIVE_LOSSES
 from retrieval.learning.mining import NEGATIVES
-from retrieval.learning.plan import Plan
-from retrieval.learning.run_settings import RunSettings
-from retrieval.learning.training_run import TrainingRun
-from retrieval.learning.validation import clip_vectors, tagger_scores
-from retrieval.learning.waveforms import WaveformStore
 
-BACKBONE, PUBLISHED = "mn04", "efficientat-mn04"
 SOUNDFONTS = Path("/usr/share/sounds/sf2")  # where Debian's packages put them
 TRAIN_FONTS = (SOUNDFONTS / "FluidR3_GM.sf2", SOUNDFONTS / "sf_GMbank.sf2")
 TEST_FONTS = (SOUNDFONTS / "TimGM6mb.sf2",)
 REPORT_EVERY_S = 20.0
-_WATCHED = ("active_triplets", "collapse", "bank_collapse")
+RATE_SEED = 1000
 
 
 def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -72,9 +65,16 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--train-clips", type=int, default=800, help="rendered (default: %(default)s)")
     parser.add_argument("--test-clips", type=int, default=400, help="rendered (default: %(default)s)")
     parser.add_argument("--clip-s", type=float, default=5.0, help="seconds heard of a clip (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=3, help="of the contrastive runs (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=4, help="of the contrastive runs (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="clips a batch (default: %(default)s)")
-    parser.add_argument("--lr", type=float, default=1e-3, help="of all methods (default: %(default)s)")
+    parser.add_argument(
+        "--rates",
+        nargs="+",
+        type=float,
+        default=[1e-3, 3e-3, 1e-2, 3e-2],
+        metavar="RATE",
+        help="learning rates to choose from",
+    )
     parser.add_argument("--mining-warmup", type=int, default=1, help="epochs on random ones (default: %(default)s)")
     parser.add_argument("--freeze-stages", type=int, default=7, help="of the network (default: %(default)s)")
     parser.add_argument("--unseen", nargs="+", default=list(UNSEEN), metavar="TAG", help="(default: ten instruments)")
@@ -124,96 +124,9 @@ def telling(what: str) -> Callable[[int, int], None]:
     return on_clip
 
 
-def epochs_of(method: str, args: argparse.Namespace, n_clips: int) -> tuple[int, int]:
-    """Return the epochs and the steps of a run: as nearly as whole epochs allow, all hear as many clips."""
-    drawn = BatchSettings(size=args.batch).drawn  # the rest of a contrastive batch are negatives
-    steps = args.epochs * max(1, n_clips // drawn)
-    if method != BASELINE:
-        return args.epochs, steps
-    an_epoch = max(1, n_clips // args.batch)
-    epochs = max(1, round(steps / an_epoch))
-    return epochs, epochs * an_epoch
-
-
-def plan_of(method: str, seed: int, args: argparse.Namespace, n_clips: int, out: Path) -> Plan:
-    """Return one run's plan."""
-    baseline = method == BASELINE
-    return Plan(
-        objective="bce" if baseline else "contrastive",
-        backbone=BACKBONE,
-        out=out,
-        negatives="random" if baseline else method,
-        synonym_cosine=args.synonym_cosine,
-        init=args.init,
-        published=PUBLISHED,
-        text=args.text,
-        block_s=args.clip_s,
-        chunk_s=args.clip_s,
-        freeze_stages=args.freeze_stages,
-        batch=BatchSettings(size=args.batch, seed=seed),
-        loss=LossSettings(name="bce-with-logits" if baseline else args.loss),
-        run=RunSettings(
-            epochs=epochs_of(method, args, n_clips)[0],
-            learning_rate=args.lr,
-            seed=seed,
-            mining_warmup=args.mining_warmup,
-            device=args.device,
-        ),
-    )
-
-
-def tested(run: TrainingRun, material: Material, test: str, sounds: WaveformStore) -> tuple[Any, Any]:
-    """Return the figures of a trained model on a test set, and those of chance."""
-    seen, unseen = material.measured(test)
-    truth = material.tests[test].truth([*seen, *unseen])
-    if isinstance(run.model, TwoTowerModel):
-        scores = clip_vectors(run.model, sounds) @ run.model.encode_text([*seen, *unseen]).T
-    else:
-        columns = [run.labels.tags.index(tag) for tag in seen]
-        scores = tagger_scores(run.model, sounds)[:, columns]
-    return figures_of(scores, truth, [*seen, *unseen], unseen)
-
-
-def one_run(
-    method: str, seed: int, args: argparse.Namespace, material: Material, callback: TrainerCallback
-) -> dict[str, Any]:
-    """Train and test one model; only its figures are kept."""
-    work = args.out / "work"
-    for left in work.glob("*"):  # of the run before; the decoded audio serves all
-        if left.name != "audio":
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-    plan = plan_of(method, seed, args, len(material.train), work)
-    run = TrainingRun(plan, material.train, None, on_clip=telling("decoding"), callbacks=[callback])
-    began_s, began_cpu_s = time.perf_counter(), time.process_time()
-    result = run.go()
-    trained_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
-    tests, chances = {}, {}
-    for name, clips in material.tests.items():
-        sounds = WaveformStore.open(
-            clips.clips, work / "audio" / name, sample_rate_hz=run.model.sample_rate_hz, longest_s=args.clip_s
-        )
-        tests[name], chances[name] = tested(run, material, name, sounds)
-    watched: dict[str, float | None] = dict.fromkeys(_WATCHED)
-    for entry in run.trainer.state.log_history:  # the last one that tells each
-        watched |= {key: entry[key] for key in _WATCHED if key in entry}
-    heard = result.steps * args.batch
-    return {
-        "method": method,
-        "seed": seed,
-        "steps": result.steps,
-        "clips_heard": heard,
-        "train_s": round(trained_s, 1),
-        "train_cpu_s": round(cpu_s, 1),
-        "clips_per_s": round(heard / trained_s, 1),
-        "training": watched,
-        "tests": tests,
-        "chance": chances,
-    }
-
-
 def settings_of(args: argparse.Namespace, rendering: Rendering) -> dict[str, Any]:
     """Return what every run in a folder must share."""
-    names = ("epochs", "batch", "lr", "mining_warmup", "freeze_stages", "unseen", "synonym_cosine", "min_clips", "loss")
+    names = ("epochs", "batch", "mining_warmup", "freeze_stages", "unseen", "synonym_cosine", "min_clips", "loss")
     return {
         **{name: getattr(args, name) for name in names},
         "init": [args.init.name, args.init.stat().st_size],
@@ -237,32 +150,58 @@ def finished(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     return record
 
 
-def all_runs(args: argparse.Namespace, material: Material, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Run what is not finished, seed by seed, so that a comparison stands early; return all records by method."""
-    methods = [*([] if args.no_baseline else [BASELINE]), *args.negatives]
-    folder: Path = args.out / "runs"
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {(seed, method): folder / f"{method}_seed{seed}.json" for seed in args.seeds for method in methods}
-    records = {key: record for key, path in paths.items() if (record := finished(path, settings))}
-    to_do = [key for key in paths if key not in records]
-    clock = Clock(sum(epochs_of(method, args, len(material.train))[1] for _, method in to_do))
-    for number, (seed, method) in enumerate(to_do):
-        title = f"run {number + 1} of {len(to_do)}, {method}, seed {seed}"
-        record = one_run(method, seed, args, material, clock.begin(title)) | {"settings": settings}
-        path = paths[seed, method]
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
-        records[seed, method] = record
-        told = {
-            name: {key: value and round(value, 3) for key, value in t.items()} for name, t in record["tests"].items()
+class Runs:
+    """The runs in a folder: those that are finished are read, the others are made."""
+
+    def __init__(self, args: argparse.Namespace, settings: dict[str, Any]) -> None:
+        self._args, self._settings = args, settings
+        self._folder: Path = args.out / "runs"
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def all(self, title: str, wanted: Sequence[tuple[str, int, float]], material: Material) -> list[dict[str, Any]]:
+        """Return the records of methods with seeds and learning rates, in their order."""
+        settings = {**self._settings, "clips": len(material.train)}
+        paths = [self._folder / f"{title}_{method}_seed{seed}_lr{rate:g}.json" for method, seed, rate in wanted]
+        records = [finished(path, settings) for path in paths]
+        to_do = [number for number, record in enumerate(records) if record is None]
+        clock = Clock(sum(epochs_of(wanted[number][0], self._args, len(material.train))[1] for number in to_do))
+        for count, number in enumerate(to_do):
+            method, seed, rate = wanted[number]
+            name = f"{title} {count + 1} of {len(to_do)}, {method}, seed {seed}, learning rate {rate:g}"
+            record = one_run(
+                method, seed, rate, self._args, material, callback=clock.begin(name), on_clip=telling("decoding")
+            )
+            record |= {"settings": settings}
+            partial = paths[number].with_suffix(".partial")
+            partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            partial.replace(paths[number])
+            records[number] = record
+            told = {
+                part: {key: value and round(value, 3) for key, value in found.items()}
+                for part, found in record["tests"].items()
+            }
+            tell(f"{name}: {record['clips_per_s']} clips/s, {json.dumps(told)}")
+        return [record for record in records if record is not None]
+
+
+def choose_rates(runs: Runs, methods: Sequence[str], rates: Sequence[float], material: Material) -> dict[str, Any]:
+    """Return for each objective the mAP of every learning rate on the development clips, and the best rate."""
+    tried = {objective_of(method): BASELINE if method == BASELINE else "random" for method in methods}
+    wanted = [(method, RATE_SEED, rate) for rate in rates for method in tried.values()]
+    found = runs.all("rate", wanted, development_of(material))
+    chosen = {}
+    for objective in tried:
+        maps = {
+            record["learning_rate"]: record["tests"][DEVELOPMENT]["seen_map"]
+            for record in found
+            if objective_of(record["method"]) == objective
         }
-        tell(f"{title}: {record['clips_per_s']} clips/s, {json.dumps(told)}")
-    return [records[seed, method] for method in methods for seed in args.seeds]
+        chosen[objective] = {"best": max(maps, key=lambda rate: maps[rate]), "map": maps}
+    return chosen
 
 
 def write_results(
-    out: Path, records: list[dict[str, Any]], material: Material, args: argparse.Namespace
+    out: Path, records: list[dict[str, Any]], rates: dict[str, Any], material: Material, args: argparse.Namespace
 ) -> dict[str, Any]:
     """Write the table, the figures and the picture; return the last line of output."""
     summary = summarise(records)
@@ -271,9 +210,13 @@ def write_results(
     facts = [
         f"{len(material.train)} training clips with {len(material.train.tags)} seen tags; test clips: "
         + ", ".join(f"{len(clips)} {name}" for name, clips in material.tests.items()),
-        f"{BACKBONE} from {PUBLISHED}, the first {args.freeze_stages} stages frozen; AdamW at {args.lr:g} for all; "
-        f"contrastive loss: {args.loss}; "
-        f"a run hears {' to '.join(map(str, heard[:: max(1, len(heard) - 1)]))} clips",
+        f"{BACKBONE} from {PUBLISHED}, the first {args.freeze_stages} stages frozen; AdamW; "
+        f"contrastive loss: {args.loss}; a run hears {' to '.join(map(str, heard[:: max(1, len(heard) - 1)]))} clips",
+        *(
+            f"learning rate of {objective} runs: {of['best']:g}; development mAP: "
+            + ", ".join(f"{found:.3f} at {rate:g}" for rate, found in of["map"].items())
+            for objective, of in rates.items()
+        ),
         f"seeds {', '.join(map(str, args.seeds))}: mean ± standard deviation",
         f"unseen: {', '.join(material.unseen)}; held out with them: "
         + (", ".join(tag for tag in material.removed if tag not in material.unseen) or "nothing"),
@@ -287,6 +230,7 @@ def write_results(
     result = {
         "experiment": "baseline_vs_retrieval",
         "runs": len(records),
+        "rates": rates,
         "clips_per_s": statistics.median(record["clips_per_s"] for record in records),
         "verdicts": verdicts(summary),
         "summary": plain,
@@ -297,8 +241,8 @@ def write_results(
     return result
 
 
-def run(args: argparse.Namespace) -> None:
-    """The whole experiment."""
+def material_of(args: argparse.Namespace) -> tuple[Material, dict[str, Any]]:
+    """Return the clips of all runs, rendered if need be, and what every run in the folder must share."""
     disable_progress_bar()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -321,8 +265,20 @@ def run(args: argparse.Namespace) -> None:
         synonym_cosine=args.synonym_cosine,
         at_least=args.min_clips,
     )
-    records = all_runs(args, material, {**settings, "clips": len(material.train)})
-    result = write_results(args.out, records, material, args)
+    return material, settings
+
+
+def run(args: argparse.Namespace) -> None:
+    """The whole experiment."""
+    material, settings = material_of(args)
+    methods = [*([] if args.no_baseline else [BASELINE]), *args.negatives]
+    runs = Runs(args, settings)
+    rates = choose_rates(runs, methods, args.rates, material)
+    # Seed by seed, so that a comparison stands early.
+    wanted = [(method, seed, rates[objective_of(method)]["best"]) for seed in args.seeds for method in methods]
+    records = runs.all("run", wanted, material)
+    records.sort(key=lambda record: methods.index(record["method"]))
+    result = write_results(args.out, records, rates, material, args)
     print((args.out / "results.md").read_text(encoding="utf-8"))
     print(json.dumps(result))
 

@@ -81,7 +81,9 @@ def figures_of(
         "seen_p10": seen["precision_at_10"],
         "seen_r10": seen["recall_at_10"],
     }
-    chance = {"seen_map": part["chance_map"], "generalised_unseen_map": float(truth[:, n_seen:].mean())}
+    chance = {"seen_map": part["chance_map"]}
+    if unseen:
+        chance["generalised_unseen_map"] = float(truth[:, n_seen:].mean())
     missing = ("unseen_map", "unseen_r10", "generalised_seen_map", "generalised_unseen_map", "harmonic_map")
     if scores.shape[1] < len(tags) or not unseen:
         return {**_defined(figures), **dict.fromkeys(missing)}, chance

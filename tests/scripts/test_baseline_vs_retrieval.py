@@ -17,6 +17,7 @@ EXPERIMENTS = Path(__file__).resolve().parents[2] / "scripts" / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
 import baseline_vs_retrieval as experiment  # noqa: E402
+import comparison_runs  # noqa: E402
 from comparison_data import Material, Rendering, frequent_tags, gives_away, only_tags  # noqa: E402
 from comparison_report import Spread, draw, figures_of, markdown, summarise, verdict  # noqa: E402
 
@@ -72,7 +73,7 @@ def test_a_soundfont_that_is_learnt_is_no_test(tmp_path: Path) -> None:
 
 def test_all_methods_hear_as_many_clips() -> None:
     args = options_of("--epochs", "3", "--batch", "32")
-    heard = {method: experiment.epochs_of(method, args, 1700)[1] * 32 for method in ("bce", *NEGATIVES)}
+    heard = {method: comparison_runs.epochs_of(method, args, 1700)[1] * 32 for method in ("bce", *NEGATIVES)}
     # 24 of 32 clips are drawn, the others are negatives: 70 batches an epoch, three epochs; the baseline has 53, four.
     assert {heard[name] for name in NEGATIVES} == {3 * 70 * 32}
     assert heard["bce"] == 4 * 53 * 32
@@ -80,11 +81,11 @@ def test_all_methods_hear_as_many_clips() -> None:
 
 def test_plans_differ_in_objective_and_negatives_alone() -> None:
     args = options_of()
-    plans = {method: experiment.plan_of(method, 7, args, 1700, Path("w")) for method in ("bce", *NEGATIVES)}
+    plans = {method: comparison_runs.plan_of(method, 7, 3e-3, args, 1700, Path("w")) for method in ("bce", *NEGATIVES)}
     assert [plan.negatives for name, plan in plans.items() if name != "bce"] == list(NEGATIVES)
     for name, plan in plans.items():
         assert plan.objective == ("bce" if name == "bce" else "contrastive")
-        assert (plan.run.learning_rate, plan.run.optimiser, plan.freeze_stages, plan.chunk_s) == (1e-3, "adamw", 7, 5.0)
+        assert (plan.run.learning_rate, plan.run.optimiser, plan.freeze_stages, plan.chunk_s) == (3e-3, "adamw", 7, 5.0)
         assert (plan.run.seed, plan.batch.seed, plan.batch.size) == (7, 7, 32)
 
 

@@ -143,6 +143,16 @@ def test_the_bank_is_mined_as_it_was_when_frozen(tmp_path: Path) -> None:
         EmbeddingBank(5, 3).load(tmp_path)
 
 
+def test_mining_looks_beside_what_all_clips_have_in_common() -> None:
+    bank = EmbeddingBank(3, 2)
+    bank.update(np.array([0, 2]), np.array([[0.6, 0.8], [0.8, 0.6]], np.float32))
+    bank.freeze(np.eye(2), centre=np.array([0.5, 0.8]))
+    assert bank.frozen is not None
+    expected = [[1, 0], [0, 0], np.array([0.3, -0.2]) / np.hypot(0.3, 0.2)]
+    np.testing.assert_allclose(bank.frozen[0], np.array(expected), atol=1e-6)
+    np.testing.assert_allclose(bank.clips[0], [0.6, 0.8], rtol=1e-6)
+
+
 def test_labels_out_of_the_vocabulary_are_named(tmp_path: Path) -> None:
     words = WordVectors.load(words_file(tmp_path))
     assert known_tags(words, ["low", "high", "xyzzy"], drop_unknown=True) == (["low", "high"], ["xyzzy"])

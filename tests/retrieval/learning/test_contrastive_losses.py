@@ -56,10 +56,17 @@ def test_info_nce_is_its_formula(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     scale = math.exp(float(LOG_SCALE))
 
     def row(wanted: list[float], others: list[float]) -> list[float]:
+        if not others:
+            return []
         total = sum(math.exp(scale * x) for x in wanted + others)
         return [-math.log(math.exp(scale * x) / total) for x in wanted]
 
-    assert info_nce(*batch, log_scale=LOG_SCALE).item() == pytest.approx(both_ways(row, batch), rel=1e-12)
+    scores, positive, ignore = batch
+    ignore = ignore.clone()
+    ignore[3] = True  # a clip of a dataset that knows no other tags
+    assert positive[3].any()
+    for given in (batch, (scores, positive, ignore)):
+        assert info_nce(*given, log_scale=LOG_SCALE).item() == pytest.approx(both_ways(row, given), rel=1e-12)
 
 
 def test_decoupled_is_its_formula(batch: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -47,6 +47,7 @@ def batch() -> dict[str, torch.Tensor]:
         "waveforms": 0.1 * torch.randn(3, 2 * 8000, generator=generator),
         "tags": torch.tensor([0, 1, 3]),
         "targets": targets,
+        "clips": torch.tensor([0, 1, 2]),
         "ignore": torch.tensor([[False, True, False], [False, False, False], [False, False, False]]),
         "seed": torch.tensor(4),
     }
@@ -95,7 +96,8 @@ def test_both_forms_of_binary_cross_entropy_agree_and_weigh_positives(
 ) -> None:
     weights = np.array([1.0, 2.0, 5.0, 3.0])
     targets = torch.tensor([[1.0, 0, 0, 1], [0, 0.5, 0, 0], [0, 0, 1, 0]])
-    inputs = {"waveforms": batch["waveforms"], "targets": targets, "seed": batch["seed"]}
+    known = torch.zeros(3, 4, dtype=torch.bool)
+    inputs = {"waveforms": batch["waveforms"], "targets": targets, "ignore": known, "seed": batch["seed"]}
     losses = [
         TaggerLearner(tagger, LossSettings(name=name), positive_weights=weights).eval()(**inputs)["loss"].item()
         for name in ("bce-with-logits", "bce")
@@ -107,13 +109,19 @@ def test_both_forms_of_binary_cross_entropy_agree_and_weigh_positives(
     assert losses == pytest.approx([expected.item()] * 2, rel=1e-4)
     plain = TaggerLearner(tagger, LossSettings(name="bce")).eval()(**inputs)["loss"]
     assert plain.item() == pytest.approx(F.binary_cross_entropy(p, targets.double()).item(), rel=1e-4)
+    unknown = known.clone()
+    unknown[0, 1] = unknown[2, 3] = True
+    partly = TaggerLearner(tagger, LossSettings(name="bce")).eval()(**inputs | {"ignore": unknown})["loss"]
+    expected = F.binary_cross_entropy(p[~unknown], targets.double()[~unknown])
+    assert partly.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_frozen_stages_keep_their_weights_and_statistics(tagger: TaggerModel, batch: dict[str, torch.Tensor]) -> None:
     learner = TaggerLearner(tagger, LossSettings(name="bce"), freeze_stages=3).train()
     features = tagger.tagger.backbone.features
     before = {name: value.clone() for name, value in features[:3].state_dict().items()}
-    learner(batch["waveforms"], torch.zeros(3, 4), batch["seed"])["loss"].backward()
+    none = torch.zeros(3, 4)
+    learner(batch["waveforms"], none, none > 0, batch["seed"])["loss"].backward()
     assert all(torch.equal(value, before[name]) for name, value in features[:3].state_dict().items())
     assert all(p.grad is None for p in features[:3].parameters()) and features[4].training
     assert all(p.grad is not None for p in features[3:].parameters())

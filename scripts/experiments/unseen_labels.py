@@ -1,0 +1,338 @@
+"""Labels that the default recipe never learnt, looked for by a model trained without them and by one trained with them.
+
+    python scripts/train_default.py --data DATA --weights DIR --out RUN \\
+        --hold-out-labels scripts/experiments/unseen_labels.txt
+    python scripts/experiments/unseen_labels.py --data DATA/audio --seen encoders/weights/default --unseen RUN/model \\
+        --out DIR
+
+DIR of data holds the packs ``instruments_freesound``, ``esc`` (fold 5 is heard) and ``emotify`` (its genres are looked
+for), each with its ``labels.csv``; the other test set are pieces rendered from a soundfont that the recipe does not
+use.
+
+Every label is looked for in every test set that has it, among all clips of the set: a clip's score is its mean window
+vector times the text vector, the label's figure its average precision, or the mean of those of several sets. mAP is the
+mean over labels, chance the mean share of clips that carry the label. The interval of the difference is a bootstrap
+over labels, seen and unseen drawn together; it covers the choice of labels, neither that of clips nor the training's
+seed.
+
+What "unseen" means: see ``retrieval.training.withheld_labels``. The published network was trained on AudioSet with all
+of its classes, and the word vectors on text with all words; the recipe that joins them was never told of these labels.
+
+--out keeps the rendered pieces, decoded audio, and unseen_labels.md, .json and .png; one JSON line ends the output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from comparison_data import Rendering, render_dataset
+from sklearn.metrics import average_precision_score
+from transformers.utils.logging import disable_progress_bar
+from unseen_report import GROUPS, draw, markdown
+
+from encoders.model import TwoTowerModel
+from encoders.model_dir import DEFAULT_MODEL_DIR
+from retrieval.datasets.clips import TaggedClips, named
+from retrieval.datasets.reading import read_dataset
+from retrieval.learning.validation import clip_vectors
+from retrieval.learning.waveforms import WaveformStore
+from retrieval.training.withheld_labels import GiveAway, read_labels
+from retrieval.training.word_vectors import WordTable
+
+LABELS = Path(__file__).with_suffix(".txt")
+SOUNDFONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")  # where Debian's package puts it
+GENRES = frozenset(("classical", "electronic", "pop", "rock"))  # the other labels of emotify are moods
+RENDERED_CLIPS, RENDERED_CLIP_S = 400, 5.0
+MIN_CLIPS = 5
+RESAMPLES, SEED = 10_000, 0
+_NOTE = "training.json"
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Clips in which labels of one group are looked for."""
+
+    __test__ = False  # no test of pytest's
+
+    group: str
+    clips: TaggedClips
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A label's figures, each the mean over its test sets.
+
+    Attributes:
+        group: instruments, genres or sounds.
+        chance: share of clips that carry the label.
+        seen, unseen: average precision by the model that learnt it, and by the one that did not.
+        tests: test set -> number of clips, of those with the label, and the same figures there.
+    """
+
+    group: str
+    chance: float
+    seen: float
+    unseen: float
+    tests: dict[str, dict[str, float]]
+
+
+def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the packs")
+    parser.add_argument("--seen", type=Path, default=DEFAULT_MODEL_DIR, metavar="MODEL", help="(default: the shipped)")
+    parser.add_argument("--unseen", type=Path, required=True, metavar="MODEL", help="trained with --hold-out-labels")
+    parser.add_argument("--out", type=Path, required=True, help="where audio and results go")
+    parser.add_argument("--labels", type=Path, default=LABELS, metavar="FILE", help="(default: the shipped list)")
+    parser.add_argument("--test-soundfont", type=Path, default=SOUNDFONT, metavar="FILE", help="(default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="of torch (default: its own choice)")
+    return parser.parse_args(argv)
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def telling(what: str) -> Callable[[int, int], None]:
+    """Return what to call after each of many clips."""
+
+    def on_clip(done: int, total: int) -> None:
+        if done % 200 == 0 or done == total:
+            tell(f"{what}: {done} of {total} clips")
+
+    return on_clip
+
+
+def withheld_by(model: Path) -> frozenset[str]:
+    """Return the labels that a model directory says it was trained without.
+
+    Raises:
+        ValueError: it does not say how it was trained.
+    """
+    try:
+        return _withheld(json.loads((model / _NOTE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{model} has no readable {_NOTE}, which says what it was trained without") from error
+
+
+def _withheld(notes: Mapping[str, Any]) -> frozenset[str]:
+    """Return what training withheld; of a model that began as another, what neither of the two learnt."""
+    if notes.get("start"):
+        return _withheld(notes["start"]) - frozenset(notes["tags"])
+    return frozenset(notes.get("withheld", {}).get("labels", {}))
+
+
+def check_models(seen: Path, unseen: Path, labels: Sequence[str]) -> None:
+    """Check that one model learnt all of the labels and the other none.
+
+    Raises:
+        ValueError: not so.
+    """
+    told = [label for label in labels if label not in withheld_by(unseen)]
+    if told:
+        raise ValueError(
+            f"--unseen {unseen}: its {_NOTE} does not say that {len(told)} of {len(labels)} labels were held out "
+            f"({named(told)}): train it with --hold-out-labels and the same list"
+        )
+    untold = [label for label in labels if label in withheld_by(seen)]
+    if untold:
+        raise ValueError(f"--seen {seen} was itself trained without {len(untold)} of the labels: {named(untold)}")
+
+
+def test_sets(packs: Path, rendered: TaggedClips) -> dict[str, TestSet]:
+    """Return the test sets by name.
+
+    Raises:
+        DatasetError: a pack is missing or cannot be read.
+    """
+    emotify = read_dataset(packs / "emotify")
+    genres = (replace(clip, labels=tuple(name for name in clip.labels if name in GENRES)) for clip in emotify.clips)
+    return {
+        "instruments_freesound": TestSet("instruments", read_dataset(packs / "instruments_freesound")),
+        "synthesised": TestSet("instruments", rendered),
+        "emotify": TestSet("genres", replace(emotify, clips=tuple(genres))),
+        "esc, fold 5": TestSet("sounds", read_dataset(packs / "esc").of_split("fold5")),
+    }
+
+
+test_sets.__test__ = False  # type: ignore[attr-defined]  # no test of pytest's
+
+
+def looked_for(sets: Mapping[str, TestSet], names: Iterable[str]) -> dict[str, list[str]]:
+    """Return for each test set the names that at least ``MIN_CLIPS`` of its clips carry, sorted."""
+    wanted = set(names)
+    found = {}
+    for test, of in sets.items():
+        truth = of.clips.truth(of.clips.tags)
+        counts = dict(zip(of.clips.tags, truth.sum(0), strict=True))
+        found[test] = sorted(name for name in wanted if counts.get(name, 0) >= MIN_CLIPS)
+    return found
+
+
+def others(sets: Mapping[str, TestSet], labels: Sequence[str], model: TwoTowerModel) -> list[str]:
+    """Return the labels of the test sets that the model knows words of and that give none of ``labels`` away."""
+    assert model.vocabulary is not None
+    words = model.words
+    table = WordTable(*(part.detach().cpu().numpy() for part in (words.codes, words.scales, words.weights)))
+    there = sorted({name for of in sets.values() for name in of.clips.tags})
+    gone = GiveAway(labels, table, model.vocabulary).of(there)
+    return [name for name in there if name not in gone and model.vocabulary.split(name)[0]]
+
+
+def measured(
+    sets: Mapping[str, TestSet],
+    names: Mapping[str, Sequence[str]],
+    scores: Callable[[str, Sequence[str]], tuple[np.ndarray, np.ndarray]],
+) -> dict[str, Figures]:
+    """Measure labels.
+
+    Args:
+        sets: the test sets.
+        names: what is looked for in each.
+        scores: takes a test set and names, returns the scores of the seen and of the unseen model, each
+            [shape=(n_clips, n_names)].
+
+    Returns:
+        label -> its figures, by group and name.
+    """
+    found: dict[tuple[int, str], dict[str, dict[str, float]]] = {}
+    for test, looked in names.items():
+        if not looked:
+            continue
+        truth = sets[test].clips.truth(looked)
+        for name, carried, one, other in zip(looked, truth.T, *(s.T for s in scores(test, looked)), strict=True):
+            found.setdefault((GROUPS.index(sets[test].group), name), {})[test] = {
+                "clips": len(carried),
+                "positives": int(carried.sum()),
+                "chance": float(carried.mean()),
+                "seen": float(average_precision_score(carried, one)),
+                "unseen": float(average_precision_score(carried, other)),
+            }
+    return {
+        name: Figures(
+            GROUPS[group],
+            *(float(np.mean([of[key] for of in tests.values()])) for key in ("chance", "seen", "unseen")),
+            tests,
+        )
+        for (group, name), tests in sorted(found.items())
+    }
+
+
+def interval(differences: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
+    """Return the percentile interval of the mean of paired differences [shape=(n_labels,)] over drawn labels."""
+    rows = np.random.default_rng(SEED).integers(len(differences), size=(RESAMPLES, len(differences)))
+    low, high = np.quantile(differences[rows].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def summary_of(figures: Iterable[Figures]) -> dict[str, Any]:
+    """Return mAP, chance and the difference with its interval, over labels."""
+    rows = np.array([[of.chance, of.seen, of.unseen] for of in figures])
+    chance, seen, unseen = (float(value) for value in rows.mean(0))
+    return {
+        "labels": len(rows),
+        "chance": chance,
+        "seen_map": seen,
+        "unseen_map": unseen,
+        "difference": unseen - seen,
+        "interval": interval(rows[:, 2] - rows[:, 1]),
+    }
+
+
+def summarise(found: Mapping[str, Figures], rest: Mapping[str, Figures]) -> dict[str, dict[str, Any]]:
+    """Return the summaries of each group, of all labels held out, and of the others of the same test sets."""
+    grouped = {group: [of for of in found.values() if of.group == group] for group in GROUPS}
+    summary = {group: summary_of(of) for group, of in grouped.items() if of}
+    summary["all"] = summary_of(found.values())
+    if rest:
+        summary["not held out"] = summary_of(rest.values())
+    return summary
+
+
+class Scores:
+    """Both models' scores of the clips of the test sets; a clip is heard once by each."""
+
+    def __init__(self, sets: Mapping[str, TestSet], models: Sequence[TwoTowerModel], work: Path) -> None:
+        self._models = models
+        self._vectors: dict[str, list[np.ndarray]] = {}
+        for test, of in sets.items():
+            self._vectors[test] = []
+            for model in models:
+                rate_hz = model.sample_rate_hz
+                folder = work / f"{test.replace(', ', '-').replace(' ', '')}-{rate_hz}"
+                sounds = WaveformStore.open(
+                    of.clips.clips, folder, sample_rate_hz=rate_hz, on_clip=telling(f"decoding {test}")
+                )
+                self._vectors[test].append(clip_vectors(model, sounds))
+                tell(f"{test}: {len(sounds)} clips heard by model {len(self._vectors[test])} of {len(models)}")
+
+    def __call__(self, test: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        seen, unseen = (
+            vectors @ model.encode_text(list(names)).T
+            for vectors, model in zip(self._vectors[test], self._models, strict=True)
+        )
+        return seen, unseen
+
+
+def run(args: argparse.Namespace) -> None:
+    """The whole experiment."""
+    disable_progress_bar()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    labels = read_labels(args.labels)
+    check_models(args.seen, args.unseen, labels)
+    rendering = Rendering(
+        train_fonts=(),
+        test_fonts=(args.test_soundfont,),
+        train_clips=0,
+        test_clips=RENDERED_CLIPS,
+        clip_s=RENDERED_CLIP_S,
+    )
+    rendered = render_dataset(rendering, args.out / "audio", on_clip=telling("rendering"))
+    sets = test_sets(args.data, rendered)
+    wanted = looked_for(sets, labels)
+    nowhere = sorted(set(labels) - {name for names in wanted.values() for name in names})
+    if nowhere:
+        raise ValueError(f"no test set has {MIN_CLIPS} clips of {named(nowhere)}")
+    models = [TwoTowerModel.from_pretrained(folder).eval() for folder in (args.seen, args.unseen)]
+    scores = Scores(sets, models, args.out / "work")
+    found = measured(sets, wanted, scores)
+    rest = measured(sets, looked_for(sets, others(sets, labels, models[1])), scores)
+    summary = summarise(found, rest)
+    facts = [
+        f"seen: {args.seen.name}, trained with the labels; unseen: {args.unseen.name}, trained without them",
+        "test clips: " + ", ".join(f"{len(of.clips)} {test}" for test, of in sets.items()),
+        "difference: unseen less seen, with its 95% interval over labels; of few labels it says little",
+    ]
+    (args.out / "unseen_labels.md").write_text(markdown(summary, found, facts), encoding="utf-8")
+    draw(args.out / "unseen_labels.png", found, summary["all"])
+    plain = {name: vars(of) for name, of in found.items()}
+    other = {name: vars(of) for name, of in rest.items()}
+    everything = {"summary": summary, "facts": facts, "labels": plain, "not_held_out": other}
+    (args.out / "unseen_labels.json").write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
+    print((args.out / "unseen_labels.md").read_text(encoding="utf-8"))
+    print(json.dumps({"experiment": "unseen_labels", "summary": summary}))
+
+
+def main() -> int:
+    args = parsed()
+    try:
+        run(args)
+    except (ValueError, OSError) as error:
+        tell(f"unseen_labels: {error}")
+        return 2
+    except KeyboardInterrupt:
+        tell("stopped")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""What mined negatives add to a batch that has random ones already; one JSON line at the end.
+
+    python scripts/experiments/what_negatives_add.py --data DIR --init FILE --out DIR
+
+Takes the options and the folder of `baseline_vs_retrieval.py` (its rendered audio is used again), trains one model with
+random negatives, and lets every kind of negatives make batches over that model's embeddings. Told of each kind:
+
+- ``columns``: share of all seen tags that a batch's score matrix has;
+- ``hardest_tags_there``: share of a clip's eight hardest negative tags that are among them;
+- ``hardest_tags_by_labels``: the same before any tag is mined: what the labels of the batch's other clips bring;
+- ``clip_to_tag``, ``tag_to_clip``: mean cosine of the negatives that a batch has, by either direction the hardest one
+  of each clip and of each tag.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from baseline_vs_retrieval import Clock, material_of, parsed, tell, telling
+from comparison_data import Material
+from comparison_runs import epochs_of, plan_of
+
+from retrieval.learning.batches import BatchMaker, LabelTable
+from retrieval.learning.learners import ContrastiveLearner
+from retrieval.learning.mining import NEGATIVES, Miner, hardest
+from retrieval.learning.training_run import TrainingRun
+
+HARDEST = 8
+BATCHES = 40
+SEED, RATE = 0, 3e-3
+
+
+def trained(args: argparse.Namespace, material: Material) -> tuple[TrainingRun, tuple[np.ndarray, np.ndarray]]:
+    """Return a finished run on random negatives, and the vectors of its clips and tags."""
+    n_clips = len(material.train)
+    plan = plan_of("random", SEED, RATE, args, n_clips, args.out / "negatives")
+    callback = Clock(epochs_of("random", args, n_clips)[1]).begin("random negatives")
+    run = TrainingRun(plan, material.train, None, on_clip=telling("decoding"), callbacks=[callback])
+    run.go()
+    learner = run.trainer.learner
+    assert isinstance(learner, ContrastiveLearner)
+    assert run.trainer.bank is not None
+    return run, (run.trainer.bank.clips, learner.tag_vectors())
+
+
+def figures_of(maker: BatchMaker, labels: LabelTable, vectors: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+    """Return what a maker's batches hold, as means."""
+    clips, tags = vectors
+    found: dict[str, list[float]] = {}
+    for number in range(BATCHES):
+        batch = maker.make(1000, number, vectors)
+        there = np.zeros(len(labels.tags), bool)
+        there[batch.tags] = True
+        named = labels.has_tag[batch.clips].any(0)
+        scores = clips[batch.clips] @ tags[batch.tags].T
+        negative = ~batch.ignore & (batch.targets == 0)
+        scores = np.where(negative, scores, np.nan)
+        row = {"columns": there.mean()}
+        near = [hardest(tags, clips[clip], ~labels.forbidden[clip], k=HARDEST) for clip in batch.clips]
+        row["hardest_tags_there"] = np.mean([there[some].mean() for some in near])
+        row["hardest_tags_by_labels"] = np.mean([named[some].mean() for some in near])
+        row["clip_to_tag"] = np.nanmean(np.nanmax(scores[negative.any(1)], 1))
+        row["tag_to_clip"] = np.nanmean(np.nanmax(scores[:, negative.any(0)], 0))
+        for name, value in row.items():
+            found.setdefault(name, []).append(float(value))
+    return {name: round(float(np.mean(values)), 4) for name, values in found.items()}
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    material, _ = material_of(args)
+    finished, vectors = trained(args, material)
+    settings = replace(finished.plan.batch, seed=SEED + 1)
+    kinds = {}
+    for kind in NEGATIVES:
+        miner = Miner(kind, finished.labels.has_tag, finished.labels.forbidden, finished.plan.loss.margin)
+        maker = BatchMaker(settings, finished.labels, finished.trainer.batches.maker.sounds, miner=miner)
+        kinds[kind] = figures_of(maker, finished.labels, vectors)
+        tell(f"{kind}: {json.dumps(kinds[kind])}")
+    return {
+        "experiment": "what_negatives_add",
+        "batches": BATCHES,
+        "clips": settings.size,
+        "tags": len(finished.labels.tags),
+        "kinds": kinds,
+    }
+
+
+def main() -> int:
+    args = parsed()
+    try:
+        result = run(args)
+    except (ValueError, OSError) as error:
+        tell(f"what_negatives_add: {error}")
+        return 2
+    (args.out / "what_negatives_add.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
