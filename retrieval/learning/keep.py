@@ -1,14 +1,14 @@
 """What a starting model says of words that are not learnt, held while others are.
 
-Training on a few tags lets a model forget the rest: nothing in the loss speaks of them. So the scores that the starting
-model gave each clip for its own other tags are targets too (learning without forgetting: Li and Hoiem, ECCV 2016), and
-batch norms keep the statistics of the audio and words that they were made with.
+Training on a few tags lets a model forget the rest: nothing in the loss speaks of them. So the scores that the
+starting model gives each sound for its own other tags are targets too (learning without forgetting: Li and Hoiem, ECCV
+2016), and batch norms keep the statistics of the audio and words that they were made with.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,8 +18,6 @@ from encoders.model import TwoTowerModel
 from retrieval.learning.batches import near_synonyms
 from retrieval.learning.phrases import PhraseEncoder
 from retrieval.learning.unseen import vectors_of
-from retrieval.learning.validation import clip_vectors
-from retrieval.learning.waveforms import WaveformStore
 
 __all__ = ["Kept", "batch_norms", "kept_phrases"]
 
@@ -28,46 +26,48 @@ SAME = 0.999
 """Phrases of this cosine are one, whatever the threshold: words are kept in 8 bits."""
 
 
-@dataclass(frozen=True)
 class Kept:
-    """A starting model's scores, as the two factors that they are products of.
+    """A starting model, to be asked again of every sound that is learnt from.
 
     Attributes:
         phrases: what is held.
         words: unit vectors as the text tower reads them [shape=(n_phrases, word_dim)].
         text: the starting model's unit vectors of the phrases [shape=(n_phrases, dim)].
-        clips: its unit vectors of whole clips, unchanged by augmentation [shape=(n_clips, dim)].
-        spread: standard deviation over the clips of each phrase's scores, above 0 [shape=(n_phrases,)].
+        spread: standard deviation of each phrase's scores by the model's calibration, above 0 [shape=(n_phrases,)].
     """
 
-    phrases: tuple[str, ...]
-    words: Tensor
-    text: Tensor
-    clips: Tensor
-    spread: Tensor
-
-    @classmethod
-    def of(cls, model: TwoTowerModel, sounds: WaveformStore, phrases: dict[str, np.ndarray]) -> Kept:
-        """Ask a model, as it is, of all clips and phrases (with their unit vectors [shape=(word_dim,)])."""
+    def __init__(self, model: TwoTowerModel, phrases: dict[str, np.ndarray]) -> None:
+        """Take a model as it is, and phrases with their unit vectors [shape=(word_dim,)]."""
         model.eval()
-        words = torch.from_numpy(np.stack(list(phrases.values())).astype(np.float32))
-        clips = torch.from_numpy(clip_vectors(model, sounds))
-        clips = nn.functional.normalize(clips, dim=1)
+        self.phrases = tuple(phrases)
+        self.words = torch.from_numpy(np.stack(list(phrases.values())).astype(np.float32))
         with torch.no_grad():
-            text = model.text_tower(words.to(model.device)).float().cpu()
-        spread = (clips @ text.T).std(0, correction=0).clamp_min(1e-4)
-        return cls(tuple(phrases), words, text, clips, spread)
+            text = model.text_tower(self.words.to(model.device)).float()
+            variance = torch.einsum("nd,de,ne->n", text, model.calibration.covariance, text)
+        self.text, self.spread = text.cpu(), variance.sqrt().clamp_min(1e-6).cpu()
+        self._tower = copy.deepcopy(model.audio_tower).requires_grad_(False).eval()
 
-    def drift(self, audio: Tensor, text: Tensor, clips: Tensor) -> Tensor:
-        """Return how far the scores have moved, squared, in each phrase's spread: the mean over clips and phrases.
+    @torch.no_grad()
+    def scores(self, blocks: Tensor, n_clips: int) -> Tensor:
+        """Return what the starting model gives sounds [shape=(n_clips, n_phrases)].
 
         Args:
-            audio: unit vectors of the batch's clips now [shape=(n, dim)].
-            text: unit vectors of the phrases now [shape=(n_phrases, dim)].
-            clips: numbers of the batch's clips [shape=(n,)].
+            blocks: waveforms, those of a clip in order [shape=(n_clips * n_blocks, block_samples)].
+            n_clips: how many clips these are.
         """
-        before = self.clips.to(audio.device)[clips] @ self.text.to(audio.device).T
-        return ((audio @ text.T - before) / self.spread.to(audio.device)).square().mean()
+        tower = self._tower.to(blocks.device)
+        features = tower.backbone(blocks)
+        features = features.reshape(n_clips, -1, features.shape[-1]).mean(1)
+        return tower.projection(features).float() @ self.text.to(blocks.device).T
+
+    def drift(self, scores: Tensor, before: Tensor) -> Tensor:
+        """Return how far scores have moved, squared, in each phrase's spread: the mean over clips and phrases.
+
+        Args:
+            scores: cosines of the batch's clips with the phrases now [shape=(n, n_phrases)].
+            before: those of the starting model [shape=(n, n_phrases)].
+        """
+        return ((scores - before) / self.spread.to(scores.device)).square().mean()
 
 
 def kept_phrases(

@@ -131,7 +131,7 @@ class ContrastiveLearner(_Learner):
         self.register_buffer("words", torch.from_numpy(words.astype(np.float32)), persistent=False)
 
     def forward(
-        self, waveforms: Tensor, clips: Tensor, tags: Tensor, targets: Tensor, ignore: Tensor, seed: Tensor
+        self, waveforms: Tensor, tags: Tensor, targets: Tensor, ignore: Tensor, seed: Tensor
     ) -> dict[str, Tensor]:
         """Return ``loss``, the clips' unit vectors ``audio`` and the share of ``active`` triplets; see ``Batch``.
 
@@ -148,8 +148,9 @@ class ContrastiveLearner(_Learner):
                 active = active_share(scores, positive, ignore, margin=self.loss.margin)
             outputs = {"loss": self._loss(scores, positive, ignore), "audio": audio.detach().float(), "active": active}
             if self._kept is not None:
+                before = self._kept.scores(waveforms.reshape(-1, self.model.block_samples), len(waveforms))
                 held = self.model.text_tower(self._kept.words.to(audio.device)).float()
-                drift = self._kept.drift(audio.float(), held, clips)
+                drift = self._kept.drift(audio.float() @ held.T, before)
                 outputs |= {"loss": outputs["loss"] + self._keep_weight * drift, "drift": drift.detach()}
             return outputs
 

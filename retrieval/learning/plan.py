@@ -96,8 +96,6 @@ class Plan:
             raise ValueError("--keep holds what a model says of other words: it goes with --init MODEL, by contrast")
         if self.keep and self.text is not None:
             raise ValueError("--keep does not go with --text: what is held is said in the words of --init")
-        if self.keep and self.batch.mixup:
-            raise ValueError("--keep does not go with --mixup: the starting model has not heard the mixtures")
 
     @property
     def contrastive(self) -> bool:

@@ -103,9 +103,9 @@ class LearningTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        clips = inputs.pop("clips", None)
         outputs = model(**inputs)
-        if self.bank is not None:
-            clips = inputs["clips"]
+        if self.bank is not None and clips is not None:
             audio = outputs["audio"]
             n = len(audio)
             # The mean cosine of all pairs of the batch, from the length of the sum of unit vectors.

@@ -164,7 +164,7 @@ class TrainingRun:
         cosine = self.plan.synonym_cosine
         phrases = kept_phrases(words, own_tags(self.plan.init), vectors, synonym_cosine=cosine)
         self.model.config.tag_names = sorted({*self.labels.tags, *phrases})
-        return Kept.of(self.model, self._sounds, phrases)
+        return Kept(self.model, phrases)
 
     def _make_learner(self, vectors: np.ndarray | None) -> ContrastiveLearner | TaggerLearner:
         plan = self.plan

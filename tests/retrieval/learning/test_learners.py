@@ -47,7 +47,6 @@ def batch() -> dict[str, torch.Tensor]:
         "waveforms": 0.1 * torch.randn(3, 2 * 8000, generator=generator),
         "tags": torch.tensor([0, 1, 3]),
         "targets": targets,
-        "clips": torch.tensor([0, 1, 2]),
         "ignore": torch.tensor([[False, True, False], [False, False, False], [False, False, False]]),
         "seed": torch.tensor(4),
     }
