@@ -5,7 +5,8 @@
 DIR of --data holds ``audio/`` (one folder a pack). OUT gets a folder for each pack whose labels say all that is heard,
 and for the synthesised pieces and single sounds, with the labels that the recipe uses; the clips of the other packs are
 there to be heard, all of a pack under one label. A row's split is "val" for the recordings that the recipe keeps from
-training. Folders that are finished are left as they are.
+training. Folders that are finished are left as they are. --hold-out-labels takes labels away, with whatever gives them
+away by the word vectors of --words (``words.npz`` in the folder of the recipe's run).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from retrieval.training.collection import is_held_out
 from retrieval.training.default_model import DefaultRun
 from retrieval.training.prepare import RENDERED_PACKS, RENDERED_SHARD, SAMPLE_RATE_HZ
 from retrieval.training.student import Recipe
+from retrieval.training.withheld_labels import GiveAway, read_labels
+from retrieval.training.word_vectors import WordTable
 from train_default import SOUNDFONTS
 
 ONE_LABEL = {"music": "music", "ambience": "environmental noise", "sms_sounds": "sound"}
@@ -63,10 +66,15 @@ def rendered(pack: str, wanted: int, soundfonts: list[Path], folder: Path) -> It
             yield Row(name, clip.labels, f"{pack}/{first + i}")
 
 
-def write(folder: Path, rows: Iterator[Row], held_out: float) -> int:
+def write(folder: Path, rows: Iterator[Row], held_out: float, gone: GiveAway | None) -> int:
     """Write the table last: a folder without one is not finished."""
-    table = [(row.file, ";".join(row.labels), "val" if is_held_out(row.group, held_out) else "train", row.group)
-             for row in rows]  # fmt: skip
+    table = []
+    for row in rows:
+        labels = [label for label in row.labels if gone is None or not gone.of([label])]
+        if labels:
+            table.append(
+                (row.file, ";".join(labels), "val" if is_held_out(row.group, held_out) else "train", row.group)
+            )
     partial = folder / "labels.csv.partial"
     with partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("file", "labels", "split", "group"), *table])
@@ -81,7 +89,12 @@ def main() -> None:
     parser.add_argument("--soundfont", type=Path, action="append", help="General MIDI soundfont, repeatable")
     parser.add_argument("--singles", type=int, default=1500, help="single sounds (default: %(default)s)")
     parser.add_argument("--pieces", type=int, default=500, help="synthesised pieces (default: %(default)s)")
+    parser.add_argument("--hold-out-labels", type=Path, metavar="FILE", help="labels to take away; with --words")
+    parser.add_argument("--words", type=Path, metavar="FILE", help="word vectors of the recipe's run: RUN/words.npz")
     args = parser.parse_args()
+    if bool(args.hold_out_labels) != bool(args.words):
+        parser.error("--hold-out-labels and --words go together")
+    gone = GiveAway(read_labels(args.hold_out_labels), *WordTable.load(args.words)) if args.words else None
     soundfonts = args.soundfont or list(SOUNDFONTS)
     clips = list(training_clips(args.data / "audio"))
     written: dict[str, int] = {}
@@ -100,7 +113,7 @@ def main() -> None:
             rows = recorded(pack, [clip for clip in clips if clip.pack == pack], folder)
         else:
             rows = rendered(pack, wanted, soundfonts, folder)
-        written[pack] = write(folder, rows, DefaultRun.held_out)
+        written[pack] = write(folder, rows, DefaultRun.held_out, gone)
         tell(f"{pack}: {written[pack]} clips")
     print(json.dumps({"out": str(args.out), "written": written}))
 

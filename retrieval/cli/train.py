@@ -70,7 +70,7 @@ def train(
         float, typer.Option("--mined-share", min=0.0, max=0.9, help="Share of a batch drawn as negatives.")
     ] = 0.25,
     mining_warmup: Annotated[
-        int, typer.Option("--mining-warmup", min=0, help="Epochs on random negatives before any are mined.")
+        int, typer.Option("--mining-warmup", min=0, help="Epochs on random negatives; 0: the start can be mined over.")
     ] = 1,
     synonym_cosine: Annotated[
         float, typer.Option("--synonym-cosine", help="Tags so near in text are no negatives.")

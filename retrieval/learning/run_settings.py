@@ -42,7 +42,7 @@ class RunSettings:
         metric: which figure of the validation says what is best.
         save_steps: a checkpoint every so many steps; 0 makes one every epoch.
         max_grad_norm: gradients are cut to this norm; 0 leaves them.
-        mining_warmup: epochs on random negatives before any are mined.
+        mining_warmup: epochs on random negatives before any are mined; with 0 the clips are embedded first.
         device: "auto", "cpu" or "cuda".
     """
 

@@ -252,6 +252,8 @@ class TrainingRun:
             raise CheckpointError(f"{out} holds a run already: go on with --resume, or take another --out")
         if resume and checkpoint is None:
             raise CheckpointError(f"{out} has no checkpoint to resume: leave --resume out")
+        if checkpoint is None and self._mines and not self.plan.run.mining_warmup:
+            self._embed_clips()
         try:
             done = self.trainer.train() if checkpoint is None else self.trainer.resume(checkpoint)
         finally:
@@ -268,6 +270,14 @@ class TrainingRun:
         if self.trainer.is_world_process_zero():
             self._write(result)
         return result
+
+    def _embed_clips(self) -> None:
+        """Let the first epoch mine over what the starting model makes of the clips."""
+        assert self._bank is not None
+        assert isinstance(self.model, TwoTowerModel)
+        self.model.eval()
+        vectors = clip_vectors(self.model, self._sounds)
+        self._bank.clips[:] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def _write(self, result: RunResult) -> None:
         self._learner.eval()

@@ -24,6 +24,7 @@ from retrieval.learning.learners import ContrastiveLearner, LossSettings
 from retrieval.learning.plan import Plan, label_table, together
 from retrieval.learning.run_settings import RunSettings
 from retrieval.learning.training_run import TrainingRun
+from retrieval.learning.validation import clip_vectors
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:(torch|accelerate|transformers).*")
 
@@ -183,6 +184,19 @@ def test_statistics_calibration_and_tags_stay_where_scores_are_held(tmp_path: Pa
         notes = json.loads((made.plan.out / "training.json").read_text(encoding="utf-8"))
         assert notes["tags"] == ["high", "low"]
         assert notes["start"]["tags"] == sorted(TAGS)
+
+
+def test_without_a_warm_up_the_first_epoch_mines_over_the_starting_model(tmp_path: Path, start: Path) -> None:
+    settings = RunSettings(epochs=1, device="cpu", mining_warmup=0, learning_rate=1e-9)
+    made = run(tmp_path, start, validated=False, keep=1.0, negatives="hard", run=settings)
+    made.go()
+    assert made._bank is not None
+    assert made._bank.frozen is not None
+    clips = clip_vectors(TwoTowerModel.from_pretrained(start), made._sounds)
+    clips = clips / np.linalg.norm(clips, axis=1, keepdims=True)
+    beside = clips - made._learner.centre
+    beside /= np.linalg.norm(beside, axis=1, keepdims=True)
+    np.testing.assert_allclose(made._bank.frozen[0], beside, atol=1e-3)
 
 
 def test_where_scores_are_held_the_loss_is_over_log_odds(tmp_path: Path, start: Path) -> None:
