@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from transformers import TrainerCallback
 
 from encoders import TextEncoder, TwoTowerModel
 from encoders.tagger_model import TaggerModel
+from encoders.word_file import WordVectors
 from retrieval.learning.augment import WaveformAugment
 from retrieval.learning.batches import BatchSettings
+from retrieval.learning.build import new_two_towers
 from retrieval.learning.learners import LossSettings
 from retrieval.learning.plan import Plan
 from retrieval.learning.run_settings import CheckpointError, RunSettings, last_checkpoint
@@ -89,6 +92,28 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> No
     for number, state in optimisers[0].items():
         assert all(torch.equal(state[key], optimisers[1][number][key]) for key in state)
     assert not list(tmp_path.rglob("training_args.bin"))
+
+
+def test_a_resumed_run_holds_what_the_first_start_said(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    words = WordVectors.load(words_file(tmp_path))
+    new_two_towers("mn04", words, tag_names=[*TAGS, "treble"], block_s=0.5).save_pretrained(tmp_path / "start")
+    settings = RunSettings(epochs=2, seed=3, device="cpu", save_steps=1, mining_warmup=0)
+    changes = {"text": None, "init": tmp_path / "start", "keep": 2.0, "negatives": "hard", "synonym_cosine": 1.1}
+    clips = tagged_clips(tmp_path / "clips")
+    few = (replace(c, labels=tuple(tag for tag in c.labels if tag in ("low", "high"))) for c in clips.clips)
+    learnt = replace(clips, clips=tuple(c for c in few if c.labels))
+
+    def made(name: str, *callbacks: TrainerCallback) -> TrainingRun:
+        values = plan(tmp_path / name, tmp_path, run=settings, batch=BatchSettings(size=3, seed=3), **changes)
+        return TrainingRun(values, learnt, None, callbacks=callbacks)
+
+    done = made("whole").go()
+    with pytest.raises(Killed):
+        made("parts", KillAt(done.steps - 1)).go()
+    assert made("parts").go(resume=True).steps == done.steps
+    first, second = tensors(tmp_path / "whole"), tensors(tmp_path / "parts")
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
 def test_a_trained_model_directory_is_searched_and_tagged_with(tmp_path: Path) -> None:
