@@ -56,7 +56,7 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of the instrument packs")
     parser.add_argument("--init", type=Path, required=True, help=f"the published checkpoint {PUBLISHED}")
     parser.add_argument("--out", type=Path, required=True, help="where runs and results go")
-    parser.add_argument("--negatives", nargs="+", choices=NEGATIVES, default=list(NEGATIVES), metavar="KIND")
+    parser.add_argument("--negatives", nargs="*", choices=NEGATIVES, default=list(NEGATIVES), metavar="KIND")
     parser.add_argument("--no-baseline", action="store_true", help="leave the BCE baseline out")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
     parser.add_argument("--loss", choices=CONTRASTIVE_LOSSES, default="infonce")
@@ -185,7 +185,12 @@ class Runs:
 
 
 def choose_rates(runs: Runs, methods: Sequence[str], rates: Sequence[float], material: Material) -> dict[str, Any]:
-    """Return for each objective the mAP of every learning rate on the development clips, and the best rate."""
+    """Return for each objective the mAP of every learning rate on the development clips, and the best rate.
+
+    A single rate is taken as it is.
+    """
+    if len(rates) == 1:
+        return {objective_of(method): {"best": rates[0], "map": {}} for method in methods}
     tried = {objective_of(method): BASELINE if method == BASELINE else "random" for method in methods}
     wanted = [(method, RATE_SEED, rate) for rate in rates for method in tried.values()]
     found = runs.all("rate", wanted, development_of(material))
@@ -214,7 +219,7 @@ def write_results(
         f"contrastive loss: {args.loss}; a run hears {' to '.join(map(str, heard[:: max(1, len(heard) - 1)]))} clips",
         *(
             f"learning rate of {objective} runs: {of['best']:g}; development mAP: "
-            + ", ".join(f"{found:.3f} at {rate:g}" for rate, found in of["map"].items())
+            + (", ".join(f"{found:.3f} at {rate:g}" for rate, found in of["map"].items()) or "not measured")
             for objective, of in rates.items()
         ),
         f"seeds {', '.join(map(str, args.seeds))}: mean ± standard deviation",
