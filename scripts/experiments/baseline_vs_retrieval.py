@@ -28,7 +28,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ import torch
 from comparison_data import UNSEEN, Material, Rendering, gather, render_dataset
 from comparison_report import BASELINE, draw, markdown, summarise, verdicts
 from comparison_runs import BACKBONE, DEVELOPMENT, PUBLISHED, development_of, epochs_of, objective_of, one_run
+from telling import status_of, tell, telling
 from transformers import TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
@@ -108,20 +109,6 @@ class Clock:
             self._told_s = now_s
             left_s = (now_s - self._began_s) / self._before * (self._total - self._before)
             tell(f"{line}; all runs: about {left_s / 60:.0f} min left")
-
-
-def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def telling(what: str) -> Callable[[int, int], None]:
-    """Return what to call after each of many clips."""
-
-    def on_clip(done: int, total: int) -> None:
-        if done % 200 == 0 or done == total:
-            tell(f"{what}: {done} of {total} clips")
-
-    return on_clip
 
 
 def settings_of(args: argparse.Namespace, rendering: Rendering) -> dict[str, Any]:
@@ -290,15 +277,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main() -> int:
     args = parsed()
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        tell(f"baseline_vs_retrieval: {error}")
-        return 2
-    except KeyboardInterrupt:
-        tell("stopped; the same command goes on after the finished runs")
-        return 130
-    return 0
+    return status_of("baseline_vs_retrieval", lambda: run(args))
 
 
 if __name__ == "__main__":

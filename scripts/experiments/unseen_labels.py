@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from comparison_data import Rendering, render_dataset
 from sklearn.metrics import average_precision_score
+from telling import status_of, tell, telling
 from transformers.utils.logging import disable_progress_bar
 from unseen_report import GROUPS, draw, markdown
 
@@ -94,20 +95,6 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--test-soundfont", type=Path, default=SOUNDFONT, metavar="FILE", help="(default: %(default)s)")
     parser.add_argument("--threads", type=int, help="of torch (default: its own choice)")
     return parser.parse_args(argv)
-
-
-def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def telling(what: str) -> Callable[[int, int], None]:
-    """Return what to call after each of many clips."""
-
-    def on_clip(done: int, total: int) -> None:
-        if done % 200 == 0 or done == total:
-            tell(f"{what}: {done} of {total} clips")
-
-    return on_clip
 
 
 def withheld_by(model: Path) -> frozenset[str]:
@@ -323,15 +310,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main() -> int:
     args = parsed()
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        tell(f"unseen_labels: {error}")
-        return 2
-    except KeyboardInterrupt:
-        tell("stopped")
-        return 130
-    return 0
+    return status_of("unseen_labels", lambda: run(args))
 
 
 if __name__ == "__main__":

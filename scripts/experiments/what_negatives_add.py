@@ -21,9 +21,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from baseline_vs_retrieval import Clock, material_of, parsed, tell, telling
+from baseline_vs_retrieval import Clock, material_of, parsed
 from comparison_data import Material
 from comparison_runs import epochs_of, plan_of
+from telling import status_of, tell, telling
 
 from retrieval.learning.batches import BatchMaker, LabelTable
 from retrieval.learning.learners import ContrastiveLearner
@@ -71,7 +72,7 @@ def figures_of(maker: BatchMaker, labels: LabelTable, vectors: tuple[np.ndarray,
     return {name: round(float(np.mean(values)), 4) for name, values in found.items()}
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def measured(args: argparse.Namespace) -> dict[str, Any]:
     material, _ = material_of(args)
     finished, vectors = trained(args, material)
     settings = replace(finished.plan.batch, seed=SEED + 1)
@@ -90,16 +91,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    args = parsed()
-    try:
-        result = run(args)
-    except (ValueError, OSError) as error:
-        tell(f"what_negatives_add: {error}")
-        return 2
+def run(args: argparse.Namespace) -> None:
+    result = measured(args)
     (args.out / "what_negatives_add.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result))
-    return 0
+
+
+def main() -> int:
+    args = parsed()
+    return status_of("what_negatives_add", lambda: run(args))
 
 
 if __name__ == "__main__":
