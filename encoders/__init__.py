@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from encoders.audio import AudioDecodeError, load_audio
-    from encoders.backbones.contract import Backbone
+    from encoders.backbones.base import Backbone
+    from encoders.backbones.published import PUBLISHED, PublishedError, load_published, published_tags
     from encoders.backbones.registry import TAGGERS, build_backbone, build_tagger, list_taggers
     from encoders.calibration import Calibration
+    from encoders.checkpoint import DEFAULT_MODEL_DIR, ModelDirError
     from encoders.mel import LogMel, MelSpec
-    from encoders.model import TwoTowerConfig, TwoTowerModel
-    from encoders.model_dir import DEFAULT_MODEL_DIR, ModelDirError
-    from encoders.processing import BlockFeatureExtractor, PhraseTokenizer
-    from encoders.published import PUBLISHED, PublishedError, load_published, published_tags
-    from encoders.taggers import Tagger
-    from encoders.text import TextEncoder
-    from encoders.words import UnknownWordsError
+    from encoders.pipeline import BlockFeatureExtractor, PhraseTokenizer
+    from encoders.tagger import Tagger
+    from encoders.text.tower import TextEncoder
+    from encoders.text.vocabulary import UnknownWordsError
+    from encoders.two_tower import TwoTowerConfig, TwoTowerModel
 
 __all__ = [
     "DEFAULT_MODEL_DIR",
@@ -50,29 +50,29 @@ __all__ = [
 ]
 
 _HOME = {
-    "DEFAULT_MODEL_DIR": "model_dir",
-    "PUBLISHED": "published",
+    "DEFAULT_MODEL_DIR": "checkpoint",
+    "PUBLISHED": "backbones.published",
     "TAGGERS": "backbones.registry",
     "AudioDecodeError": "audio",
-    "Backbone": "backbones.contract",
-    "BlockFeatureExtractor": "processing",
+    "Backbone": "backbones.base",
+    "BlockFeatureExtractor": "pipeline",
     "Calibration": "calibration",
     "LogMel": "mel",
     "MelSpec": "mel",
-    "ModelDirError": "model_dir",
-    "PhraseTokenizer": "processing",
-    "PublishedError": "published",
-    "Tagger": "taggers",
-    "TextEncoder": "text",
-    "TwoTowerConfig": "model",
-    "TwoTowerModel": "model",
-    "UnknownWordsError": "words",
+    "ModelDirError": "checkpoint",
+    "PhraseTokenizer": "pipeline",
+    "PublishedError": "backbones.published",
+    "Tagger": "tagger",
+    "TextEncoder": "text.tower",
+    "TwoTowerConfig": "two_tower",
+    "TwoTowerModel": "two_tower",
+    "UnknownWordsError": "text.vocabulary",
     "build_backbone": "backbones.registry",
     "build_tagger": "backbones.registry",
     "list_taggers": "backbones.registry",
     "load_audio": "audio",
-    "load_published": "published",
-    "published_tags": "published",
+    "load_published": "backbones.published",
+    "published_tags": "backbones.published",
 }
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from encoders.decoders import AudioDecodeError, mono_chunks
+from encoders.decode import AudioDecodeError, mono_chunks
 
 __all__ = [
     "BLOCK_S",

@@ -35,7 +35,7 @@ class Calibration:
     @classmethod
     def load(cls, model_dir: Path) -> Calibration:
         """Load a model directory's calibration; ModelDirError where the model is damaged."""
-        from encoders.text import TextEncoder
+        from encoders.text.tower import TextEncoder
 
         return TextEncoder.load(model_dir).calibration
 

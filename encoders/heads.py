@@ -1,4 +1,4 @@
-"""What stands on a backbone or on word vectors: the audio projection, the word lookup and the text tower."""
+"""Heads that turn a backbone's features into logits: linear, two layers, or attention over time."""
 
 from __future__ import annotations
 
@@ -6,74 +6,58 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["AudioProjection", "CalibrationBuffers", "TextTower", "WordLookup"]
+__all__ = ["AttentionHead", "LinearHead", "MLPHead"]
 
 
-class AudioProjection(nn.Module):
-    """Pooled features [shape=(n, feature_dim)] -> unit vectors [shape=(n, dim)]."""
+class LinearHead(nn.Linear):
+    """Features [shape=(batch, dim)] -> logits [shape=(batch, n_classes)]."""
 
-    def __init__(self, *, feature_dim: int, hidden: int, dim: int, dropout: float) -> None:
+    takes_sequence = False
+
+    def __init__(self, dim: int, n_classes: int) -> None:
+        super().__init__(dim, n_classes)
+
+
+class MLPHead(nn.Sequential):
+    """Features [shape=(batch, dim)] -> logits [shape=(batch, n_classes)] through one hidden layer.
+
+    Linear, Hardswish, Dropout, Linear: the head of MobileNetV3 (Howard et al. 2019). ``hidden`` is ``dim`` by default.
+    """
+
+    takes_sequence = False
+
+    def __init__(self, dim: int, n_classes: int, *, hidden: int | None = None, dropout: float = 0.2) -> None:
+        width = hidden or dim
+        super().__init__(nn.Linear(dim, width), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(width, n_classes))
+
+
+class AttentionHead(nn.Module):
+    """Features through time [shape=(batch, n_steps, dim)] -> logits [shape=(batch, n_classes)].
+
+    Each step is embedded and classified, and each class averages its steps' probabilities with weights of its own,
+    which add up to 1 over time: p = sum_t a_t sigmoid(c_t), a_t = sigmoid(v_t) / sum_s sigmoid(v_s). Gururani, Sharma,
+    Lerch, "An attention mechanism for musical instrument recognition", ISMIR 2019. The logit is ln p - ln(1 - p).
+    """
+
+    takes_sequence = True
+
+    def __init__(self, dim: int, n_classes: int, *, hidden: int = 128, dropout: float = 0.5) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(feature_dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.embedding = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.classifier = nn.Linear(hidden, n_classes)
+        self.attention = nn.Linear(hidden, n_classes)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return F.normalize(self.fc2(self.dropout(F.hardswish(self.fc1(features)))), dim=-1)
+    def log_weights(self, sequence: Tensor) -> Tensor:
+        """Return the logarithm of each class's weights over time [shape=(batch, n_steps, n_classes)]."""
+        return self._log_weights(self.embedding(sequence))
 
+    def _log_weights(self, embedded: Tensor) -> Tensor:
+        return F.log_softmax(F.logsigmoid(self.attention(embedded)), dim=1)
 
-class WordLookup(nn.Module):
-    """Token ids -> unit phrase vectors: the mean of 8-bit word vectors, weighted by smooth inverse frequency."""
-
-    codes: Tensor
-    scales: Tensor
-    weights: Tensor
-
-    def __init__(self, *, vocab_size: int, word_dim: int) -> None:
-        super().__init__()
-        self.register_buffer("codes", torch.zeros(vocab_size, word_dim, dtype=torch.int8))
-        self.register_buffer("scales", torch.zeros(vocab_size))
-        self.register_buffer("weights", torch.zeros(vocab_size))
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Take ids and mask [shape=(n, n_tokens)] to vectors [shape=(n, word_dim)]; padding weighs nothing."""
-        vectors = self.codes[input_ids].to(self.scales.dtype) * self.scales[input_ids].unsqueeze(-1)
-        weights = self.weights[input_ids]
-        if attention_mask is not None:
-            weights = weights * attention_mask
-        return F.normalize((weights.unsqueeze(-1) * vectors).sum(1), dim=-1)
-
-
-class TextTower(nn.Module):
-    """Word vectors [shape=(n, word_dim)] -> unit vectors [shape=(n, dim)]: two fully connected layers."""
-
-    def __init__(self, *, word_dim: int, hidden: int, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(word_dim, hidden)
-        self.norm1 = nn.BatchNorm1d(hidden)
-        self.dropout = nn.Dropout(dropout)
-        self.fc2 = nn.Linear(hidden, dim)
-        self.norm2 = nn.BatchNorm1d(dim)
-
-    def forward(self, words: Tensor) -> Tensor:
-        hidden = self.dropout(torch.relu(self.norm1(self.fc1(words))))
-        return F.normalize(self.norm2(self.fc2(hidden)), dim=-1)
-
-
-class CalibrationBuffers(nn.Module):
-    """The tensors of ``encoders.calibration.Calibration``, in the checkpoint; log-odds in torch."""
-
-    mean: Tensor
-    covariance: Tensor
-    line: Tensor
-
-    def __init__(self, *, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("covariance", torch.eye(dim) / dim)
-        self.register_buffer("line", torch.tensor([1.0, 0.0]))
-
-    def forward(self, audio: Tensor, text: Tensor) -> Tensor:
-        """Log-odds [shape=(n_audio, n_labels)]; see ``Calibration.logits``."""
-        spread = torch.einsum("nd,de,ne->n", text, self.covariance, text).sqrt().clamp_min(1e-6)
-        return self.line[0] * (audio @ text.T - text @ self.mean) / spread + self.line[1]
+    def forward(self, sequence: Tensor) -> Tensor:
+        embedded = self.embedding(sequence)
+        scores, log_weights = self.classifier(embedded), self._log_weights(embedded)
+        # Both tails in logarithms: 1 - p would be 0 in float32 for a class that is sure.
+        log_p = torch.logsumexp(log_weights + F.logsigmoid(scores), dim=1)
+        log_not_p = torch.logsumexp(log_weights + F.logsigmoid(-scores), dim=1)
+        return log_p - log_not_p

@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.utils.generic import ModelOutput
 
 from encoders.audio import blocks_of, load_audio
-from encoders.model import check_blocks
-from encoders.model_dir import TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir, seal
+from encoders.checkpoint import TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir, seal
+from encoders.two_tower import check_blocks
 
 __all__ = ["TaggerConfig", "TaggerModel", "TaggerOutput"]
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from index.exact import exact_top_k
+    from index.files import printable
     from index.lock import IndexBusyError
     from index.manifest import IndexDamagedError, IndexMismatchError, IndexMissingError, Manifest
-    from index.paths import printable
     from index.reader import IndexStats
     from index.records import Segment, Skipped, Track
     from index.search import Hit
-    from index.store import VectorIndex
+    from index.vector_index import VectorIndex
 
 __all__ = [
     "Hit",
@@ -47,9 +47,9 @@ _MODULE_OF = {
     "Segment": "index.records",
     "Skipped": "index.records",
     "Track": "index.records",
-    "VectorIndex": "index.store",
+    "VectorIndex": "index.vector_index",
     "exact_top_k": "index.exact",
-    "printable": "index.paths",
+    "printable": "index.files",
 }
 
 

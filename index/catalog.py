@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from index.database import Database
+from index.files import PathLike, printable
 from index.manifest import IndexMismatchError, Manifest, damaged
-from index.parts import Part
-from index.paths import PathLike, printable
 from index.records import Placed, Segment, Skipped, Track
+from index.sqlite import Database
+from index.vectors import Part
 
 __all__ = ["CATALOG_NAME", "Catalog"]
 

@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from index.paths import printable
+from index.files import printable
 
 __all__ = ["LOCK_NAME", "IndexBusyError", "WriterLock"]
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from index.paths import printable, write_durably
+from index.files import printable, write_durably
 
 __all__ = [
     "FORMAT_VERSION",

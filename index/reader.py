@@ -12,12 +12,12 @@ from types import TracebackType
 import numpy as np
 
 from index.catalog import CATALOG_NAME, Catalog
+from index.files import PathLike, printable
 from index.lock import WriterLock
+from index.maintenance import catalog_problems, size_on_disk, vector_problems
 from index.manifest import MANIFEST_NAME, IndexDamagedError, Manifest
-from index.parts import MappedParts, check_parts
-from index.paths import PathLike, printable
 from index.records import Placed, Segment, Skipped, Track
-from index.upkeep import catalog_problems, size_on_disk, vector_problems
+from index.vectors import MappedParts, check_parts
 
 __all__ = ["IndexReader", "IndexStats"]
 

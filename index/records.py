@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from index.paths import printable
+from index.files import printable
 
 __all__ = ["Placed", "Segment", "Skipped", "Track", "checked_rows", "off_unit"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from index.catalog import Catalog
 from index.exact import inner_products
 from index.manifest import damaged
-from index.parts import MappedParts
 from index.records import Track
+from index.vectors import MappedParts
 
 __all__ = ["Hit", "Wanted", "find_hits"]
 

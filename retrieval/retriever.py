@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.model_dir import DEFAULT_MODEL_DIR
-from encoders.text import TextEncoder
+from encoders.checkpoint import DEFAULT_MODEL_DIR
+from encoders.text.tower import TextEncoder
 from index import VectorIndex
 from retrieval.hits import Hit
 from retrieval.places import default_index_dir
@@ -153,7 +153,7 @@ class Retriever:
         tracks = [track for track in map(self.index.track, names) if track is not None]
         known = [t for t in tracks if (t.size_bytes, t.mtime_ns) == (status.st_size, status.st_mtime_ns)]
         if not known:
-            from retrieval.library import content_hash
+            from retrieval.library.scan import content_hash
 
             known = self.index.find_content(content_hash(os.fspath(path)))
         hashes = {track.content_hash for track in known}

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders.model_dir import DEFAULT_MODEL_DIR
-from encoders.text import TextEncoder, UnknownWordsError
-from retrieval.sound import AudioTower, Sound, embed_file, load_model
+from encoders.checkpoint import DEFAULT_MODEL_DIR
+from encoders.embed import AudioTower, Sound, embed_file, load_model
+from encoders.text.tower import TextEncoder, UnknownWordsError
 
 __all__ = ["FileTags", "LabelError", "TagScore", "Tagger", "clean_labels", "clip_probabilities"]
 

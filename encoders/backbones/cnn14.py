@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoders.backbones.contract import Backbone, check_waveform
+from encoders.backbones.base import Backbone, check_waveform
 from encoders.mel import LogMel, MelSpec
 
 __all__ = ["CNN14", "PANNS_MEL"]

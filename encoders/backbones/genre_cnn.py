@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from encoders.backbones.contract import Backbone, check_waveform
+from encoders.backbones.base import Backbone, check_waveform
 from encoders.backbones.short_chunk_cnn import ConvPool2d
 from encoders.mel import LogMel, MelSpec
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoders.backbones.contract import Backbone, check_waveform
+from encoders.backbones.base import Backbone, check_waveform
 from encoders.backbones.short_chunk_cnn import ConvPool2d
 
 __all__ = ["HarmonicCNN", "HarmonicSTFT"]

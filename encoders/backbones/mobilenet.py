@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from encoders.backbones.contract import Backbone, check_waveform
+from encoders.backbones.base import Backbone, check_waveform
+from encoders.heads import MLPHead
 from encoders.mel import LogMel, MelSpec
-from encoders.tagger_heads import MLPHead
-from encoders.taggers import Tagger
+from encoders.tagger import Tagger
 
 __all__ = ["EFFICIENTAT_MEL", "MobileNet", "MobileNetTagger"]
 

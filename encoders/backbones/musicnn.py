@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoders.backbones.contract import Backbone, check_waveform
+from encoders.backbones.base import Backbone, check_waveform
 from encoders.backbones.fcn import WON_MEL
 from encoders.mel import LogMel, MelSpec
 

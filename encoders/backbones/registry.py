@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from encoders.backbones.base import Backbone
 from encoders.backbones.cnn14 import CNN14
-from encoders.backbones.contract import Backbone
 from encoders.backbones.conv7 import Conv7
 from encoders.backbones.crnn import CRNN
 from encoders.backbones.fcn import FCN
@@ -18,7 +18,7 @@ from encoders.backbones.sample_cnn import SampleCNN, SampleCNNSE
 from encoders.backbones.self_attention import SelfAttention
 from encoders.backbones.short_chunk_cnn import ShortChunkCNN, ShortChunkCNNRes
 from encoders.backbones.vggish import VGGish
-from encoders.taggers import Tagger, make_head
+from encoders.tagger import Tagger, make_head
 
 __all__ = ["TAGGERS", "TaggerEntry", "build_backbone", "build_tagger", "list_taggers"]
 

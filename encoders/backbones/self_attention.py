@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoders.backbones.contract import Backbone, check_waveform
+from encoders.backbones.base import Backbone, check_waveform
 from encoders.backbones.short_chunk_cnn import WON_MEL_128, ResidualConv2d
 from encoders.mel import LogMel
 

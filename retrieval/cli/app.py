@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from retrieval.cli import evaluate, index, models, search, tag, train, words
-from retrieval.cli.dispatch import QueryFirstGroup
+from retrieval.cli.group import QueryFirstGroup
 
 __all__ = ["app", "main"]
 

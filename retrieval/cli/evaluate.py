@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval.cli.options import DeviceOption
-from retrieval.cli.printing import print_table, print_warning
+from retrieval.cli.output import print_table, print_warning
 from retrieval.cli.tag_list import tags_of_file
 
 if TYPE_CHECKING:
-    from retrieval.datasets.clips import TaggedClips
+    from retrieval.datasets.base import TaggedClips
 
 __all__ = ["evaluate"]
 
@@ -75,7 +75,7 @@ def evaluate(
     tags are measured apart and together.
     """
     _check_outputs(plot)
-    from retrieval.datasets.reading import read_dataset
+    from retrieval.datasets.load import read_dataset
 
     clips = read_dataset(data, split or (), drop_bad=drop_bad, array_rate_hz=array_rate)
     for line in clips.dropped:
@@ -118,8 +118,8 @@ def _measured(
     scoring: dict[str, Any],
     drop_bad: bool,
 ) -> dict[str, Any]:
-    from encoders.model_dir import DEFAULT_MODEL_DIR
-    from retrieval.datasets.clips import DatasetError, named
+    from encoders.checkpoint import DEFAULT_MODEL_DIR
+    from retrieval.datasets.base import DatasetError, named
     from retrieval.evaluation.protocol import evaluate as measure
     from retrieval.evaluation.scoring import score_clips, unknown_tags
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from retrieval.cli.dispatch import CommandGroup
+from retrieval.cli.group import CommandGroup
 from retrieval.cli.options import DeviceOption, IndexOption, ModelOption, index_dir
-from retrieval.cli.printing import clock, print_error, print_table, print_warning, shown, shown_path
+from retrieval.cli.output import clock, print_error, print_table, print_warning, shown, shown_path
 
 if TYPE_CHECKING:
     from index import VectorIndex
-    from retrieval.ingest import AudioModel, BuildSummary
+    from retrieval.indexing.build import AudioModel, BuildSummary
 
 __all__ = ["group"]
 
@@ -60,12 +60,12 @@ def build(
     from retrieval.cli.progress import shown_progress
 
     _check_folders(folders)
-    from encoders.model_dir import DEFAULT_MODEL_DIR
-    from retrieval.sound import load_model
+    from encoders.checkpoint import DEFAULT_MODEL_DIR
+    from encoders.embed import load_model
 
     towers = load_model(DEFAULT_MODEL_DIR if model is None else model, device=device, share_cores=True)
-    from retrieval.ingest import IngestError, IngestInterrupted, IngestOptions
-    from retrieval.ingest import build as build_index
+    from retrieval.indexing.build import IngestError, IngestInterrupted, IngestOptions
+    from retrieval.indexing.build import build as build_index
 
     place = index_dir(index)
     options = IngestOptions(workers=workers, strict=strict, retry_skipped=retry_skipped)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.printing import print_table
+from retrieval.cli.output import print_table
 
 if TYPE_CHECKING:
-    from encoders.backbones.contract import Backbone
-    from encoders.backbones.costs import MeasuredSpeeds
+    from encoders.backbones.base import Backbone
+    from encoders.backbones.profile import MeasuredSpeeds
 
 __all__ = ["models"]
 
@@ -40,7 +40,7 @@ def models(
       retrieve models
       retrieve models fcn musicnn --measure
     """
-    from encoders.backbones.costs import read_measured
+    from encoders.backbones.profile import read_measured
     from encoders.backbones.registry import list_taggers
 
     chosen = _chosen(names, list_taggers())
@@ -71,7 +71,7 @@ def _chosen(names: Sequence[str] | None, known: Sequence[str]) -> list[str]:
 
 
 def _described(name: str, speeds: MeasuredSpeeds | None) -> dict[str, Any]:
-    from encoders.backbones.costs import build_without_weights, count_costs
+    from encoders.backbones.profile import build_without_weights, count_costs
     from encoders.backbones.registry import TAGGERS
 
     backbone = build_without_weights(name)
@@ -114,7 +114,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _measured(names: Sequence[str]) -> MeasuredSpeeds:
-    from encoders.backbones.costs import MeasuredSpeeds, machine_name, measure_speed
+    from encoders.backbones.profile import MeasuredSpeeds, machine_name, measure_speed
 
     speeds = {}
     with _progress(len(names)) as advance:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from retrieval.cli.printing import clock
+from retrieval.cli.output import clock
 
 if TYPE_CHECKING:
-    from retrieval.ingest import BuildProgress
+    from retrieval.indexing.build import BuildProgress
 
 __all__ = ["progress_line", "shown_progress"]
 

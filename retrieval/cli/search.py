@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.options import IndexOption, ModelOption
-from retrieval.cli.printing import clock, print_error, print_table, print_warning, shown_path
+from retrieval.cli.output import clock, print_error, print_table, print_warning, shown_path
 
 if TYPE_CHECKING:
     from retrieval.hits import Hit
@@ -79,7 +79,7 @@ def search(
         )
         _name_unknown_words(retriever, [text, *(unwanted or [])])
     if m3u is not None:
-        from retrieval.playlist import write_playlist
+        from retrieval.library.playlist import write_playlist
 
         write_playlist(m3u, hits, with_times=per_segment)
     if as_json:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.options import DeviceOption, TaggerOption
-from retrieval.cli.printing import clock, print_error, print_table, print_warning, shown, shown_path
+from retrieval.cli.output import clock, print_error, print_table, print_warning, shown, shown_path
 
 if TYPE_CHECKING:
-    from retrieval.published_tagging import PublishedTagger
+    from retrieval.closed_set_tagging import PublishedTagger
     from retrieval.tagging import FileTags, Tagger
 
 __all__ = ["tag"]
@@ -122,8 +122,8 @@ def _given_labels(labels: str | None, labels_file: Path | None) -> list[str] | N
 
 def _opened(model: str | None, names: Sequence[str] | None, *, device: str) -> Tagger | PublishedTagger:
     """The tagger that is meant; labels that it cannot judge end it here, before any work."""
-    from encoders.model_dir import is_tagger_dir
-    from retrieval.published_tagging import PublishedTagger, split_spec
+    from encoders.checkpoint import is_tagger_dir
+    from retrieval.closed_set_tagging import PublishedTagger, split_spec
     from retrieval.tagging import Tagger
 
     published = None if model is None else split_spec(model)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from retrieval.cli.printing import shown
+from retrieval.cli.output import shown
 
 __all__ = ["tags_of_file"]
 

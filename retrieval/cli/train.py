@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.printing import print_warning, shown
+from retrieval.cli.output import print_warning, shown
 from retrieval.cli.tag_list import tags_of_file
 
 if TYPE_CHECKING:
     from retrieval.datasets.audio import Level
-    from retrieval.learning.plan import Plan
-    from retrieval.learning.training_run import RunResult
+    from retrieval.training.config import Plan
+    from retrieval.training.run import RunResult
 
 __all__ = ["train"]
 
@@ -148,12 +148,12 @@ def train(
     --resume, and ends where it would have ended.
     """
     _check_installed()
-    from retrieval.datasets.reading import read_dataset
-    from retrieval.learning.augment import WaveformAugment
-    from retrieval.learning.batches import BatchSettings
-    from retrieval.learning.learners import LossSettings
-    from retrieval.learning.plan import Plan, choose_splits, together
-    from retrieval.learning.run_settings import RunSettings
+    from retrieval.datasets.load import read_dataset
+    from retrieval.training.augment import WaveformAugment
+    from retrieval.training.batches import BatchSettings
+    from retrieval.training.config import Plan, choose_splits, together
+    from retrieval.training.run_settings import RunSettings
+    from retrieval.training.tasks import LossSettings
 
     contrastive = objective != "bce"
     balanced = contrastive and negatives != "random"
@@ -230,7 +230,7 @@ def _known_level(level: str) -> Level:
 
 
 def _known_metric(metric: str) -> str:
-    from retrieval.learning.validation import FIGURES
+    from retrieval.training.validation import FIGURES
 
     if metric not in FIGURES:
         raise ValueError(f"--metric {metric}: choose one of {', '.join(FIGURES)}")
@@ -238,9 +238,9 @@ def _known_metric(metric: str) -> str:
 
 
 def _run(plan: Plan, learnt: Any, held: Any, *, drop_unknown: bool, resume: bool) -> RunResult:
+    from encoders.embed import no_progress_bars
     from retrieval.cli.train_progress import TrainProgress
-    from retrieval.learning.training_run import TrainingRun
-    from retrieval.sound import no_progress_bars
+    from retrieval.training.run import TrainingRun
 
     with no_progress_bars(), TrainProgress() as progress:
         try:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.dispatch import CommandGroup
-from retrieval.cli.printing import print_table, print_warning, shown, shown_path
+from retrieval.cli.group import CommandGroup
+from retrieval.cli.output import print_table, print_warning, shown, shown_path
 
 if TYPE_CHECKING:
-    from encoders.word_file import WordVectors
-    from retrieval.words.info import Coverage
+    from encoders.text.coverage import Coverage
+    from encoders.text.word_vectors import WordVectors
 
 __all__ = ["group"]
 
@@ -55,8 +55,8 @@ def train(
     with a header, each also as .gz. FastText learns parts of words too, so
     that words which are not in the text can be searched for.
     """
-    from retrieval.words.sentences import read_sentences
-    from retrieval.words.train import TrainRecipe, train_words
+    from encoders.text.corpus import read_sentences
+    from encoders.text.train import TrainRecipe, train_words
 
     recipe = TrainRecipe(
         kind=kind,
@@ -101,7 +101,7 @@ def import_(
     its subwords) and .vec, each also as .gz. A name is fetched by
     gensim.downloader.
     """
-    from retrieval.words.importing import import_words
+    from encoders.text.importers import import_words
 
     _check_out(out)
     with _progress("reading words") as show:
@@ -142,8 +142,8 @@ def info(
       retrieve words info my.words "acoustic guitar" banjo --top 5
       retrieve words info my.words --labels labels.txt
     """
-    from encoders.word_file import WordVectors
-    from retrieval.words.info import coverage, nearest
+    from encoders.text.coverage import coverage, nearest
+    from encoders.text.word_vectors import WordVectors
 
     vectors = WordVectors.load(file)
     facts: dict[str, Any] = _facts(vectors, file)

@@ -9,7 +9,7 @@ import numpy as np
 import soxr
 
 from encoders.audio import load_audio
-from retrieval.datasets.clips import DatasetError, TaggedClip
+from retrieval.datasets.base import DatasetError, TaggedClip
 
 __all__ = ["RMS_LEVEL", "Level", "load_clip", "normalised", "random_chunk"]
 

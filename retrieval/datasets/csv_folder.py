@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from retrieval.datasets.clips import DatasetError, TaggedClip, TaggedClips, named
+from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips, named
 
 __all__ = ["CITATION", "LICENCE", "SPLITS", "TABLE", "read_csv_dataset", "validate"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from retrieval.datasets.clips import DatasetError, TaggedClip, TaggedClips, named
+from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips, named
 
 __all__ = ["HeldOut", "NearSynonyms", "hold_out_tags", "split_by_group"]
 

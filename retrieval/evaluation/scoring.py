@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from encoders.audio import AudioDecodeError, blocks_of
-from encoders.model_dir import CONFIG_FILE, TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir
-from encoders.text import TextEncoder, UnknownWordsError
+from encoders.checkpoint import CONFIG_FILE, TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir
+from encoders.embed import AudioTower, block_form, embed_file, load_model
+from encoders.text.tower import TextEncoder, UnknownWordsError
+from retrieval.closed_set_tagging import PublishedTagger
 from retrieval.datasets.audio import load_clip
-from retrieval.datasets.clips import DatasetError, TaggedClip
-from retrieval.published_tagging import PublishedTagger
-from retrieval.sound import AudioTower, block_form, embed_file, load_model
+from retrieval.datasets.base import DatasetError, TaggedClip
 from retrieval.tagging import LabelError
 
 __all__ = ["OnBad", "OnClip", "Scored", "model_kind", "score_clips", "unknown_tags"]

@@ -1,12 +1,12 @@
 """A closed-set tagger by BCE beside retrieval by contrast with every kind of negatives; one JSON line at the end.
 
-    python scripts/experiments/baseline_vs_retrieval.py --data DIR --init FILE --out DIR
-    python scripts/experiments/baseline_vs_retrieval.py --data DIR --init FILE --out DIR --negatives hard --seeds 0
+    python -m scripts.experiments.baseline_vs_retrieval --data DIR --init FILE --out DIR
+    python -m scripts.experiments.baseline_vs_retrieval --data DIR --init FILE --out DIR --negatives hard --seeds 0
 
 DIR of data holds the packs ``orchestra_notes``, ``lofi_notes`` (learnt) and ``instruments_freesound`` (a test set),
-each with its ``labels.csv``; FILE is the published checkpoint ``efficientat-mn04`` (see ``encoders.published``). Pieces
-rendered from soundfonts, of several instruments or of drums, are learnt too; others, from a soundfont that no training
-clip has, are the other test set.
+each with its ``labels.csv``; FILE is the published checkpoint ``efficientat-mn04`` (see
+``encoders.backbones.published``). Pieces rendered from soundfonts, of several instruments or of drums, are learnt too;
+others, from a soundfont that no training clip has, are the other test set.
 
 All methods start from the same network with the same stages frozen, learn from the same clips and seen tags with the
 same optimiser (AdamW), and hear as many clips. Every fourth clip and a share of the tags of a contrastive batch are its
@@ -33,17 +33,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from comparison_data import UNSEEN, Material, Rendering, gather, render_dataset
-from comparison_report import BASELINE, draw, markdown, summarise, verdicts
-from comparison_runs import BACKBONE, DEVELOPMENT, PUBLISHED, development_of, epochs_of, objective_of, one_run
-from telling import status_of, tell, telling
 from transformers import TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
-from encoders.model_dir import DEFAULT_MODEL_DIR
-from encoders.word_file import WordVectors
-from retrieval.learning.learners import CONTRASTIVE_LOSSES
-from retrieval.learning.mining import NEGATIVES
+from encoders.checkpoint import DEFAULT_MODEL_DIR
+from encoders.text.word_vectors import WordVectors
+from retrieval.training.mining import NEGATIVES
+from retrieval.training.tasks import CONTRASTIVE_LOSSES
+from scripts.experiments.comparison.data import UNSEEN, Material, Rendering, gather, render_dataset
+from scripts.experiments.comparison.report import BASELINE, draw, markdown, summarise, verdicts
+from scripts.experiments.comparison.runs import (
+    BACKBONE,
+    DEVELOPMENT,
+    PUBLISHED,
+    development_of,
+    epochs_of,
+    objective_of,
+    one_run,
+)
+from scripts.experiments.console import status_of, tell, telling
 
 SOUNDFONTS = Path("/usr/share/sounds/sf2")  # where Debian's packages put them
 TRAIN_FONTS = (SOUNDFONTS / "FluidR3_GM.sf2", SOUNDFONTS / "sf_GMbank.sf2")

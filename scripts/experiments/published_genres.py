@@ -1,6 +1,6 @@
 """Genres of real music by a published tagger's own tags, beside the default model's; one JSON line at the end.
 
-    python scripts/experiments/published_genres.py --data DIR --weights DIR
+    python -m scripts.experiments.published_genres --data DIR --weights DIR
 
 DIR of data holds the pack ``emotify`` with its ``labels.csv`` (``file,labels,...``, the genre first), DIR of weights
 the MusicNN of Won et al. 2020 on MTG-Jamendo, ``won2020_jamendo_musicnn.pth``
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-from retrieval.published_tagging import PublishedTagger
+from retrieval.closed_set_tagging import PublishedTagger
 from retrieval.tagging import Tagger
 
 GENRES = ("classical", "electronic", "pop", "rock")

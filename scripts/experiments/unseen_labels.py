@@ -1,8 +1,8 @@
 """Labels that the default recipe never learnt, looked for by a model trained without them and by one trained with them.
 
-    python scripts/train_default.py --data DATA --weights DIR --out RUN \\
+    python -m scripts.recipes.default.train --data DATA --weights DIR --out RUN \\
         --hold-out-labels scripts/experiments/unseen_labels.txt
-    python scripts/experiments/unseen_labels.py --data DATA/audio --seen encoders/weights/default --unseen RUN/model \\
+    python -m scripts.experiments.unseen_labels --data DATA/audio --seen encoders/weights/default --unseen RUN/model \\
         --out DIR
 
 DIR of data holds the packs ``instruments_freesound``, ``esc`` (fold 5 is heard) and ``emotify`` (its genres are looked
@@ -15,8 +15,9 @@ mean over labels, chance the mean share of clips that carry the label. The inter
 over labels, seen and unseen drawn together; it covers the choice of labels, neither that of clips nor the training's
 seed.
 
-What "unseen" means: see ``retrieval.training.withheld_labels``. The published network was trained on AudioSet with all
-of its classes, and the word vectors on text with all words; the recipe that joins them was never told of these labels.
+What "unseen" means: see ``scripts.recipes.default.label_leakage``. The published network was trained on AudioSet with
+all of its classes, and the word vectors on text with all words; the recipe that joins them was never told of these
+labels.
 
 --out keeps the rendered pieces, decoded audio, and unseen_labels.md, .json and .png; one JSON line ends the output.
 """
@@ -33,20 +34,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from comparison_data import Rendering, render_dataset
 from sklearn.metrics import average_precision_score
-from telling import status_of, tell, telling
 from transformers.utils.logging import disable_progress_bar
-from unseen_report import GROUPS, draw, markdown
 
-from encoders.model import TwoTowerModel
-from encoders.model_dir import DEFAULT_MODEL_DIR
-from retrieval.datasets.clips import TaggedClips, named
-from retrieval.datasets.reading import read_dataset
-from retrieval.learning.validation import clip_vectors
-from retrieval.learning.waveforms import WaveformStore
-from retrieval.training.withheld_labels import GiveAway, read_labels
-from retrieval.training.word_vectors import WordTable
+from encoders.checkpoint import DEFAULT_MODEL_DIR
+from encoders.two_tower import TwoTowerModel
+from retrieval.datasets.base import TaggedClips, named
+from retrieval.datasets.load import read_dataset
+from retrieval.datasets.waveforms import WaveformStore
+from retrieval.training.validation import clip_vectors
+from scripts.experiments.comparison.data import Rendering, render_dataset
+from scripts.experiments.console import status_of, tell, telling
+from scripts.experiments.unseen_report import GROUPS, draw, markdown
+from scripts.recipes.default.label_leakage import GiveAway, read_labels
+from scripts.recipes.default.word_vectors import WordTable
 
 LABELS = Path(__file__).with_suffix(".txt")
 SOUNDFONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")  # where Debian's package puts it

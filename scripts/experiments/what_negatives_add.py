@@ -1,6 +1,6 @@
 """What mined negatives add to a batch that has random ones already; one JSON line at the end.
 
-    python scripts/experiments/what_negatives_add.py --data DIR --init FILE --out DIR
+    python -m scripts.experiments.what_negatives_add --data DIR --init FILE --out DIR
 
 Takes the options and the folder of `baseline_vs_retrieval.py` (its rendered audio is used again), trains one model with
 random negatives, and lets every kind of negatives make batches over that model's embeddings. Told of each kind:
@@ -21,15 +21,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from baseline_vs_retrieval import Clock, material_of, parsed
-from comparison_data import Material
-from comparison_runs import epochs_of, plan_of
-from telling import status_of, tell, telling
 
-from retrieval.learning.batches import BatchMaker, LabelTable
-from retrieval.learning.learners import ContrastiveLearner
-from retrieval.learning.mining import NEGATIVES, Miner, hardest
-from retrieval.learning.training_run import TrainingRun
+from retrieval.training.batches import BatchMaker, LabelTable
+from retrieval.training.mining import NEGATIVES, Miner, hardest
+from retrieval.training.run import TrainingRun
+from retrieval.training.tasks import ContrastiveLearner
+from scripts.experiments.baseline_vs_retrieval import Clock, material_of, parsed
+from scripts.experiments.comparison.data import Material
+from scripts.experiments.comparison.runs import epochs_of, plan_of
+from scripts.experiments.console import status_of, tell, telling
 
 HARDEST = 8
 BATCHES = 40

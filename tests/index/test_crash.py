@@ -168,7 +168,7 @@ def test_a_disk_that_fails_during_an_append(tmp_path, monkeypatch):
             raise OSError(5, "Input/output error")
 
         with monkeypatch.context() as patch:
-            patch.setattr("index.parts.os.fsync", fail)
+            patch.setattr("index.vectors.os.fsync", fail)
             with pytest.raises(OSError, match="Input/output"):
                 index.add(track("a"), spans(4), units(4, seed=1))
         assert len(index.tracks()) == 1 and index.verify() == []

@@ -210,7 +210,7 @@ def test_create_refuses_what_is_there(folder, tmp_path):
 
 def test_create_takes_over_a_creation_that_was_cut_short(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("index.store.write_manifest", lambda *_: 1 / 0)
+        patch.setattr("index.vector_index.write_manifest", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             VectorIndex.create(tmp_path, Manifest(encoder="old", encoder_name="old", dim=3))
     assert (tmp_path / "catalog.sqlite3").exists()

@@ -30,7 +30,7 @@ def described(hits: list) -> list[tuple]:
 def library(tmp_path_factory):
     """Forty tracks of very different lengths, copies among them, several parts, some tracks removed."""
     with pytest.MonkeyPatch.context() as patch, new_index(tmp_path_factory.mktemp("library")) as index:
-        patch.setattr("index.store._MAX_PART_ROWS", 500)
+        patch.setattr("index.vector_index._MAX_PART_ROWS", 500)
         rng = np.random.default_rng(3)
         for i in rng.permutation(40).tolist():
             n = int(rng.integers(1, 60)) if i else 700

@@ -9,7 +9,7 @@ import numpy as np
 
 import index
 from encoders.calibration import Calibration
-from encoders.text import UnknownWordsError
+from encoders.text.tower import UnknownWordsError
 
 AXES = ("low", "middle", "high", "noisy")
 PITCHES_HZ = (220.0, 880.0, 3520.0)

@@ -12,10 +12,10 @@ import pytest
 from doubles import AXES, PitchEar, WordAxes, make_index, pitches, unit
 
 import retrieval
-from encoders.text import UnknownWordsError
+from encoders.text.tower import UnknownWordsError
 from index import VectorIndex
 from retrieval import Hit, QueryError, Retriever
-from retrieval.library import content_hash
+from retrieval.library.scan import content_hash
 
 TRACKS: dict[str | bytes, list[np.ndarray]] = {
     "low.wav": [unit("low"), unit(low=9, middle=1)],

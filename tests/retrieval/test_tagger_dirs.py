@@ -13,13 +13,13 @@ import typer
 from conftest import Call, one_line
 from typer.testing import CliRunner
 
-from encoders.model_dir import ModelDirError
+from encoders.checkpoint import ModelDirError
 from encoders.tagger_model import TaggerConfig, TaggerModel
-from encoders.text import TextEncoder
+from encoders.text.tower import TextEncoder
 from retrieval.cli.evaluate import evaluate as evaluate_command
-from retrieval.datasets.clips import DatasetError, TaggedClip
+from retrieval.closed_set_tagging import PublishedTagger
+from retrieval.datasets.base import DatasetError, TaggedClip
 from retrieval.evaluation.scoring import score_clips, unknown_tags
-from retrieval.published_tagging import PublishedTagger
 from retrieval.tagging import LabelError
 
 TAGS = ["Piano", "rain", "dog bark"]

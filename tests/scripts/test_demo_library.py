@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import mutagen
@@ -10,13 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from scripts.demo_music.notation import Note, grid, line, loop, picked, strummed
+from scripts.demo_music.pieces import PIECES
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-from demo_music import Note, grid, line, loop, picked, strummed  # noqa: E402
-from demo_pieces import PIECES  # noqa: E402
-
 CLIPS = sorted((SCRIPTS / "demo_library").glob("*.ogg"))
+
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
 def test_line_reads_pitches_chords_rests_and_lengths() -> None:
@@ -102,5 +102,5 @@ def test_clips_sound_for_ten_seconds_without_clipping(clip: Path) -> None:
 
 def test_the_soundfont_is_credited() -> None:
     credits = (SCRIPTS / "demo_library" / "CREDITS.md").read_text(encoding="utf-8")
-    for words in ("FluidR3", "Frank Wen", "MIT", "make_demo_library.py"):
+    for words in ("FluidR3", "Frank Wen", "MIT", "scripts.demo_music.render"):
         assert words in credits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from retrieval.datasets import assignment, csv_folder
-from retrieval.datasets.clips import DatasetError, TaggedClips
-from retrieval.datasets.reading import read_dataset
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "scripts"))
-
-from make_miniature_663 import make_miniature, write_pickle
+from retrieval.datasets import csv_folder
+from retrieval.datasets import tags663 as assignment
+from retrieval.datasets.base import DatasetError, TaggedClips
+from retrieval.datasets.load import read_dataset
+from scripts.miniatures.tags663 import make_miniature, write_pickle
 
 GOOD_ROWS = "a.wav,piano; slow ;piano,train,r1,9.0\nb.wav,drums,train,r1,1\nc.wav,slow,test,r2,2\n"
 

@@ -10,7 +10,7 @@ import soundfile
 
 from encoders.audio import AudioDecodeError
 from retrieval.datasets.audio import RMS_LEVEL, load_clip, normalised, random_chunk
-from retrieval.datasets.clips import DatasetError, TaggedClip
+from retrieval.datasets.base import DatasetError, TaggedClip
 
 RATE_HZ = 8000
 TONE = (0.4 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)).astype(np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.datasets.clips import DatasetError, TaggedClip, TaggedClips
+from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips
 from retrieval.datasets.splits import hold_out_tags, split_by_group
 
 

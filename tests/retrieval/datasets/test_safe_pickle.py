@@ -13,10 +13,7 @@ import numpy as np
 import pytest
 
 from retrieval.datasets.safe_pickle import UnsafePickleError, read_plain_pickle
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "scripts"))
-
-from make_miniature_663 import write_pickle
+from scripts.miniatures.tags663 import write_pickle
 
 
 def saved(folder: Path, value: Any, *, protocol: int = 4) -> Path:

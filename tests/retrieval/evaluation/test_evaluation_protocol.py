@@ -14,9 +14,9 @@ from sklearn.metrics import average_precision_score
 from typer.testing import CliRunner
 
 from encoders.audio import AudioDecodeError
-from encoders.model_dir import DEFAULT_MODEL_DIR, ModelDirError
+from encoders.checkpoint import DEFAULT_MODEL_DIR, ModelDirError
 from retrieval.cli.evaluate import evaluate as command
-from retrieval.datasets.clips import DatasetError, TaggedClip
+from retrieval.datasets.base import DatasetError, TaggedClip
 from retrieval.evaluation import report
 from retrieval.evaluation.protocol import evaluate
 from retrieval.evaluation.scoring import model_kind, score_clips, unknown_tags

@@ -1,0 +1,75 @@
+"""A backbone and a head: waveform -> logits, with a door that checks a user's audio."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from encoders.backbones.base import Backbone, check_waveform
+from encoders.heads import AttentionHead, LinearHead, MLPHead
+
+__all__ = ["HEADS", "Tagger", "make_head"]
+
+HEADS = ("linear", "mlp", "attention")
+
+
+class Tagger(nn.Module):
+    """Waveform [shape=(batch, n_samples)] at the backbone's rate -> logits [shape=(batch, n_classes)].
+
+    Args:
+        backbone: any ``Backbone``.
+        head: takes features [shape=(batch, dim)], or, if its ``takes_sequence`` is true, [shape=(batch, n_steps,
+            sequence_dim)].
+
+    Raises:
+        TypeError: the head needs a time axis and the backbone keeps none.
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__()
+        self.takes_sequence = bool(getattr(head, "takes_sequence", False))
+        if self.takes_sequence and backbone.sequence_dim is None:
+            raise TypeError(f"{type(backbone).__name__} keeps no time axis: give it a linear or mlp head")
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.head(self.backbone.sequence(waveform) if self.takes_sequence else self.backbone(waveform))
+
+    def check(self, waveform: Tensor, *, sample_rate_hz: int) -> Tensor:
+        """Return a user's audio [shape=(batch, n_samples)] if the tagger can take it.
+
+        Raises:
+            ValueError: wrong rate, wrong shape, too short, not the fixed length, NaN or infinite samples.
+        """
+        rate = self.backbone.sample_rate_hz
+        if sample_rate_hz != rate:
+            raise ValueError(
+                f"{type(self.backbone).__name__} hears {rate} Hz, this audio has {sample_rate_hz} Hz: "
+                f"resample it to {rate} Hz"
+            )
+        check_waveform(waveform, self.backbone)
+        n_bad = int((~torch.isfinite(waveform)).sum())
+        if n_bad:
+            raise ValueError(f"{n_bad} samples are NaN or infinite: replace them, or decode the file again")
+        return waveform
+
+
+def make_head(head: str, backbone: Backbone, *, n_classes: int) -> nn.Module:
+    """Make the head ``"linear"``, ``"mlp"`` or ``"attention"`` for a backbone.
+
+    Raises:
+        ValueError: unknown head, or fewer classes than 1.
+        TypeError: attention on a backbone that keeps no time axis.
+    """
+    if n_classes < 1:
+        raise ValueError(f"n_classes={n_classes}: a tagger needs at least one class")
+    if head == "linear":
+        return LinearHead(backbone.dim, n_classes)
+    if head == "mlp":
+        return MLPHead(backbone.dim, n_classes)
+    if head == "attention":
+        if backbone.sequence_dim is None:
+            raise TypeError(f"{type(backbone).__name__} keeps no time axis: give it a linear or mlp head")
+        return AttentionHead(backbone.sequence_dim, n_classes)
+    raise ValueError(f"unknown head {head!r}: choose one of {', '.join(HEADS)}")

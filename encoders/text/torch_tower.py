@@ -1,0 +1,79 @@
+"""What stands on a backbone or on word vectors: the audio projection, the word lookup and the text tower."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["AudioProjection", "CalibrationBuffers", "TextTower", "WordLookup"]
+
+
+class AudioProjection(nn.Module):
+    """Pooled features [shape=(n, feature_dim)] -> unit vectors [shape=(n, dim)]."""
+
+    def __init__(self, *, feature_dim: int, hidden: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(feature_dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.normalize(self.fc2(self.dropout(F.hardswish(self.fc1(features)))), dim=-1)
+
+
+class WordLookup(nn.Module):
+    """Token ids -> unit phrase vectors: the mean of 8-bit word vectors, weighted by smooth inverse frequency."""
+
+    codes: Tensor
+    scales: Tensor
+    weights: Tensor
+
+    def __init__(self, *, vocab_size: int, word_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("codes", torch.zeros(vocab_size, word_dim, dtype=torch.int8))
+        self.register_buffer("scales", torch.zeros(vocab_size))
+        self.register_buffer("weights", torch.zeros(vocab_size))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Take ids and mask [shape=(n, n_tokens)] to vectors [shape=(n, word_dim)]; padding weighs nothing."""
+        vectors = self.codes[input_ids].to(self.scales.dtype) * self.scales[input_ids].unsqueeze(-1)
+        weights = self.weights[input_ids]
+        if attention_mask is not None:
+            weights = weights * attention_mask
+        return F.normalize((weights.unsqueeze(-1) * vectors).sum(1), dim=-1)
+
+
+class TextTower(nn.Module):
+    """Word vectors [shape=(n, word_dim)] -> unit vectors [shape=(n, dim)]: two fully connected layers."""
+
+    def __init__(self, *, word_dim: int, hidden: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(word_dim, hidden)
+        self.norm1 = nn.BatchNorm1d(hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.fc2 = nn.Linear(hidden, dim)
+        self.norm2 = nn.BatchNorm1d(dim)
+
+    def forward(self, words: Tensor) -> Tensor:
+        hidden = self.dropout(torch.relu(self.norm1(self.fc1(words))))
+        return F.normalize(self.norm2(self.fc2(hidden)), dim=-1)
+
+
+class CalibrationBuffers(nn.Module):
+    """The tensors of ``encoders.calibration.Calibration``, in the checkpoint; log-odds in torch."""
+
+    mean: Tensor
+    covariance: Tensor
+    line: Tensor
+
+    def __init__(self, *, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("covariance", torch.eye(dim) / dim)
+        self.register_buffer("line", torch.tensor([1.0, 0.0]))
+
+    def forward(self, audio: Tensor, text: Tensor) -> Tensor:
+        """Log-odds [shape=(n_audio, n_labels)]; see ``Calibration.logits``."""
+        spread = torch.einsum("nd,de,ne->n", text, self.covariance, text).sqrt().clamp_min(1e-6)
+        return self.line[0] * (audio @ text.T - text @ self.mean) / spread + self.line[1]

@@ -1,0 +1,176 @@
+"""The text tower in numpy: what a query needs, without torch. ``heads.TextTower`` is the same network in torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from encoders.calibration import Calibration
+from encoders.checkpoint import (
+    CONFIG_FILE,
+    DEFAULT_MODEL_DIR,
+    VOCABULARY_FILE,
+    WEIGHTS_FILE,
+    ModelDirError,
+    check_model_dir,
+    sha256_of,
+)
+from encoders.text.subwords import Subwords, read_subwords
+from encoders.text.vocabulary import UnknownWordsError, Vocabulary
+from encoders.text.word_vectors import WordVectors
+
+if TYPE_CHECKING:
+    from encoders.text.sentence import SentenceTower
+
+__all__ = [
+    "SENTENCE_FOLDER",
+    "SUBWORDS_FILE",
+    "TextEncoder",
+    "UnknownWordsError",
+    "model_subwords",
+    "read_vocabulary",
+    "save_subwords",
+]
+
+SUBWORDS_FILE = "subwords.safetensors"
+SENTENCE_FOLDER = "sentence"
+"""In a model directory whose text tower reads a sentence encoder: that encoder."""
+
+_BATCH_NORM_EPS = 1e-5
+
+
+def read_vocabulary(model_dir: Path) -> Vocabulary:
+    """Read vocab.txt: one token a line, in the order of the rows of the word vectors."""
+    return Vocabulary((model_dir / VOCABULARY_FILE).read_text(encoding="utf-8").split("\n")[:-1])
+
+
+def model_subwords(model_dir: Path, *, digest: str | None) -> Subwords | None:
+    """Read the subwords of a model whose config names the SHA-256 of their file; None where it names none.
+
+    Raises:
+        ModelDirError: the file is missing or is not what was saved.
+    """
+    if digest is None:
+        return None
+    path = model_dir / SUBWORDS_FILE
+    if not path.is_file():
+        raise ModelDirError(f"the model in {model_dir} lacks {SUBWORDS_FILE}: copy the model again")
+    if sha256_of(path) != digest:
+        raise ModelDirError(f"{path} is damaged or was changed: copy the model again")
+    return read_subwords(path)
+
+
+def save_subwords(model_dir: Path, subwords: Subwords) -> str:
+    """Write a model's subwords and return the SHA-256 of their file, which its config is to name."""
+    model_dir.mkdir(parents=True, exist_ok=True)
+    partial = model_dir / f".{SUBWORDS_FILE}.partial"
+    save_file(subwords.tensors(), partial)  # beside the file, whose rows may be mapped into memory
+    partial.replace(model_dir / SUBWORDS_FILE)
+    return sha256_of(model_dir / SUBWORDS_FILE)
+
+
+class TextEncoder:
+    """Phrases -> unit vectors in the space that audio is in.
+
+    Where the model reads word vectors, this is numpy alone. Where it reads a sentence encoder, torch and transformers
+    are imported with the first phrase.
+
+    Attributes:
+        dim: length of a vector.
+        fingerprint: which model this is.
+        calibration: turns cosines into probabilities.
+    """
+
+    def __init__(self, model_dir: Path, *, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        self._config = json.loads((model_dir / CONFIG_FILE).read_text(encoding="utf-8"))
+        with safe_open(model_dir / WEIGHTS_FILE, framework="np") as file:
+            names = [name for name in file.keys() if not name.startswith("audio_tower.")]  # noqa: SIM118 - it is no dict
+            tensors = {name: file.get_tensor(name) for name in names}
+        self.vocabulary = read_vocabulary(model_dir)
+        codes, scales, weights = (tensors[f"words.{part}"] for part in ("codes", "scales", "weights"))
+        subwords = model_subwords(model_dir, digest=self._config.get("subwords_sha256"))
+        self._words = WordVectors(self.vocabulary, codes, scales, weights, subwords)
+        self._sentence_dir = model_dir / SENTENCE_FOLDER if self._config.get("text") == "sentence" else None
+        self._sentences: SentenceTower | None = None
+        self._layers = [_folded(tensors, 0), _folded(tensors, 1)]
+        self.dim = self._layers[-1][0].shape[0]
+        self.calibration = Calibration.from_tensors(tensors)
+
+    @classmethod
+    def load(cls, model_dir: Path = DEFAULT_MODEL_DIR) -> TextEncoder:
+        """Load the text side of a model directory.
+
+        Raises:
+            ModelDirError: a file is missing or damaged.
+        """
+        model_dir = Path(model_dir)
+        fingerprint = check_model_dir(model_dir)
+        try:
+            return cls(model_dir, fingerprint=fingerprint)
+        except (KeyError, ValueError, SafetensorError) as error:
+            raise ModelDirError(f"the model in {model_dir} is not one that this version reads: {error}") from None
+
+    def word_vectors(self, phrases: Sequence[str]) -> np.ndarray:
+        """Return what the text tower reads, unit length [shape=(n, word_dim)].
+
+        That is the phrases' weighted mean word vectors (``WordVectors``), or a sentence encoder's vectors.
+
+        Raises:
+            UnknownWordsError: a phrase has no known word, or is blank.
+        """
+        if self._sentence_dir is not None:
+            return self._sentence_tower(self._sentence_dir).encode(phrases)
+        return self._words.encode(phrases)
+
+    def encode(self, phrases: Sequence[str]) -> np.ndarray:
+        """Return one unit vector a phrase [shape=(n, dim)], float32.
+
+        Raises:
+            UnknownWordsError: a phrase has no known word; the error carries near spellings.
+        """
+        if not phrases:
+            return np.zeros((0, self.dim), np.float32)
+        x = self.word_vectors(phrases)
+        (w1, b1), (w2, b2) = self._layers
+        return _unit(np.maximum(x @ w1.T + b1, 0) @ w2.T + b2)
+
+    def unknown_words(self, phrase: str) -> list[str]:
+        """Return the words of a phrase that no vector serves; a sentence encoder knows all words."""
+        if self._sentence_dir is not None:
+            return []
+        return self._words.split(phrase)[2]
+
+    def _sentence_tower(self, folder: Path) -> SentenceTower:
+        if self._sentences is None:
+            from encoders.text.sentence import SentenceTower  # and torch: words need neither
+
+            self._sentences = SentenceTower.load(folder)
+        return self._sentences
+
+    def near_spellings(self, word: str, *, count: int = 3) -> list[str]:
+        """Return known words that are spelt like ``word``, nearest first."""
+        return self.vocabulary.near_spellings(word, count=count)
+
+    def tag_names(self) -> list[str]:
+        """Return the model's own vocabulary of tags: what is offered when no labels are given."""
+        return list(self._config["tag_names"])
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return (x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
+
+
+def _folded(tensors: dict[str, np.ndarray], layer: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return one fully connected layer with its batch norm folded in: weight and bias."""
+    fc, norm = f"text_tower.fc{layer + 1}", f"text_tower.norm{layer + 1}"
+    gain = tensors[f"{norm}.weight"] / np.sqrt(tensors[f"{norm}.running_var"] + _BATCH_NORM_EPS)
+    weight = tensors[f"{fc}.weight"] * gain[:, None]
+    bias = (tensors[f"{fc}.bias"] - tensors[f"{norm}.running_mean"]) * gain + tensors[f"{norm}.bias"]
+    return weight.astype(np.float32), bias.astype(np.float32)

@@ -1,0 +1,271 @@
+"""Word vectors and their file: 8-bit codes, weights and, for FastText, buckets of subwords; numpy only.
+
+A file is one safetensors file, so that nothing in it can run. Its tensors:
+
+- ``words.codes`` int8 [shape=(n, dim)], ``words.scales`` and ``words.weights`` float32 [shape=(n,)], as in a model;
+- ``words.tokens`` uint8: the tokens in UTF-8, each followed by a line feed, in the order of the rows;
+- those of ``encoders.text.subwords.Subwords.tensors``: FastText only.
+
+The header's ``earmark_words`` is a JSON object: format version, kind and source.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from encoders.checkpoint import VOCABULARY_FILE, WEIGHTS_FILE
+from encoders.text.subwords import Subwords, quantised, read_subwords
+from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
+
+__all__ = ["SIF_A", "WordVectors", "WordsError"]
+
+SIF_A = 1e-3  # of Arora, Liang, Ma 2017, section 5
+_HEADER, _VERSION = "earmark_words", 1
+_SPECIAL = 2  # rows of [PAD] and [UNK]
+_CHUNK_ROWS = 65536
+
+
+class WordsError(ValueError):
+    """Words that cannot be read, learnt or stored; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """Words with a vector and a weight each: phrases -> unit vectors.
+
+    The vectors are unit length less their mean: what all words share says nothing of any.
+
+    Attributes:
+        vocabulary: the tokens, in the order of the rows.
+        codes: int8 [shape=(n, dim)]; the first two rows, [PAD] and [UNK], are zeros.
+        scales: of the codes [shape=(n,)].
+        weights: smooth inverse frequency [shape=(n,)], in [0, 1].
+        subwords: serve words that the vocabulary lacks, if there are any.
+        kind: how they were learnt: word2vec, fasttext, glove ...
+        source: where they came from.
+    """
+
+    vocabulary: Vocabulary
+    codes: np.ndarray
+    scales: np.ndarray
+    weights: np.ndarray
+    subwords: Subwords | None = None
+    kind: str = "word2vec"
+    source: str = ""
+
+    @classmethod
+    def from_floats(
+        cls,
+        tokens: Sequence[str],
+        vectors: np.ndarray,
+        shares: np.ndarray,
+        *,
+        kind: str,
+        source: str,
+        sif_a: float = SIF_A,
+    ) -> WordVectors:
+        """Make the stored form of trained vectors.
+
+        Args:
+            tokens: n distinct tokens: lower case, words of a group joined by underscores.
+            vectors: [shape=(n, dim)].
+            shares: of each token in running text [shape=(n,)], positive, summing to 1.
+            kind: see the class.
+            source: see the class.
+            sif_a: see ``encoders.text.vocabulary``.
+
+        Raises:
+            WordsError: no token, or a vector that is not finite.
+        """
+        if not len(tokens):
+            raise WordsError(f"{source}: no word in it has a vector")
+        wrong = np.flatnonzero(~np.isfinite(vectors).all(1))
+        if len(wrong):
+            raise WordsError(f"{source}: the vector of {tokens[wrong[0]]!r} is not finite (NaN or infinity)")
+        unit = _unit(vectors)
+        codes, scales = quantised(unit - _mean(unit, shares))
+        nothing = np.zeros(_SPECIAL, np.float32)
+        return cls(
+            vocabulary=Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN, *tokens]),
+            codes=np.concatenate([np.zeros((_SPECIAL, codes.shape[1]), np.int8), codes]),
+            scales=np.concatenate([nothing, scales]),
+            weights=np.concatenate([nothing, (sif_a / (sif_a + shares)).astype(np.float32)]),
+            kind=kind,
+            source=source,
+        )
+
+    @classmethod
+    def with_subwords(
+        cls,
+        tokens: Sequence[str],
+        vectors: np.ndarray,
+        shares: np.ndarray,
+        *,
+        buckets: np.ndarray,
+        chars: tuple[int, int],
+        source: str,
+        sif_a: float = SIF_A,
+    ) -> WordVectors:
+        """Make the stored form of FastText vectors: as ``from_floats``, and bucket vectors [shape=(n_buckets, dim)].
+
+        Args:
+            tokens: see ``from_floats``.
+            vectors: of the words, their n-grams' vectors included.
+            shares: see ``from_floats``.
+            buckets: vectors of the n-grams.
+            chars: shortest and longest n-gram.
+            source: see ``from_floats``.
+            sif_a: see ``from_floats``.
+
+        Raises:
+            WordsError: as ``from_floats``, and buckets that are not finite.
+        """
+        plain = cls.from_floats(tokens, vectors, shares, kind="fasttext", source=source, sif_a=sif_a)
+        codes, scales = quantised(buckets)
+        if not np.isfinite(scales).all():
+            raise WordsError(f"{source}: a vector of subwords is not finite (NaN or infinity)")
+        subwords = Subwords(codes, scales, _mean(_unit(vectors), shares), *chars)
+        return cls(plain.vocabulary, plain.codes, plain.scales, plain.weights, subwords, plain.kind, source)
+
+    def __len__(self) -> int:
+        return len(self.codes) - _SPECIAL
+
+    @property
+    def dim(self) -> int:
+        return int(self.codes.shape[1])
+
+    def vector(self, word: str) -> np.ndarray | None:
+        """Return a token's vector [shape=(dim,)], served by its subwords if need be; None when there is none."""
+        at = self.vocabulary.ids.get(word)
+        if at is not None:
+            return self.codes[at].astype(np.float32) * self.scales[at]
+        return None if self.subwords is None else self.subwords.centred(word)
+
+    def split(self, phrase: str) -> tuple[list[str], list[str], list[str]]:
+        """Return a phrase's tokens: in the vocabulary, served by subwords, unknown."""
+        known, others = self.vocabulary.split(phrase)
+        served = [word for word in others if self.vector(word) is not None]
+        return known, served, [word for word in others if word not in served]
+
+    def encode(self, phrases: Sequence[str]) -> np.ndarray:
+        """Return the phrases' weighted mean word vectors, unit length [shape=(n, dim)], float32.
+
+        A word served by subwords weighs 1: it is rarer than any known one.
+
+        Raises:
+            UnknownWordsError: a phrase has no known word; the error carries near spellings.
+        """
+        rows = np.zeros((len(phrases), self.dim), np.float32)
+        for row, phrase in zip(rows, phrases, strict=True):
+            known, served, unknown = self.split(phrase)
+            if not known and not served:
+                raise self.vocabulary.unknown_error(unknown)
+            ids = np.array([self.vocabulary.ids[token] for token in known], dtype=np.int64)
+            vectors = self.codes[ids].astype(np.float32) * self.scales[ids, None]
+            row += (self.weights[ids, None] * vectors).sum(0)
+            for word in served:
+                vector = self.vector(word)
+                assert vector is not None  # so split found
+                row += vector
+        return _unit(rows)
+
+    def neighbours(self, vector: np.ndarray, *, count: int, leave_out: Sequence[str] = ()) -> list[tuple[str, float]]:
+        """Return the tokens nearest to a vector [shape=(dim,)] with their cosines, nearest first."""
+        cosines = np.empty(len(self.codes), np.float32)
+        target = vector / max(float(np.linalg.norm(vector)), 1e-9)
+        for start in range(0, len(self.codes), _CHUNK_ROWS):  # scales do not change a cosine
+            cosines[start : start + _CHUNK_ROWS] = _unit(self.codes[start : start + _CHUNK_ROWS]) @ target
+        cosines[[0, 1, *(self.vocabulary.ids[token] for token in leave_out if token in self.vocabulary.ids)]] = -np.inf
+        best = np.argsort(-cosines, kind="stable")[:count]
+        return [(self.vocabulary.tokens[i], float(cosines[i])) for i in best if np.isfinite(cosines[i])]
+
+    def save(self, path: Path) -> None:
+        """Write the file; whoever reads meanwhile finds the old one or the new one, whole.
+
+        Raises:
+            OSError: it cannot be written there.
+        """
+        from safetensors.numpy import save
+
+        tokens = "".join(token + "\n" for token in self.vocabulary.tokens).encode()
+        tensors = {
+            "words.codes": self.codes,
+            "words.scales": self.scales,
+            "words.weights": self.weights,
+            "words.tokens": np.frombuffer(tokens, np.uint8),
+        }
+        if self.subwords is not None:
+            tensors |= self.subwords.tensors()
+        header = {"version": _VERSION, "kind": self.kind, "source": self.source}
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            partial.write_bytes(save(tensors, metadata={_HEADER: json.dumps(header)}))
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> WordVectors:
+        """Read a file that ``save`` wrote, or the words of a model directory.
+
+        Raises:
+            WordsError: it is no such file, or damaged.
+            OSError: it is not there or cannot be read.
+        """
+        path = Path(path)
+        in_model = path.is_dir()
+        file_path = path / WEIGHTS_FILE if in_model else path
+        if in_model and not file_path.is_file():
+            raise WordsError(f"{path} is a folder without {WEIGHTS_FILE}: give a file of words, or a model's folder")
+        file_path.open("rb").close()  # an OSError that names the file, where there is one
+        try:
+            with safe_open(file_path, framework="np") as file:
+                names = set(file.keys())
+                header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
+                if not in_model and header.get("version") != _VERSION:
+                    raise WordsError(f"{path} is no file of words of this version: make it by `retrieve words import`")
+                codes, scales, weights = (file.get_tensor(f"words.{part}") for part in ("codes", "scales", "weights"))
+                text = "" if in_model else file.get_tensor("words.tokens").tobytes().decode("utf-8")
+            if in_model:
+                text = (path / VOCABULARY_FILE).read_text(encoding="utf-8")
+            subwords = read_subwords(file_path) if "subwords.codes" in names else None
+            vocabulary = Vocabulary(text.split("\n")[:-1])
+            _check(vocabulary, codes, scales, weights, subwords)
+        except WordsError:
+            raise
+        except (SafetensorError, ValueError, KeyError, AttributeError) as error:
+            raise WordsError(f"{path} is no file of words, or damaged ({error}): make or copy it again") from None
+        kind, source = (
+            ("model", str(path)) if in_model else (str(header.get("kind", "")), str(header.get("source", "")))
+        )
+        return cls(vocabulary, codes, scales, weights, subwords, kind, source)
+
+
+def _check(
+    vocabulary: Vocabulary, codes: np.ndarray, scales: np.ndarray, weights: np.ndarray, subwords: Subwords | None
+) -> None:
+    n = len(vocabulary)
+    if len(vocabulary.ids) != n:
+        raise ValueError("a token stands twice")
+    if codes.dtype != np.int8 or codes.shape[:1] != (n,) or codes.ndim != 2 or {scales.shape, weights.shape} != {(n,)}:
+        raise ValueError(f"{n} tokens do not go with codes of shape {codes.shape}")
+    if not (np.isfinite(scales).all() and np.isfinite(weights).all()):
+        raise ValueError("a scale or weight is not finite")
+    if subwords is not None and len(subwords.mean) != codes.shape[1]:
+        raise ValueError("words and subwords differ in length")
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x, np.float32)
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9)
+
+
+def _mean(unit: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    return (shares.astype(np.float32)[:, None] * unit).sum(0)

@@ -1,0 +1,334 @@
+"""The two towers as a transformers model: audio and phrases into one space of unit vectors."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from encoders.audio import blocks_of, load_audio
+from encoders.backbones.base import Backbone
+from encoders.backbones.mobilenet import MobileNet
+from encoders.checkpoint import MODEL_FILES, VOCABULARY_FILE, check_model_dir, seal
+from encoders.mel import MelSpec
+from encoders.text.subwords import Subwords
+from encoders.text.torch_tower import AudioProjection, CalibrationBuffers, TextTower, WordLookup
+from encoders.text.tower import SENTENCE_FOLDER, model_subwords, read_vocabulary, save_subwords
+from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
+from encoders.text.word_vectors import WordVectors
+from encoders.two_tower_config import DEFAULT_BACKBONE, TwoTowerConfig
+
+if TYPE_CHECKING:
+    from encoders.text.sentence import SentenceTower
+
+__all__ = ["TwoTowerConfig", "TwoTowerModel", "TwoTowerOutput", "check_blocks"]
+
+
+@dataclass
+class TwoTowerOutput(ModelOutput):
+    """``logits_per_audio`` [shape=(n_audio, n_labels)]: calibrated log-odds; the towers' vectors beside them."""
+
+    logits_per_audio: Tensor | None = None
+    logits_per_text: Tensor | None = None
+    audio_embeds: Tensor | None = None
+    text_embeds: Tensor | None = None
+
+
+class _AudioTower(nn.Module):
+    def __init__(self, config: TwoTowerConfig) -> None:
+        super().__init__()
+        self.backbone = _build_backbone(config)
+        self.projection = AudioProjection(
+            feature_dim=self.backbone.dim, hidden=config.audio_hidden, dim=config.dim, dropout=config.dropout
+        )
+
+
+def _build_backbone(config: TwoTowerConfig) -> Backbone:
+    if config.backbone == DEFAULT_BACKBONE:
+        return MobileNet(width=config.width, mel=MelSpec(**config.mel))
+    # Here, since the registry imports every architecture, which the default model does not need.
+    from encoders.backbones.registry import build_backbone
+
+    return build_backbone(config.backbone)
+
+
+def check_blocks(backbone: Backbone, *, sample_rate_hz: int, block_s: float) -> None:
+    """Check that a backbone can hear blocks of this rate and length.
+
+    Raises:
+        ValueError: it cannot; the message says what it hears.
+    """
+    name, n = type(backbone).__name__, round(block_s * sample_rate_hz)
+    if sample_rate_hz != backbone.sample_rate_hz:
+        raise ValueError(f"sample_rate_hz={sample_rate_hz}: {name} hears {backbone.sample_rate_hz} Hz")
+    if n < backbone.min_samples or (backbone.fixed_length and n != backbone.input_samples):
+        word, wanted = (
+            ("exactly", backbone.input_samples) if backbone.fixed_length else ("at least", backbone.min_samples)
+        )
+        raise ValueError(f"block_s={block_s}: {name} hears {word} {wanted} samples ({wanted / sample_rate_hz:.3f} s)")
+
+
+def _fused(backbone: MobileNet) -> MobileNet:
+    """Return a copy for inference: batch norms folded into the convolutions, channels last (twice as fast)."""
+    fused = copy.deepcopy(backbone).eval()
+    for module in list(fused.modules()):
+        if isinstance(module, nn.Sequential) and len(module) >= 2 and isinstance(module[1], nn.BatchNorm2d):
+            convolution = module[0]
+            assert isinstance(convolution, nn.Conv2d)
+            module[0] = fuse_conv_bn_eval(convolution, module[1])
+            module[1] = nn.Identity()
+    return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class TwoTowerModel(PreTrainedModel):
+    """Audio and phrases -> unit vectors whose inner product says how well they fit."""
+
+    config_class = TwoTowerConfig
+    main_input_name = "input_values"
+
+    def __init__(self, config: TwoTowerConfig) -> None:
+        super().__init__(config)
+        self.audio_tower = _AudioTower(config)
+        self.words = WordLookup(vocab_size=config.vocab_size, word_dim=config.word_dim)
+        self.text_tower = TextTower(
+            word_dim=config.word_dim, hidden=config.text_hidden, dim=config.dim, dropout=config.dropout
+        )
+        self.calibration = CalibrationBuffers(dim=config.dim)
+        self.vocabulary: Vocabulary | None = None
+        self.subwords: Subwords | None = None
+        self.fingerprint: str | None = None
+        check_blocks(self.audio_tower.backbone, sample_rate_hz=self.sample_rate_hz, block_s=config.block_s)
+        # In a list, so that it is no part of the checkpoint.
+        self._inference_backbone: list[MobileNet] = []
+        self._sentences: list[SentenceTower] = []
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # from_pretrained builds on the meta device: tables that are no part of a checkpoint are made again here.
+        reset_tables = getattr(module, "reset_tables", None)
+        if callable(reset_tables):
+            reset_tables()
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return int(self.config.sample_rate_hz or self.config.mel["sample_rate_hz"])
+
+    @property
+    def block_samples(self) -> int:
+        return round(self.config.block_s * self.sample_rate_hz)
+
+    @property
+    def block_s(self) -> float:
+        return float(self.config.block_s)
+
+    @property
+    def sentences(self) -> SentenceTower | None:
+        """The frozen sentence encoder that the text tower reads; None where it reads words."""
+        return self._sentences[0] if self._sentences else None
+
+    def read_sentences(self, tower: SentenceTower) -> None:
+        """Let the text tower read a sentence encoder. It stays as it is, and is no part of the state dict."""
+        self.config.text = "sentence"
+        self.vocabulary = Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN])
+        self._sentences = [tower]
+
+    @classmethod
+    def from_pretrained(cls, model_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> TwoTowerModel:  # type: ignore[override]
+        """Load a model directory, ready to infer.
+
+        Raises:
+            ModelDirError: a file is missing or damaged.
+        """
+        fingerprint = check_model_dir(Path(model_dir))
+        model = super().from_pretrained(str(model_dir), *args, **kwargs)
+        model.vocabulary = read_vocabulary(Path(model_dir))
+        model.subwords = model_subwords(Path(model_dir), digest=model.config.subwords_sha256)
+        if model.config.text == "sentence":
+            from encoders.text.sentence import SentenceTower
+
+            model.read_sentences(SentenceTower.load(Path(model_dir) / SENTENCE_FOLDER))
+        model.fingerprint = fingerprint
+        return model.eval()
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
+        """Write a complete model directory: weights, config, words or sentence encoder, extractor, checksums."""
+        from encoders.pipeline import BlockFeatureExtractor, PhraseTokenizer
+
+        if self.vocabulary is None:
+            raise ValueError("set model.vocabulary before saving: a model without words cannot be searched")
+        folder = Path(save_directory)
+        self.config.subwords_sha256 = None if self.subwords is None else save_subwords(folder, self.subwords)
+        super().save_pretrained(str(folder), **kwargs)
+        files = [*MODEL_FILES]
+        if self.sentences is not None:
+            files += [f"{SENTENCE_FOLDER}/{name}" for name in self.sentences.save(folder / SENTENCE_FOLDER)]
+            self.sentences.save_tokenizer(folder)  # for pipelines, which look for it here
+        (folder / VOCABULARY_FILE).write_text("".join(t + "\n" for t in self.vocabulary.tokens), encoding="utf-8")
+        if self.sentences is None:
+            PhraseTokenizer(str(folder / VOCABULARY_FILE)).save_pretrained(str(folder))
+        BlockFeatureExtractor(sampling_rate=self.sample_rate_hz, block_s=self.config.block_s).save_pretrained(
+            str(folder)
+        )
+        self.fingerprint = seal(folder, files=files)
+
+    def train(self, mode: bool = True) -> TwoTowerModel:
+        self._inference_backbone = []  # the weights are about to change, or just have
+        return super().train(mode)
+
+    @torch.inference_mode()
+    def block_features(self, blocks: np.ndarray | Tensor) -> np.ndarray:
+        """Return the pooled backbone features of blocks.
+
+        Args:
+            blocks: waveforms [shape=(n, block_samples)] in [-1, 1].
+
+        Returns:
+            float32 [shape=(n, feature_dim)].
+        """
+        waveforms = torch.as_tensor(blocks, dtype=torch.float32).to(self.device)
+        backbone = self.audio_tower.backbone
+        if isinstance(backbone, MobileNet):
+            return self.mel_features(backbone.front_end(waveforms))
+        return backbone(waveforms).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def mel_features(self, log_mel: Tensor) -> np.ndarray:
+        """Return the pooled backbone features of log-mel blocks [shape=(n, n_mels, n_frames)], float32.
+
+        Raises:
+            TypeError: the backbone is no MobileNet; give ``block_features`` waveforms.
+        """
+        backbone = self.audio_tower.backbone
+        if not isinstance(backbone, MobileNet):
+            raise TypeError(f"{self.config.backbone} takes no log-mel blocks: give block_features waveforms")
+        if not self._inference_backbone:
+            self._inference_backbone = [_fused(backbone).to(self.device)]
+        return self._inference_backbone[0].from_mel(log_mel.to(self.device)).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def window_vectors(self, features: np.ndarray) -> np.ndarray:
+        """Average neighbouring blocks and project.
+
+        Args:
+            features: of one file's blocks, in order [shape=(n_blocks, feature_dim)].
+
+        Returns:
+            Unit vectors, float32 [shape=(max(1, n_blocks - 1), dim)].
+        """
+        x = torch.as_tensor(features).to(self.device)
+        windows = x if len(x) < 2 else (x[:-1] + x[1:]) / 2
+        return self.audio_tower.projection(windows).float().cpu().numpy()
+
+    def encode_audio(
+        self, audio: str | os.PathLike[str] | np.ndarray | Sequence[Any], *, sample_rate_hz: int | None = None
+    ) -> np.ndarray:
+        """Return one unit vector a clip: the mean of its windows' vectors.
+
+        Args:
+            audio: a path, a mono waveform [shape=(n_samples,)], or a list of these.
+            sample_rate_hz: of the waveforms; it must be the model's, which is what None stands for. Files are
+                resampled.
+
+        Returns:
+            float32 [shape=(n, dim)].
+
+        Raises:
+            AudioDecodeError: a file cannot be read or a waveform is empty.
+            ValueError: wrong rate or shape.
+        """
+        if sample_rate_hz not in (None, self.sample_rate_hz):
+            raise ValueError(f"sample_rate_hz={sample_rate_hz}: resample to {self.sample_rate_hz} Hz, or pass the path")
+        single = isinstance(audio, (str, os.PathLike)) or (isinstance(audio, np.ndarray) and audio.ndim == 1)
+        items: Sequence[Any] = [audio] if single else audio  # type: ignore[assignment]
+        vectors = []
+        for item in items:
+            if isinstance(item, (str, os.PathLike)):
+                waveform = load_audio(item, sample_rate_hz=self.sample_rate_hz)
+            else:
+                waveform = np.asarray(item, dtype=np.float32)
+            blocks = blocks_of(waveform, sample_rate_hz=self.sample_rate_hz, block_s=self.config.block_s)
+            mean = self.window_vectors(self.block_features(np.stack([b.samples for b in blocks]))).mean(0)
+            vectors.append(mean / np.linalg.norm(mean))
+        return np.stack(vectors) if vectors else np.zeros((0, self.config.dim), np.float32)
+
+    @torch.inference_mode()
+    def encode_text(self, phrases: str | Sequence[str]) -> np.ndarray:
+        """Return one unit vector a phrase, float32 [shape=(n, dim)].
+
+        Raises:
+            UnknownWordsError: a phrase has no known word.
+        """
+        if self.vocabulary is None:
+            raise ValueError("this model has no vocabulary: load one with from_pretrained")
+        several = [phrases] if isinstance(phrases, str) else phrases
+        if self.sentences is not None or self.subwords is not None:
+            if not several:
+                return np.zeros((0, self.config.dim), np.float32)
+            read = torch.from_numpy(self._read(self.vocabulary, several)).to(self.device)
+            return self.text_tower(read).float().cpu().numpy()
+        rows = []
+        for phrase in several:
+            known, unknown = self.vocabulary.split(phrase)
+            if not known:
+                raise self.vocabulary.unknown_error(unknown)
+            ids = torch.tensor([[self.vocabulary.ids[token] for token in known]], device=self.device)
+            rows.append(self.words(ids))
+        if not rows:
+            return np.zeros((0, self.config.dim), np.float32)
+        return self.text_tower(torch.cat(rows)).float().cpu().numpy()
+
+    def _read(self, vocabulary: Vocabulary, phrases: Sequence[str]) -> np.ndarray:
+        """Return what the text tower reads where ids of known words do not say it [shape=(n, word_dim)]."""
+        if self.sentences is not None:
+            return self.sentences.to(self.device).encode(phrases)
+        codes, scales, weights = (x.cpu().numpy() for x in (self.words.codes, self.words.scales, self.words.weights))
+        return WordVectors(vocabulary, codes, scales, weights, self.subwords).encode(phrases)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        block_mask: Tensor | None = None,
+        **_: Any,
+    ) -> TwoTowerOutput:
+        """Score clips against phrases.
+
+        Args:
+            input_ids: token ids [shape=(n_labels, n_tokens)].
+            input_values: blocks of each clip [shape=(n_audio, n_blocks, block_samples)].
+            attention_mask: 1 where a token counts [shape=(n_labels, n_tokens)].
+            block_mask: 1 where a clip has a block [shape=(n_audio, n_blocks)]; the true ones come first.
+        """
+        n_audio, n_blocks, n_samples = input_values.shape
+        backbone, projection = self.audio_tower.backbone, self.audio_tower.projection
+        features = backbone(input_values.reshape(n_audio * n_blocks, n_samples)).reshape(n_audio, n_blocks, -1)
+        if n_blocks > 1:
+            windows = projection((features[:, :-1] + features[:, 1:]) / 2)
+            whole = windows.mean(1)
+            if block_mask is not None:
+                mask = block_mask.to(windows.dtype).unsqueeze(-1)
+                pairs = mask[:, 1:]
+                single = pairs.sum(1) == 0
+                whole = (windows * pairs).sum(1) / pairs.sum(1).clamp_min(1)
+                whole = torch.where(single, projection(features[:, 0]), whole)
+        else:
+            whole = projection(features[:, 0])
+        words = self.words if self.sentences is None else self.sentences
+        text = self.text_tower(words(input_ids, attention_mask))
+        logits = self.calibration(whole, text)
+        return TwoTowerOutput(logits, logits.T, nn.functional.normalize(whole, dim=-1), text)
+
+
+# Registration with the Auto classes stands where all the parts are known.
+from encoders import pipeline as _pipeline  # noqa: E402, F401

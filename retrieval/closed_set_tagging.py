@@ -1,0 +1,233 @@
+"""Tags of a closed-set tagger, published or trained here: its own tags, judged by windows, averaged over the file.
+
+A window is as long as the audio that the tagger was made for; a window's scores are the sigmoids of its logits,
+and a file's score is their mean, as the publications evaluate. A remainder of more than half a second has a window
+of its own that ends with the file; a file shorter than a window is repeated to fill it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from encoders.allocator import keep_freed_memory
+from encoders.embed import no_progress_bars, usable_device
+from retrieval.tagging import FileTags, LabelError, TagScore, clean_labels
+
+if TYPE_CHECKING:
+    from encoders.audio import AudioBlock
+    from encoders.tagger import Tagger
+
+__all__ = ["SPEC_PREFIX", "PublishedModelError", "PublishedTagger", "split_spec"]
+
+SPEC_PREFIX = "published:"
+_BATCH_S = 30.0  # of audio that goes through the network at once
+_NEAR = 5
+
+
+class PublishedModelError(ValueError):
+    """A published model that cannot be used; the message says why, and what would do."""
+
+
+def split_spec(spec: str) -> tuple[str, Path] | None:
+    """Take ``published:NAME=FILE`` apart; None for what does not begin so. Whether there is such a name is not asked.
+
+    Raises:
+        PublishedModelError: the name or the file is missing.
+    """
+    if not spec.startswith(SPEC_PREFIX):
+        return None
+    name, equals, file = spec[len(SPEC_PREFIX) :].partition("=")
+    if not (name and equals and file):
+        raise PublishedModelError(
+            f"{spec!r} is not of the form {SPEC_PREFIX}NAME=FILE, "
+            f"as in {SPEC_PREFIX}won2020-jamendo-musicnn=best_model.pth"
+        )
+    return name, Path(file)
+
+
+class PublishedTagger:
+    """A closed-set tagger, ready to tag files with its own tags.
+
+    Args:
+        tagger: waveform -> logits, in eval mode, on ``device``.
+        tags: the names of its logits.
+        device: a torch device.
+        window_s: what is judged at once, in seconds; None: what the backbone was published for.
+        fingerprint: tells this tagger from any other, where it comes from a model directory.
+    """
+
+    def __init__(
+        self,
+        tagger: Tagger,
+        tags: Sequence[str],
+        *,
+        device: str = "cpu",
+        window_s: float | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        self.tags = tuple(tags)
+        self.device = device
+        self.sample_rate_hz = int(tagger.backbone.sample_rate_hz)
+        self.window_s = window_s or tagger.backbone.input_samples / self.sample_rate_hz
+        self.fingerprint = fingerprint
+        self._tagger = tagger
+        self._column_of = {tag.casefold(): column for column, tag in enumerate(self.tags)}
+
+    @classmethod
+    def open(cls, name: str, path: str | os.PathLike[str], *, device: str = "auto") -> PublishedTagger:
+        """Load the tagger ``name``, one of ``encoders.backbones.published.PUBLISHED``, from its file.
+
+        Raises:
+            PublishedModelError: unknown name, a tagger without tags, or a file that is not what the name says.
+            FileNotFoundError: there is no such file.
+            DeviceError: there is no such device here.
+        """
+        from encoders.backbones.published import PUBLISHED, PublishedError, load_published, published_tags
+        from encoders.tagger import Tagger
+
+        if name not in PUBLISHED:
+            raise PublishedModelError(f"unknown published tagger {name!r}: choose one of {', '.join(PUBLISHED)}")
+        tags = published_tags(name)
+        if tags is None:
+            raise PublishedModelError(f"{name} gives embeddings and has no tags: choose another published tagger")
+        where = usable_device(device)
+        keep_freed_memory()
+        try:
+            tagger = load_published(name, path)
+        except PublishedError as error:
+            raise PublishedModelError(str(error)) from error
+        assert isinstance(tagger, Tagger)
+        return cls(tagger.to(where), tags, device=where)
+
+    @classmethod
+    def from_dir(cls, model_dir: str | os.PathLike[str], *, device: str = "auto") -> PublishedTagger:
+        """Load the directory of a tagger that was trained here (``encoders.tagger_model``).
+
+        Raises:
+            ModelDirError: it holds no tagger, or a damaged one.
+            DeviceError: there is no such device here.
+        """
+        from encoders.tagger_model import TaggerModel
+
+        where = usable_device(device)
+        keep_freed_memory()
+        with no_progress_bars():
+            model = TaggerModel.from_pretrained(model_dir)
+        return cls(
+            model.tagger.to(where),
+            model.config.tag_names,
+            device=where,
+            window_s=model.block_s,
+            fingerprint=model.fingerprint,
+        )
+
+    def columns(self, labels: Sequence[str]) -> list[int]:
+        """Which logits are meant by labels, whatever their case.
+
+        Raises:
+            LabelError: there is none, or some are no tag of this tagger: they are named, with near tags.
+        """
+        if not labels:
+            raise LabelError("no labels: every one given is empty")
+        strangers = [label for label in labels if label.casefold() not in self._column_of]
+        if strangers:
+            near = list(dict.fromkeys(tag for label in strangers for tag in self._near(label)))
+            advice = f"near ones are {', '.join(map(repr, near[:_NEAR]))}" if near else f"it has {self._examples()}"
+            if any("," in tag for tag in near[:_NEAR]):
+                advice += " (a tag with a comma goes into a file of labels)"
+            raise LabelError(f"no tag of this model: {', '.join(map(repr, strangers))}; {advice}")
+        return [self._column_of[label.casefold()] for label in labels]
+
+    def tag(
+        self,
+        path: str | os.PathLike[str],
+        labels: Sequence[str] | None = None,
+        *,
+        top: int = 10,
+        threshold: float = 0.0,
+    ) -> FileTags:
+        """The tags that fit a sound file, best first.
+
+        Args:
+            path: the file, at any sample rate; it is streamed.
+            labels: some of the tagger's own tags (default: all of them).
+            top: how many at most.
+            threshold: leave out tags with a probability below it.
+
+        Raises:
+            LabelError: see :meth:`columns`.
+            AudioDecodeError: the file cannot be read as sound.
+        """
+        columns = list(range(len(self.tags))) if labels is None else self.columns(clean_labels(labels))
+        spans_s, probabilities, duration_s = self._windows(path)
+        probabilities = probabilities[:, columns]
+        scores = probabilities.mean(axis=0, dtype=np.float64)
+        best = [i for i in np.argsort(-scores, kind="stable")[:top] if scores[i] >= threshold]
+        return FileTags(
+            path=os.fsdecode(path),
+            duration_s=duration_s,
+            tags=tuple(TagScore(self.tags[columns[i]], float(scores[i])) for i in best),
+            spans_s=spans_s,
+            window_probabilities=probabilities[:, best],
+        )
+
+    def judge(self, audio: str | os.PathLike[str] | np.ndarray) -> np.ndarray:
+        """Probabilities of all its tags [shape=(n_tags,)], float64, the mean over a clip's windows.
+
+        Args:
+            audio: a file, which is streamed, or a mono waveform at ``sample_rate_hz`` [shape=(n_samples,)].
+
+        Raises:
+            AudioDecodeError: it cannot be read as sound.
+        """
+        if not isinstance(audio, np.ndarray):
+            return self._windows(audio)[1].mean(axis=0)
+        from encoders.audio import blocks_of
+
+        blocks = blocks_of(audio, sample_rate_hz=self.sample_rate_hz, block_s=self.window_s)
+        return self._judged(iter(blocks))[1].mean(axis=0)
+
+    def _windows(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, float]:
+        """Spans [shape=(n_windows, 2)] in seconds, probabilities [shape=(n_windows, n_tags)], the file's duration."""
+        from encoders.audio import stream_blocks
+
+        duration_s = 0.0
+
+        def timed_blocks() -> Iterator[AudioBlock]:
+            nonlocal duration_s
+            duration_s = yield from stream_blocks(path, sample_rate_hz=self.sample_rate_hz, block_s=self.window_s)
+
+        return *self._judged(timed_blocks()), duration_s
+
+    def _judged(self, blocks: Iterator[AudioBlock]) -> tuple[np.ndarray, np.ndarray]:
+        """Spans in seconds [shape=(n_windows, 2)] and probabilities [shape=(n_windows, n_tags)] float64 of windows."""
+        import torch
+
+        batch_windows = max(1, round(_BATCH_S / self.window_s))
+        spans: list[tuple[float, float]] = []
+        probabilities: list[np.ndarray] = []
+        while batch := list(islice(blocks, batch_windows)):
+            waveforms = torch.from_numpy(np.stack([block.samples for block in batch]))
+            with torch.inference_mode():
+                logits = self._tagger(waveforms.to(self.device))
+            # In float32 all that is certain would be the same: 1.
+            probabilities.append(torch.sigmoid(logits.cpu().double()).numpy())
+            spans.extend((block.start_s, block.end_s) for block in batch)
+        return np.asarray(spans), np.concatenate(probabilities)
+
+    def _near(self, label: str) -> list[str]:
+        folded = label.casefold()
+        holding = [key for key in self._column_of if folded in key]
+        keys = dict.fromkeys([*holding, *get_close_matches(folded, self._column_of, n=3)])
+        return [self.tags[self._column_of[key]] for key in keys]
+
+    def _examples(self) -> str:
+        more = len(self.tags) - _NEAR
+        return ", ".join(map(repr, self.tags[:_NEAR])) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,1 @@
+"""Index building: from folders of music to committed rows of an index."""

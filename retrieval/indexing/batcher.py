@@ -1,0 +1,131 @@
+"""Gathers blocks of several files into batches for the model, and puts each file's vectors together again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from encoders.audio import window_spans
+from retrieval.indexing.decode_pool import Begun, Block, Finished
+from retrieval.library.scan import AudioFile
+
+__all__ = ["AudioModel", "Embedded", "Embedder"]
+
+
+class AudioModel(Protocol):
+    """What embeds blocks: `encoders.two_tower.TwoTowerModel`, or anything that does the same."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Identifies the encoder: vectors of different fingerprints are never mixed. None: it was never
+        saved."""
+        ...
+
+    def block_features(self, blocks: np.ndarray) -> np.ndarray:
+        """[shape=(n, block_samples)] float32 -> [shape=(n, feature_dim)], each row by itself."""
+        ...
+
+    def window_vectors(self, features: np.ndarray) -> np.ndarray:
+        """[shape=(n_blocks, feature_dim)] of one file -> [shape=(max(1, n_blocks - 1), dim)] unit vectors."""
+        ...
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A file that is through the model.
+
+    Attributes:
+        begun, finished: what the decoder said of it.
+        spans: [shape=(n_windows, 2)] float64 seconds.
+        vectors: [shape=(n_windows, dim)] float32.
+    """
+
+    begun: Begun
+    finished: Finished
+    spans: np.ndarray
+    vectors: np.ndarray
+
+
+@dataclass
+class _OpenFile:
+    begun: Begun
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    features: list[np.ndarray] = field(default_factory=list)
+    finished: Finished | None = None
+
+    @property
+    def embedded_s(self) -> float:
+        return self.spans[len(self.features) - 1][1] if self.features else 0.0
+
+
+class Embedder:
+    """Holds one batch of samples, and of each file that is open its block features alone."""
+
+    def __init__(self, model: AudioModel, *, batch_blocks: int, block_samples: int) -> None:
+        self._model = model
+        self._batch = np.empty((batch_blocks, block_samples), dtype=np.float32)
+        self._owners: list[AudioFile] = []
+        self._open: dict[AudioFile, _OpenFile] = {}
+        self.closed_audio_s = 0.0
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio that went through the model, those of open files included."""
+        return self.closed_audio_s + sum(file.embedded_s for file in self._open.values())
+
+    @property
+    def open_bytes(self) -> int:
+        """About how many bytes of the open files are through the model."""
+        total = 0.0
+        for file, state in self._open.items():
+            expected_s = state.begun.expected_s
+            if expected_s:
+                total += file.size_bytes * min(1.0, state.embedded_s / expected_s)
+        return int(total)
+
+    def begin(self, event: Begun) -> None:
+        """Opens a file."""
+        self._open[event.file] = _OpenFile(event)
+
+    def take(self, event: Block) -> None:
+        """Adds a block; runs the model when that fills the batch."""
+        self._batch[len(self._owners)] = event.samples
+        self._owners.append(event.file)
+        self._open[event.file].spans.append((event.start_s, event.end_s))
+        if len(self._owners) == len(self._batch):
+            self.flush()
+
+    def finish(self, event: Finished) -> None:
+        """Notes that no more blocks of the file will come."""
+        self._open[event.file].finished = event
+
+    def drop(self, file: AudioFile) -> None:
+        """Forgets a file that failed after it was begun; what the model has heard of it counts as heard."""
+        state = self._open.pop(file, None)
+        if state is not None:
+            self.closed_audio_s += state.embedded_s
+            kept = [number for number, owner in enumerate(self._owners) if owner != file]
+            self._batch[: len(kept)] = self._batch[kept]
+            self._owners = [self._owners[number] for number in kept]
+
+    def flush(self) -> None:
+        """Runs the model on the blocks that wait."""
+        if not self._owners:
+            return
+        owners, self._owners = self._owners, []
+        features = np.asarray(self._model.block_features(self._batch[: len(owners)]))
+        for owner, row in zip(owners, features, strict=True):
+            self._open[owner].features.append(row.copy())  # a view would keep the whole batch's array
+
+    def completed(self) -> list[Embedded]:
+        """The files that are through, each once, in the order in which they were begun."""
+        done = [state for state in self._open.values() if state.finished and len(state.features) == len(state.spans)]
+        return [self._close(state, state.finished) for state in done if state.finished]
+
+    def _close(self, state: _OpenFile, finished: Finished) -> Embedded:
+        del self._open[state.begun.file]
+        self.closed_audio_s += state.embedded_s
+        vectors = np.asarray(self._model.window_vectors(np.stack(state.features)), dtype=np.float32)
+        return Embedded(state.begun, finished, window_spans(np.array(state.spans)), vectors)

@@ -1,0 +1,291 @@
+"""Builds and refreshes an index from folders of music.
+
+Scan; leave out what the catalogue knows by path, size and time; decode the rest in worker processes (a file
+whose content is known is not decoded); embed blocks in batches gathered over several files; commit each track
+as soon as its last block is embedded. Whatever ends the build, the commits stay, and the same command does
+the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from encoders.embed import block_form
+from index import IndexMissingError, Manifest, VectorIndex, printable
+from retrieval.indexing.batcher import AudioModel, Embedded, Embedder
+from retrieval.indexing.commit import commit_known, find_reuse, track_of
+from retrieval.indexing.decode_pool import Begun, Block, DecodePool, Event, Failed, Finished, Known
+from retrieval.indexing.plan import Plan, make_plan, missing_tracks
+from retrieval.indexing.signals import StopSignals
+from retrieval.indexing.types import (
+    BuildProgress,
+    BuildSummary,
+    IngestError,
+    IngestInterrupted,
+    IngestOptions,
+    OnProgress,
+)
+from retrieval.indexing.worker_process import WorkerStartError
+from retrieval.library.scan import AudioFile, Problem, Scan, scan
+
+__all__ = [
+    "AudioModel",
+    "BuildProgress",
+    "BuildSummary",
+    "IngestError",
+    "IngestInterrupted",
+    "IngestOptions",
+    "build",
+]
+
+_MIN_PROGRESS_GAP_S = 0.1
+
+
+def build(
+    roots: Sequence[str | os.PathLike[str]],
+    *,
+    index_path: str | os.PathLike[str],
+    model: AudioModel,
+    options: IngestOptions = IngestOptions(),  # noqa: B008 - frozen
+    on_progress: OnProgress | None = None,
+) -> BuildSummary:
+    """Brings an index up to date with folders of music; makes the index if there is none.
+
+    Args:
+        roots: folders and files.
+        index_path: the index's folder.
+        model: embeds the audio.
+        options: how to build.
+        on_progress: called in this thread for each file, after each batch, and four times a second while
+            decoders are waited for.
+
+    Returns:
+        What was done. Files that cannot be decoded are skipped, and listed in `problems` by this and later
+        builds.
+
+    Raises:
+        FileNotFoundError: a root does not exist.
+        ValueError: the model was never saved, so that nothing identifies it.
+        IndexMismatchError, IndexDamagedError, IndexBusyError: the index is of another encoder, damaged, or in
+            use.
+        IngestError: the decoding processes do not start; or `options.strict` and files were skipped.
+        IngestInterrupted: Ctrl-C or SIGTERM.
+    """
+    with StopSignals() as stop:
+        run = _Run(options, on_progress, stop)
+        try:
+            run.build(roots, Path(index_path), model)
+        except KeyboardInterrupt:
+            raise IngestInterrupted(run.summary(), stop.received or signal.SIGINT) from None
+        except WorkerStartError as error:
+            raise IngestError(str(error), summary=run.summary()) from error
+    summary = run.summary()
+    if options.strict and summary.skipped:
+        first = "; ".join(str(problem) for problem in run.skipped[:3])
+        more = f"; and {summary.skipped - 3} more" if summary.skipped > 3 else ""
+        raise IngestError(f"{summary.skipped} files could not be indexed: {first}{more}", summary=summary)
+    return summary
+
+
+class _Run:
+    """One build: its counters, and the steps in order."""
+
+    def __init__(self, options: IngestOptions, on_progress: OnProgress | None, stop: StopSignals) -> None:
+        self._options = options
+        self._on_progress = on_progress
+        self._stop = stop
+        self._began_s = time.monotonic()
+        self._embedding_since_s: float | None = None
+        self._told_s = 0.0
+        self._stage = "scanning"
+        self._current = ""
+        self._n_files = 0
+        self._n_done = 0
+        self._bytes_done = 0
+        self._bytes_total = 0
+        self._counts = dict.fromkeys(("added", "updated", "unchanged", "moved", "removed"), 0)
+        self._n_segments = 0
+        self._embedder: Embedder | None = None
+        self._problems: list[Problem] = []
+        self.skipped: list[Problem] = []
+
+    def build(self, roots: Sequence[str | os.PathLike[str]], index_path: Path, model: AudioModel) -> None:
+        """Does everything; whatever it raises, what was committed stays."""
+        fingerprint = model.fingerprint
+        if not fingerprint:
+            raise ValueError("the model has no fingerprint: save it with save_pretrained, or load a saved one")
+        index = _open_index(index_path, fingerprint)  # first: a wrong index is told before a long scan
+        try:
+            found = scan(roots, on_folder=self._scanned)
+            self._problems.extend(found.problems)
+            self._n_files = len(found.files)
+            self._stop.check()
+            if index is None:
+                index = _create_index(index_path, model, fingerprint)
+            plan = make_plan(found, index, retry_skipped=self._options.retry_skipped, on_step=lambda: self._tell(0.0))
+            self._counts["unchanged"] = plan.n_unchanged
+            self.skipped.extend(plan.known_bad)
+            self._n_done = plan.n_unchanged + len(plan.known_bad)
+            self._bytes_total = sum(file.size_bytes for file in plan.todo)
+            self._embed(plan, index, model)
+            self._forget(found, plan, index)
+        finally:
+            if index is not None:
+                index.close()
+
+    def summary(self) -> BuildSummary:
+        """What was done so far."""
+        problems = sorted([*self._problems, *self.skipped], key=lambda problem: problem.path)
+        return BuildSummary(
+            **self._counts,
+            skipped=len(self.skipped),
+            audio_s=self._embedder.audio_s if self._embedder else 0.0,
+            wall_s=time.monotonic() - self._began_s,
+            n_segments=self._n_segments,
+            problems=tuple(problems),
+        )
+
+    def _embed(self, plan: Plan, index: VectorIndex, model: AudioModel) -> None:
+        self._stage = "embedding"
+        self._embedding_since_s = time.monotonic()
+        self._tell()
+        if not plan.todo:
+            return
+        sample_rate_hz, block_s = block_form(model)
+        embedder = self._embedder = Embedder(
+            model, batch_blocks=self._options.batch_blocks, block_samples=round(sample_rate_hz * block_s)
+        )
+        with DecodePool(
+            plan.todo,
+            n_workers=self._options.n_workers,
+            n_waiting=self._options.batch_blocks,
+            stall_s=self._options.stall_s,
+            reuse=lambda file, content_hash: find_reuse(index, file, content_hash),
+            sample_rate_hz=sample_rate_hz,
+            block_s=block_s,
+        ) as pool:
+            for event in pool.events():
+                self._stop.check()
+                if event is None:  # the decoders are behind: the model need not wait for a full batch
+                    embedder.flush()
+                else:
+                    self._take(event, embedder, index)
+                self._commit(embedder.completed(), index)
+                self._tell(_MIN_PROGRESS_GAP_S)
+        embedder.flush()
+        self._commit(embedder.completed(), index)
+
+    def _take(self, event: Event, embedder: Embedder, index: VectorIndex) -> None:
+        if isinstance(event, Block):
+            embedder.take(event)
+        elif isinstance(event, Begun):
+            self._current = printable(event.file.path)
+            embedder.begin(event)
+        elif isinstance(event, Finished):
+            embedder.finish(event)
+        elif isinstance(event, Known):
+            self._count(commit_known(index, event))
+            self._file_done(event.file)
+        elif isinstance(event, Failed):
+            embedder.drop(event.file)
+            self._skip(event.file, event.reason, index, transient=event.transient)
+
+    def _commit(self, embedded: list[Embedded], index: VectorIndex) -> None:
+        """Commits the files that one batch has completed, together: short clips need fewer syncs so."""
+        sound = [file for file in embedded if np.isfinite(file.vectors).all()]
+        if sound:
+            known = [index.track(file.begun.file.path) is not None for file in sound]
+            self._n_segments += index.add_many([(track_of(file), file.spans, file.vectors) for file in sound])
+            for was_known in known:
+                self._count("updated" if was_known else "added")
+        for file in embedded:
+            if not np.isfinite(file.vectors).all():
+                self._skip(file.begun.file, "the model makes no finite vector of it", index, transient=False)
+            else:
+                self._file_done(file.begun.file)
+
+    def _skip(self, file: AudioFile, reason: str, index: VectorIndex, *, transient: bool) -> None:
+        # What the system refused today may work tomorrow with size and time unchanged: that is not
+        # remembered, and a track that the index holds of it stays.
+        if not transient:
+            index.skip(file.path, reason, file.size_bytes, file.mtime_ns)
+        self.skipped.append(Problem(file.path, reason))
+        self._file_done(file)
+
+    def _forget(self, found: Scan, plan: Plan, index: VectorIndex) -> None:
+        """Removes tracks whose files are gone, once it is known which of them have only moved."""
+        self._stage = "finishing"
+        self._tell()
+        still_there = tuple(path for path in plan.missing if index.track(path) is not None)
+        forgotten, problems = missing_tracks(found, still_there, prune_empty=self._options.prune_empty)
+        self._problems.extend(problems)
+        for path in forgotten:
+            self._stop.check()
+            index.remove(path)
+            self._count("removed")
+        for path in plan.stale_skips:
+            index.remove(path)
+        self._tell()
+
+    def _count(self, what: str) -> None:
+        self._counts[what] += 1
+
+    def _file_done(self, file: AudioFile) -> None:
+        self._n_done += 1
+        self._bytes_done += file.size_bytes
+        self._tell()
+
+    def _scanned(self, n_files: int) -> None:
+        self._stop.check()
+        self._n_files = n_files
+        self._tell(_MIN_PROGRESS_GAP_S)
+
+    def _tell(self, min_gap_s: float = 0.0) -> None:
+        """Calls the callback, unless it was called less than `min_gap_s` ago."""
+        self._stop.check()
+        now_s = time.monotonic()
+        if self._on_progress is None or now_s - self._told_s < min_gap_s:
+            return
+        self._told_s = now_s
+        embedding_s = now_s - self._embedding_since_s if self._embedding_since_s is not None else 0.0
+        audio_s = self._embedder.audio_s if self._embedder else 0.0
+        bytes_done = self._bytes_done + (self._embedder.open_bytes if self._embedder else 0)
+        to_go = self._bytes_total - bytes_done
+        self._on_progress(
+            BuildProgress(
+                stage=self._stage,
+                files_done=self._n_done,
+                files_total=self._n_files,
+                skipped=len(self.skipped),
+                audio_s=audio_s,
+                bytes_done=bytes_done,
+                bytes_total=self._bytes_total,
+                elapsed_s=now_s - self._began_s,
+                rate_x=audio_s / embedding_s if embedding_s > 0 else 0.0,
+                remaining_s=to_go * embedding_s / bytes_done if bytes_done and embedding_s > 1.0 else None,
+                current=self._current,
+            )
+        )
+
+
+def _open_index(path: Path, fingerprint: str) -> VectorIndex | None:
+    try:
+        return VectorIndex.open(path, encoder=fingerprint, read_only=False)
+    except IndexMissingError:
+        return None
+
+
+def _create_index(path: Path, model: AudioModel, fingerprint: str) -> VectorIndex:
+    # The width of the vectors is asked of the model itself, by one block: a ramp, since silence may have no
+    # direction.
+    sample_rate_hz, block_s = block_form(model)
+    ramp = np.linspace(-1.0, 1.0, round(sample_rate_hz * block_s), dtype=np.float32)[None]
+    dim = int(np.asarray(model.window_vectors(model.block_features(ramp))).shape[1])
+    name = str(getattr(model, "encoder_name", fingerprint[:12]))
+    return VectorIndex.create(path, Manifest(encoder=fingerprint, encoder_name=name, dim=dim))

@@ -1,0 +1,97 @@
+"""Compares what is on disk with what the catalogue knows: what is to be read, what stays, what is gone."""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from index import VectorIndex
+from retrieval.library.scan import AudioFile, Problem, Scan, is_under
+
+__all__ = ["Plan", "is_gone", "make_plan", "missing_tracks"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build has to do.
+
+    Attributes:
+        todo: files to read, sorted by path: new ones, changed ones, skipped ones that are to be tried again.
+        n_unchanged: files whose size and time are those in the catalogue.
+        known_bad: files skipped before and unchanged since.
+        missing: paths of tracks that the scan would have found, were they still there.
+        stale_skips: paths of skipped files that are gone.
+    """
+
+    todo: tuple[AudioFile, ...]
+    n_unchanged: int
+    known_bad: tuple[Problem, ...]
+    missing: tuple[bytes, ...]
+    stale_skips: tuple[bytes, ...]
+
+
+def make_plan(found: Scan, index: VectorIndex, *, retry_skipped: bool, on_step: Callable[[], None]) -> Plan:
+    """Compares by path, size and time; opens no file. `on_step` is called now and then, and may raise."""
+    tracks = {track.path: (track.size_bytes, track.mtime_ns) for track in index.tracks()}
+    skips = {skip.path: skip for skip in index.skipped()}
+    todo: list[AudioFile] = []
+    known_bad: list[Problem] = []
+    n_unchanged = 0
+    for number, file in enumerate(found.files):
+        if number % 1000 == 0:
+            on_step()
+        path, stamp = os.fsencode(file.path), (file.size_bytes, file.mtime_ns)
+        skip = skips.pop(path, None)
+        if tracks.pop(path, None) == stamp:
+            n_unchanged += 1
+        elif skip is not None and (skip.size_bytes, skip.mtime_ns) == stamp and not retry_skipped:
+            known_bad.append(Problem(file.path, skip.reason))
+        else:
+            todo.append(file)
+    return Plan(
+        todo=tuple(todo),
+        n_unchanged=n_unchanged,
+        known_bad=tuple(known_bad),
+        missing=tuple(path for path in tracks if _is_missing(path, found)),
+        stale_skips=tuple(path for path in skips if _is_missing(path, found)),
+    )
+
+
+def missing_tracks(found: Scan, missing: tuple[bytes, ...], *, prune_empty: bool) -> tuple[list[bytes], list[Problem]]:
+    """Which of the missing tracks are to be forgotten, and a problem for each place whose tracks are kept.
+
+    Tracks are kept where a root, or a link below one, leads to a folder without any audio file: mostly a disk
+    that is not mounted.
+    """
+    if prune_empty or not missing:
+        return list(missing), []
+    names = [os.fsencode(file.path) for file in found.files]
+    forgotten, problems = list(missing), []
+    for top in sorted(found.tops, key=len):
+        below = os.fsencode(os.path.join(top, ""))
+        position = bisect.bisect_left(names, below)
+        if position < len(names) and names[position].startswith(below):
+            continue
+        kept = [path for path in forgotten if is_under(os.fsdecode(path), top)]
+        if kept:
+            forgotten = [path for path in forgotten if not is_under(os.fsdecode(path), top)]
+            reason = f"no audio file is left in it, its {len(kept)} tracks are kept (is the disk mounted?)"
+            problems.append(Problem(top, reason))
+    return forgotten, problems
+
+
+def is_gone(path: bytes) -> bool:
+    """Whether nothing is at the path; a place that cannot be looked into is not taken for empty."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _is_missing(path: bytes, found: Scan) -> bool:
+    return found.covers(os.fsdecode(path)) and is_gone(path)

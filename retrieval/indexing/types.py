@@ -1,0 +1,155 @@
+"""What an index build is told and what it tells: options, progress, summary, errors."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from retrieval.library.scan import Problem
+
+__all__ = [
+    "BuildProgress",
+    "BuildSummary",
+    "IngestError",
+    "IngestInterrupted",
+    "IngestOptions",
+    "OnProgress",
+]
+
+_MAX_WORKERS = 16
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How to build.
+
+    Attributes:
+        workers: decoding processes; None takes one less than there are CPU cores, from 1 to 16.
+        batch_blocks: blocks of 5 s that the model gets at once.
+        strict: a build that skipped files ends with an IngestError (all other files are indexed).
+        retry_skipped: decode files again that were skipped before and have not changed since.
+        prune_empty: where a folder holds no audio file at all any more, forget its tracks. Otherwise they are
+            kept and reported, since an empty folder is mostly a disk that is not mounted.
+        stall_s: a decoder that gives nothing for so many seconds is killed and its file skipped.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    workers: int | None = None
+    batch_blocks: int = 16
+    strict: bool = False
+    retry_skipped: bool = False
+    prune_empty: bool = False
+    stall_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"workers must be 1 or more, not {self.workers}")
+        if self.batch_blocks < 1:
+            raise ValueError(f"batch_blocks must be 1 or more, not {self.batch_blocks}")
+        if not (math.isfinite(self.stall_s) and self.stall_s > 0):
+            raise ValueError(f"stall_s must be a number of seconds above 0, not {self.stall_s}")
+
+    @property
+    def n_workers(self) -> int:
+        """The number of processes meant by `workers`."""
+        if self.workers is not None:
+            return self.workers
+        affinity = getattr(os, "sched_getaffinity", None)  # what a container or taskset leaves us; Linux only
+        n_cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
+        return max(1, min(_MAX_WORKERS, n_cpus - 1))
+
+
+@dataclass(frozen=True)
+class BuildProgress:
+    """Where a build stands.
+
+    Attributes:
+        stage: "scanning", "embedding" or "finishing".
+        files_done: files that need nothing more, the unchanged and skipped ones among them.
+        files_total: files found; while scanning, so far.
+        skipped: files skipped so far.
+        audio_s: seconds of audio embedded so far.
+        bytes_done: of the files that this build reads, how much is done; it grows within a file too.
+        bytes_total: size of the files that this build reads.
+        elapsed_s: since the build began.
+        rate_x: seconds of audio embedded per second; 0.0 at first.
+        remaining_s: an estimate, None while there is nothing to estimate from.
+        current: the file last begun, printable; may be "".
+    """
+
+    stage: str
+    files_done: int
+    files_total: int
+    skipped: int
+    audio_s: float
+    bytes_done: int
+    bytes_total: int
+    elapsed_s: float
+    rate_x: float
+    remaining_s: float | None
+    current: str
+
+
+OnProgress = Callable[[BuildProgress], None]
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """What a build did.
+
+    Attributes:
+        added: files that are new in the index.
+        updated: files whose content or time had changed.
+        unchanged: files that were not even read.
+        moved: files that the index knew under a path that is gone; nothing was embedded for them.
+        removed: tracks forgotten since their file is gone.
+        skipped: files that cannot be indexed, known ones included.
+        audio_s: seconds of audio that went through the model.
+        wall_s: how long it took.
+        n_segments: segments written.
+        problems: every skipped file, unreadable folder and kept root, with its reason, sorted by path.
+    """
+
+    added: int
+    updated: int
+    unchanged: int
+    moved: int
+    removed: int
+    skipped: int
+    audio_s: float
+    wall_s: float
+    n_segments: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def n_files(self) -> int:
+        """Files that are in the index as they are on disk, as far as this build went."""
+        return self.added + self.updated + self.unchanged + self.moved
+
+
+class IngestError(RuntimeError):
+    """A build that did not succeed. `summary` says what was done, None if nothing was begun."""
+
+    def __init__(self, message: str, *, summary: BuildSummary | None = None) -> None:
+        super().__init__(message)
+        self.summary = summary
+
+
+class IngestInterrupted(KeyboardInterrupt):
+    """A build was stopped by Ctrl-C or SIGTERM; what it had committed is kept, the same command does the
+    rest.
+
+    Attributes:
+        summary: what was done until then.
+        signal_number: 2 (SIGINT) or 15 (SIGTERM).
+    """
+
+    def __init__(self, summary: BuildSummary, signal_number: int) -> None:
+        done = summary.added + summary.updated + summary.moved
+        super().__init__(f"stopped; {done} files of this run are in the index, the same command goes on from here")
+        self.summary = summary
+        self.signal_number = signal_number

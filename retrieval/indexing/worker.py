@@ -1,0 +1,128 @@
+"""The decoding process: reads requests from stdin, writes hashes and blocks to stdout.
+
+It runs apart from the model, so that decoding overlaps it and a decoder that hangs or crashes costs one file.
+It imports neither torch nor the index's storage. Messages are plain bytes: a request is a line of JSON, an
+answer a header (kind and length) and its payload; see `Kind`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import struct
+import sys
+import threading
+import time
+from enum import IntEnum
+from typing import IO, Any
+
+from encoders.audio import AudioDecodeError, stream_blocks
+from encoders.decode import header_duration_s
+from retrieval.library.metadata import read_metadata
+from retrieval.library.scan import content_hash
+
+__all__ = ["HEADER", "SPAN", "Kind", "main"]
+
+HEADER = struct.Struct("<BI")
+"""Kind and length of the payload in bytes."""
+
+SPAN = struct.Struct("<dd")
+"""Start and end of a block in seconds; its float32 samples follow."""
+
+_HEARTBEAT_S = 2.0
+
+
+class Kind(IntEnum):
+    """What an answer is."""
+
+    READY = 1  # once, at the start
+    ALIVE = 2  # a long hash is still being computed
+    HASH = 3  # hex digits: the answer to {"do": "hash"}
+    BEGIN = 4  # JSON: expected_s, of the header, or null; the first answer to {"do": "decode"}
+    BLOCK = 5  # SPAN and samples
+    END = 6  # JSON: duration_s, metadata; the last answer to {"do": "decode"}
+    ERROR = 7  # JSON: reason, transient; ends the request
+
+
+def main() -> None:
+    """Serves requests until stdin closes, which it does when the parent ends in whatever way."""
+    answers = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)  # what a C library prints must not get between the messages
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
+    try:
+        _send(answers, Kind.READY, b"")
+        os.dup2(silence, 2)  # nor onto the user's terminal (mpg123 tells of every damaged frame)
+        while True:
+            _serve(json.loads(requests.get()), answers)
+    except OSError:  # the parent has gone
+        os._exit(1)
+
+
+def _read_requests(requests: queue.SimpleQueue[bytes]) -> None:
+    # A thread of its own: so the end of the parent is seen even while a decoder is stuck.
+    for line in sys.stdin.buffer:
+        requests.put(line)
+    os._exit(0)
+
+
+def _serve(request: dict[str, Any], answers: IO[bytes]) -> None:
+    path = request["path"]
+    try:
+        if request["do"] == "hash":
+            _send_hash(path, answers)
+        else:
+            _send_blocks(path, answers, sample_rate_hz=request["sample_rate_hz"], block_s=request["block_s"])
+    except AudioDecodeError as error:
+        _send_json(answers, Kind.ERROR, {"reason": error.reason, "transient": error.transient})
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # a decoder's surprise must cost this file alone
+        reason = f"unexpected {type(error).__name__}: {error}"
+        _send_json(answers, Kind.ERROR, {"reason": " ".join(reason.split()), "transient": False})
+
+
+def _send_hash(path: str, answers: IO[bytes]) -> None:
+    last_sign_s = time.monotonic()
+
+    def show_life() -> None:
+        nonlocal last_sign_s
+        if time.monotonic() - last_sign_s > _HEARTBEAT_S:
+            last_sign_s = time.monotonic()
+            _send(answers, Kind.ALIVE, b"")
+
+    try:
+        digest = content_hash(path, on_piece=show_life)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        raise AudioDecodeError(path, reason, transient=True) from error
+    _send(answers, Kind.HASH, digest.encode("ascii"))
+
+
+def _send_blocks(path: str, answers: IO[bytes], *, sample_rate_hz: int, block_s: float) -> None:
+    _send_json(answers, Kind.BEGIN, {"expected_s": header_duration_s(path)})
+    blocks = stream_blocks(path, sample_rate_hz=sample_rate_hz, block_s=block_s)
+    while True:
+        try:
+            block = next(blocks)
+        except StopIteration as end:
+            _send_json(answers, Kind.END, {"duration_s": end.value, "metadata": read_metadata(path)})
+            return
+        samples = block.samples.astype("<f4", copy=False)
+        answers.write(HEADER.pack(Kind.BLOCK, SPAN.size + samples.nbytes))
+        answers.write(SPAN.pack(block.start_s, block.end_s))
+        answers.write(samples.data)
+        answers.flush()
+
+
+def _send_json(answers: IO[bytes], kind: Kind, value: dict[str, object]) -> None:
+    _send(answers, kind, json.dumps(value).encode("ascii"))
+
+
+def _send(answers: IO[bytes], kind: Kind, payload: bytes) -> None:
+    answers.write(HEADER.pack(kind, len(payload)) + payload)
+    answers.flush()

@@ -1,0 +1,1 @@
+"""The music library on disk: scanning, metadata, playlists."""

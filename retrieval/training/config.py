@@ -1,0 +1,249 @@
+"""What one training run is: data, tags, objective and all settings, checked before anything is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoders.checkpoint import VOCABULARY_FILE
+from retrieval.datasets.audio import Level
+from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips, named
+from retrieval.datasets.splits import split_by_group
+from retrieval.training.augment import WaveformAugment
+from retrieval.training.batches import BatchSettings, LabelTable, near_synonyms
+from retrieval.training.mining import NEGATIVES
+from retrieval.training.run_settings import RunSettings
+from retrieval.training.tasks import BCE_LOSSES, CONTRASTIVE_LOSSES, LossSettings
+from retrieval.training.text_encoder import PhraseEncoder
+
+__all__ = ["LABEL_SCOPES", "OBJECTIVES", "Plan", "choose_splits", "known_tags", "label_table", "together"]
+
+OBJECTIVES = ("contrastive", "bce")
+LABEL_SCOPES = ("own", "all")
+_VALIDATION_NAMES = ("val", "valid", "validation", "dev")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One run.
+
+    Attributes:
+        objective: "contrastive" (two towers) or "bce" (a closed-set tagger).
+        backbone: a name of the registry.
+        out: where the model goes, and checkpoints and decoded audio below it.
+        negatives: one of ``mining.NEGATIVES``.
+        synonym_cosine: tags whose text vectors have this cosine or more are no negatives of each other.
+        label_scope: of several datasets: "own" takes a clip's silence about a tag for evidence only where its dataset
+            uses the tag, "all" always.
+        keep: weight of staying with what ``init`` says of other words; see ``keep.Kept``. 0: it may forget.
+        head: of the tagger.
+        init: weights to start from; ``published`` names them if they are a published checkpoint.
+        text: what the text tower reads: a file of words, a model directory for its words, or "sentence:" and a
+            transformers text encoder; see ``phrases.read_phrases``. None: as ``init``.
+        unseen: tags held out from the labels, with their near-synonyms; the validation has them apart.
+        block_s, chunk_s: what the network hears at once, and what of a clip a batch has; whole blocks. None: the
+            backbone's own length, and one block (two of mn04's and mn10's).
+        level: of the clips; see ``retrieval.datasets.audio.normalised``.
+        positive_weights: let a tag's positives count as much as its negatives.
+        freeze_stages: of the backbone; -1 freezes all.
+    """
+
+    objective: str
+    backbone: str
+    out: Path
+    negatives: str = "random"
+    synonym_cosine: float = 0.75
+    label_scope: str = "own"
+    keep: float = 0.0
+    head: str = "linear"
+    init: Path | None = None
+    published: str | None = None
+    text: Path | str | None = None
+    unseen: tuple[str, ...] = ()
+    block_s: float | None = None
+    chunk_s: float | None = None
+    level: Level = "none"
+    positive_weights: bool = False
+    freeze_stages: int = 0
+    spec_augment: bool = False
+    augment: WaveformAugment = field(default_factory=WaveformAugment)
+    batch: BatchSettings = field(default_factory=BatchSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"--objective {self.objective}: choose one of {', '.join(OBJECTIVES)}")
+        if self.negatives not in NEGATIVES:
+            raise ValueError(f"--negatives {self.negatives}: choose one of {', '.join(NEGATIVES)}")
+        if self.label_scope not in LABEL_SCOPES:
+            raise ValueError(f"--label-scope {self.label_scope}: choose one of {', '.join(LABEL_SCOPES)}")
+        self._check_keep()
+        fitting = CONTRASTIVE_LOSSES if self.objective == "contrastive" else BCE_LOSSES
+        if self.loss.name not in fitting:
+            raise ValueError(
+                f"--loss {self.loss.name} does not go with --objective {self.objective}: {', '.join(fitting)}"
+            )
+
+    def _check_keep(self) -> None:
+        if self.keep < 0:
+            raise ValueError(f"--keep {self.keep}: a weight is not negative")
+        if self.keep and (not self.contrastive or self.init is None):
+            raise ValueError("--keep holds what a model says of other words: it goes with --init MODEL, by contrast")
+        if self.keep and self.text is not None:
+            raise ValueError("--keep does not go with --text: what is held is said in the words of --init")
+
+    @property
+    def contrastive(self) -> bool:
+        return self.objective == "contrastive"
+
+    @property
+    def words_from(self) -> Path | str | None:
+        """What the text tower reads: ``text``, or else the text side of two towers in ``init``; None: the shipped one.
+
+        A closed-set tagger or a published file has no words.
+        """
+        if self.text is not None or self.init is None or not (self.init / VOCABULARY_FILE).is_file():
+            return self.text
+        return self.init
+
+    def architecture(self, tags: Sequence[str], n_clips: int) -> dict[str, Any]:
+        """Return, as plain values, what a run and the checkpoint that it resumes must share."""
+        values: dict[str, Any] = {
+            "objective": self.objective,
+            "backbone": self.backbone,
+            "tags": list(tags),
+            "clips": n_clips,
+            "negatives": self.negatives,
+            "synonym cosine": self.synonym_cosine,
+            "label scope": self.label_scope,
+            "keep": self.keep,
+            "block": self.block_s,
+            "level": self.level,
+            "positive weights": self.positive_weights,
+            "frozen stages": self.freeze_stages,
+            "spec-augment": self.spec_augment,
+            "augmentation": asdict(self.augment),
+            "batches": asdict(self.batch),
+            "loss": asdict(self.loss),
+        }
+        if self.unseen:
+            values |= {"unseen tags": sorted(self.unseen)}
+        if not self.contrastive:
+            values |= {"head": self.head}
+        # How long it runs, where, and how often it saves may change; what the steps are may not.
+        may_change = ("device", "save_steps", "patience", "metric", "precision")
+        values["run"] = {name: value for name, value in asdict(self.run).items() if name not in may_change}
+        return _plain(values)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON would give back."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def together(datasets: Sequence[TaggedClips]) -> TaggedClips:
+    """Return several datasets as one; a clip that two of them name counts once, with the labels of both.
+
+    Datasets of one name are told apart by a number.
+    """
+    if len(datasets) == 1:
+        return datasets[0]
+    clips: dict[Path, TaggedClip] = {}
+    for number, dataset in enumerate(datasets):
+        earlier = [other.name for other in datasets[:number]].count(dataset.name)
+        name = f"{dataset.name} ({earlier + 1})" if earlier else dataset.name
+        for clip in dataset.clips:
+            group = f"{name}/{clip.group}" if clip.group else ""
+            before = clips.get(clip.path)
+            labels = clip.labels if before is None else tuple(dict.fromkeys((*before.labels, *clip.labels)))
+            clips[clip.path] = replace(clip, group=group, labels=labels, dataset=name)
+    return TaggedClips(clips=tuple(clips.values()), name=" + ".join(dataset.name for dataset in datasets))
+
+
+def choose_splits(
+    dataset: TaggedClips, *, train: Sequence[str], validation: Sequence[str], seed: int
+) -> tuple[TaggedClips, TaggedClips]:
+    """Return the clips to learn from and those to validate with.
+
+    Named splits are taken as they are. Otherwise "train" and "val" (or "valid" ...) are, where the dataset has them;
+    a dataset without splits gives a tenth of its recordings, by the seed, to validation.
+
+    Raises:
+        DatasetError: a split has no clips or no positives, or both names are one.
+    """
+    both = sorted(set(train) & set(validation))
+    if both:
+        raise DatasetError(f"the split {both[0]!r} cannot be both learnt from and validated with")
+    there = dataset.splits
+    if not train and not validation and not there:
+        return _divided(dataset, seed=seed)
+    held = list(validation) or [name for name in _VALIDATION_NAMES if name in there][:1]
+    learnt = list(train) or (["train"] if "train" in there else [name for name in there if name not in held])
+    if not held:
+        return _divided(dataset.of_split(*learnt), seed=seed)
+    return dataset.of_split(*learnt), dataset.of_split(*held)
+
+
+def _divided(dataset: TaggedClips, *, seed: int) -> tuple[TaggedClips, TaggedClips]:
+    """Return nine tenths and one tenth of the recordings, but one recording at least."""
+    groups = len({clip.group or str(clip.path) for clip in dataset.clips})
+    share = max(0.1, 1 / max(2, groups))
+    divided = split_by_group(dataset, {"train": 1 - share, "val": share}, seed=seed)
+    return divided.of_split("train"), divided.of_split("val")
+
+
+def known_tags(words: PhraseEncoder, tags: Sequence[str], *, drop_unknown: bool) -> tuple[list[str], list[str]]:
+    """Divide tags into those with a vector and those without.
+
+    Raises:
+        DatasetError: there are unknown ones and they are not to be dropped, or there is no known one; they are named.
+    """
+    known: list[str] = []
+    unknown: list[str] = []
+    for tag in tags:
+        # Not only in the vocabulary: a vector of zeros points nowhere.
+        try:
+            (known if words.encode([tag]).any() else unknown).append(tag)
+        except ValueError:
+            unknown.append(tag)
+    if unknown and (not drop_unknown or not known):
+        listed = named([repr(tag) for tag in unknown])
+        raise DatasetError(
+            f"{len(unknown)} of {len(tags)} labels are out of the vocabulary: {listed}; "
+            "give other words with --text, or leave such labels out with --drop-unknown-labels"
+        )
+    if len(known) < 2:
+        raise DatasetError(f"there is one label only, {known[0]!r}: contrast needs two or more")
+    return known, unknown
+
+
+def label_table(
+    clips: TaggedClips,
+    tags: Sequence[str],
+    vectors: np.ndarray | None,
+    *,
+    synonym_cosine: float,
+    label_scope: str = "own",
+) -> LabelTable:
+    """Return which clip has which tag, and what is no safe negative.
+
+    With the tags' text vectors, near-synonyms are none; nor, by the scope "own", is a tag that no clip of the same
+    dataset has: a label that one dataset alone uses tells datasets apart, not sounds.
+    """
+    alike = None if vectors is None else near_synonyms(vectors, threshold=synonym_cosine)
+    table = LabelTable.of(tags, clips.truth(tags), alike)
+    if label_scope == "all":
+        return table
+    names = np.array([clip.dataset for clip in clips.clips])
+    foreign = np.zeros_like(table.forbidden)
+    for name in np.unique(names):
+        rows = names == name
+        foreign[rows] = ~table.has_tag[rows].any(0)
+    return replace(table, forbidden=table.forbidden | foreign)

@@ -1,0 +1,180 @@
+"""New models for training: architecture, words, and the weights to start from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from encoders.backbones.base import Backbone
+from encoders.backbones.published import load_published
+from encoders.backbones.registry import build_backbone
+from encoders.checkpoint import CONFIG_FILE, ModelDirError
+from encoders.tagger_model import TaggerConfig, TaggerModel
+from encoders.text.word_vectors import WordVectors
+from encoders.two_tower import TwoTowerConfig, TwoTowerModel
+
+if TYPE_CHECKING:
+    from encoders.text.sentence import SentenceTower
+
+__all__ = ["DEFAULT_BLOCK_S", "new_tagger", "new_two_towers", "own_tags", "start_backbone"]
+
+DEFAULT_BLOCK_S = {"mn04": 5.0, "mn10": 5.0}
+"""Networks that take any length hear blocks of 5 s, so that windows of two blocks can be searched; the others hear what
+they were published with."""
+
+
+def _block_s(backbone: Backbone, name: str) -> float:
+    return DEFAULT_BLOCK_S.get(name, backbone.input_samples / backbone.sample_rate_hz)
+
+
+def new_two_towers(
+    backbone: str,
+    words: WordVectors | SentenceTower,
+    *,
+    tag_names: list[str],
+    block_s: float | None = None,
+    init: Path | None = None,
+    published: str | None = None,
+) -> TwoTowerModel:
+    """Build both towers with fresh weights, drawn from torch's global generator, or with those of ``init``.
+
+    Args:
+        backbone: a name of the registry.
+        words: what the text tower reads; a sentence encoder stays as it is.
+        tag_names: the model's own tags.
+        block_s: length of a block; the backbone's own by default.
+        init: a model directory (two towers: all of it; a tagger: its backbone) or a published checkpoint.
+        published: the name of that checkpoint; see ``encoders.backbones.published``.
+
+    Raises:
+        ValueError: unknown backbone, or a block that it cannot hear.
+        ModelDirError: ``init`` is of another architecture.
+    """
+    network = build_backbone(backbone)
+    config = TwoTowerConfig(
+        backbone=backbone,
+        sample_rate_hz=network.sample_rate_hz,
+        block_s=block_s or _block_s(network, backbone),
+        word_dim=words.dim,
+        vocab_size=len(words.vocabulary) if isinstance(words, WordVectors) else 2,
+        tag_names=tag_names,
+    )
+    model = TwoTowerModel(config)
+    if isinstance(words, WordVectors):
+        model.vocabulary, model.subwords = words.vocabulary, words.subwords
+        model.words.codes.copy_(torch.from_numpy(words.codes))
+        model.words.scales.copy_(torch.from_numpy(words.scales))
+        model.words.weights.copy_(torch.from_numpy(words.weights))
+    else:
+        model.read_sentences(words)
+    if init is not None:
+        kind = _kind(init)
+        if kind == TwoTowerConfig.model_type:
+            _take_towers(model, init)
+        else:
+            start_backbone(model.audio_tower.backbone, init, name=backbone, published=published)
+    return model
+
+
+def new_tagger(
+    backbone: str,
+    *,
+    tag_names: list[str],
+    head: str = "linear",
+    block_s: float | None = None,
+    init: Path | None = None,
+    published: str | None = None,
+) -> TaggerModel:
+    """Build a closed-set tagger; see ``new_two_towers``. Of two towers in ``init`` it takes the backbone."""
+    network = build_backbone(backbone)
+    length_s = block_s or _block_s(network, backbone)
+    model = TaggerModel(TaggerConfig(backbone=backbone, head=head, tag_names=tag_names, block_s=length_s))
+    if init is not None:
+        start_backbone(model.tagger.backbone, init, name=backbone, published=published)
+    return model
+
+
+def own_tags(init: Path) -> list[str]:
+    """Return the tags that two towers in a directory offer by themselves.
+
+    Raises:
+        ModelDirError: there is another kind of model, or none.
+    """
+    if _kind(init) != TwoTowerConfig.model_type:
+        raise ModelDirError(f"--init {init}: no model of two towers, so there are no words to hold: leave --keep out")
+    return [str(name) for name in json.loads((init / CONFIG_FILE).read_text(encoding="utf-8")).get("tag_names", [])]
+
+
+def start_backbone(backbone: Backbone, init: Path, *, name: str, published: str | None) -> None:
+    """Copy trained weights into a backbone.
+
+    Raises:
+        ModelDirError: there is no model, or one with another backbone.
+        ValueError: a published checkpoint whose name is not said, or of another architecture.
+    """
+    kind = _kind(init)
+    source: torch.nn.Module
+    if kind == TwoTowerConfig.model_type:
+        towers = TwoTowerModel.from_pretrained(init)
+        _same_backbone(init, towers.config.backbone, name)
+        source = towers.audio_tower.backbone
+    elif kind == TaggerConfig.model_type:
+        tagger = TaggerModel.from_pretrained(init)
+        _same_backbone(init, tagger.config.backbone, name)
+        source = tagger.tagger.backbone
+    elif published is None:
+        raise ValueError(f"--init {init} is a published checkpoint: say which with --published")
+    else:
+        source = load_published(published, init).get_submodule("backbone")
+    try:
+        backbone.load_state_dict(source.state_dict(), strict=True)
+    except RuntimeError:
+        raise ModelDirError(f"--init {init}: its backbone is of another architecture than {name}") from None
+
+
+def _kind(init: Path) -> str | None:
+    """Return the kind of model in a directory; None for a file.
+
+    Raises:
+        ModelDirError: there is nothing, or a folder without a model.
+    """
+    if init.is_file():
+        return None
+    try:
+        return str(json.loads((init / CONFIG_FILE).read_text(encoding="utf-8")).get("model_type"))
+    except (OSError, ValueError, AttributeError):
+        raise ModelDirError(f"--init {init}: there is no model; give a model directory or a published file") from None
+
+
+def _same_backbone(init: Path, theirs: str, ours: str) -> None:
+    if theirs != ours:
+        raise ModelDirError(f"--init {init}: its backbone is {theirs}, not {ours}; add --backbone {theirs}")
+
+
+def _take_towers(model: TwoTowerModel, init: Path) -> None:
+    """Copy both towers; the text tower only where it reads the same words, or the same sentence encoder."""
+    source = TwoTowerModel.from_pretrained(init)
+    _same_backbone(init, source.config.backbone, model.config.backbone)
+    same_words = _reads_the_same(source, model)
+    try:
+        model.audio_tower.load_state_dict(source.audio_tower.state_dict(), strict=True)
+        model.calibration.load_state_dict(source.calibration.state_dict(), strict=True)
+        if same_words:
+            model.text_tower.load_state_dict(source.text_tower.state_dict(), strict=True)
+    except RuntimeError:
+        raise ModelDirError(f"--init {init}: its towers are of other sizes than this version makes") from None
+
+
+def _reads_the_same(one: TwoTowerModel, other: TwoTowerModel) -> bool:
+    if one.sentences is not None and other.sentences is not None:
+        states = [tower.transformer.state_dict() for tower in (one.sentences, other.sentences)]
+        used = {name for name in states[0].keys() | states[1].keys() if not name.startswith("pooler.")}
+        alike = all(name in states[0] and name in states[1] for name in used)
+        return alike and all(torch.equal(states[0][name], states[1][name]) for name in used)
+    if one.sentences is not None or other.sentences is not None:
+        return False
+    assert one.vocabulary is not None and other.vocabulary is not None
+    return one.vocabulary.tokens == other.vocabulary.tokens and torch.equal(one.words.codes, other.words.codes)

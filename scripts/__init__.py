@@ -1,0 +1,1 @@
+"""Benchmarks, experiments and recipes, run as modules from the repository root."""

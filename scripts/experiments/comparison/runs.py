@@ -1,0 +1,140 @@
+"""Runs of the comparison in `baseline_vs_retrieval.py`: budget, plan, training and test of one; learning rates."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from encoders.two_tower import TwoTowerModel
+from retrieval.datasets.splits import split_by_group
+from retrieval.datasets.waveforms import WaveformStore
+from retrieval.training.batches import BatchSettings
+from retrieval.training.config import Plan
+from retrieval.training.run import TrainingRun
+from retrieval.training.run_settings import RunSettings
+from retrieval.training.tasks import LossSettings
+from retrieval.training.validation import clip_vectors, tagger_scores
+from scripts.experiments.comparison.data import Material
+from scripts.experiments.comparison.report import BASELINE, figures_of
+
+__all__ = ["BACKBONE", "DEVELOPMENT", "PUBLISHED", "development_of", "epochs_of", "objective_of", "one_run", "plan_of"]
+
+BACKBONE, PUBLISHED = "mn04", "efficientat-mn04"
+DEVELOPMENT = "development"
+_DEVELOPMENT_SHARE, _SPLIT_SEED = 0.2, 0
+_WATCHED = ("active_triplets", "collapse", "bank_collapse")
+
+
+def objective_of(method: str) -> str:
+    return "bce" if method == BASELINE else "contrastive"
+
+
+def development_of(material: Material) -> Material:
+    """Return the training clips alone, a fifth of their recordings to test with: what learning rates are chosen by."""
+    shares = {"train": 1 - _DEVELOPMENT_SHARE, DEVELOPMENT: _DEVELOPMENT_SHARE}
+    divided = split_by_group(material.train, shares, seed=_SPLIT_SEED)
+    tests = {DEVELOPMENT: divided.of_split(DEVELOPMENT)}
+    return replace(material, train=divided.of_split("train"), tests=tests, unseen=(), removed={})
+
+
+def epochs_of(method: str, args: Namespace, n_clips: int) -> tuple[int, int]:
+    """Return the epochs and the steps of a run: as nearly as whole epochs allow, all hear as many clips."""
+    drawn = BatchSettings(size=args.batch).drawn  # the rest of a contrastive batch are negatives
+    steps = args.epochs * max(1, n_clips // drawn)
+    if method != BASELINE:
+        return args.epochs, steps
+    an_epoch = max(1, n_clips // args.batch)
+    epochs = max(1, round(steps / an_epoch))
+    return epochs, epochs * an_epoch
+
+
+def plan_of(method: str, seed: int, rate: float, args: Namespace, n_clips: int, out: Path) -> Plan:
+    """Return one run's plan."""
+    baseline = method == BASELINE
+    return Plan(
+        objective=objective_of(method),
+        backbone=BACKBONE,
+        out=out,
+        negatives="random" if baseline else method,
+        synonym_cosine=args.synonym_cosine,
+        label_scope="all",  # instruments: who labels a banjo alone would have written a harp down
+        init=args.init,
+        published=PUBLISHED,
+        text=args.text,
+        block_s=args.clip_s,
+        chunk_s=args.clip_s,
+        freeze_stages=args.freeze_stages,
+        batch=BatchSettings(size=args.batch, seed=seed),
+        loss=LossSettings(name="bce-with-logits" if baseline else args.loss),
+        run=RunSettings(
+            epochs=epochs_of(method, args, n_clips)[0],
+            learning_rate=rate,
+            seed=seed,
+            mining_warmup=args.mining_warmup,
+            device=args.device,
+        ),
+    )
+
+
+def tested(run: TrainingRun, material: Material, test: str, sounds: WaveformStore) -> tuple[Any, Any]:
+    """Return the figures of a trained model on a test set, and those of chance."""
+    seen, unseen = material.measured(test)
+    truth = material.tests[test].truth([*seen, *unseen])
+    if isinstance(run.model, TwoTowerModel):
+        scores = clip_vectors(run.model, sounds) @ run.model.encode_text([*seen, *unseen]).T
+    else:
+        columns = [run.labels.tags.index(tag) for tag in seen]
+        scores = tagger_scores(run.model, sounds)[:, columns]
+    return figures_of(scores, truth, [*seen, *unseen], unseen)
+
+
+def one_run(
+    method: str,
+    seed: int,
+    rate: float,
+    args: Namespace,
+    material: Material,
+    *,
+    callback: TrainerCallback,
+    on_clip: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Train and test one model at a learning rate; only its figures are kept."""
+    work = args.out / "work"
+    for left in work.glob("*"):  # of the run before; the decoded audio serves all
+        if left.name != "audio":
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    plan = plan_of(method, seed, rate, args, len(material.train), work)
+    run = TrainingRun(plan, material.train, None, on_clip=on_clip, callbacks=[callback])
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+    result = run.go()
+    trained_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
+    tests, chances = {}, {}
+    for name, clips in material.tests.items():
+        sounds = WaveformStore.open(
+            clips.clips, work / "audio" / name, sample_rate_hz=run.model.sample_rate_hz, longest_s=args.clip_s
+        )
+        tests[name], chances[name] = tested(run, material, name, sounds)
+    watched: dict[str, float | None] = dict.fromkeys(_WATCHED)
+    for entry in run.trainer.state.log_history:  # the last one that tells each
+        watched |= {key: entry[key] for key in _WATCHED if key in entry}
+    heard = result.steps * args.batch
+    return {
+        "method": method,
+        "seed": seed,
+        "learning_rate": rate,
+        "steps": result.steps,
+        "clips_heard": heard,
+        "train_s": round(trained_s, 1),
+        "train_cpu_s": round(cpu_s, 1),
+        "clips_per_s": round(heard / trained_s, 1),
+        "training": watched,
+        "tests": tests,
+        "chance": chances,
+    }

@@ -1,0 +1,121 @@
+"""Where the student starts: at the AudioSet teacher composed through word vectors, in closed form.
+
+The teacher's standardised logits are linear in its hidden layer, z = A h + b, and a phrase's score is z.p with p its
+weights over the classes. The 527 numbers are reduced to ``rank`` by the singular vectors that keep most of z.p over
+clips and phrases: with C the covariance of z, Q the second moment of p and C = L L', those of L' Q L. So the audio
+tower's last layer is known, and the text tower is fitted to the vectors that p becomes, on words alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from encoders.two_tower import TwoTowerModel
+from scripts.recipes.default.conse import class_weights
+from scripts.recipes.default.phrase_sampling import PhraseBook
+
+__all__ = ["ComposedSpace", "composed_space", "fit_text_tower", "start_projection"]
+
+FREE_DIMS_SCALE = 0.02
+MIXTURES = 20_000
+
+
+@dataclass(frozen=True)
+class ComposedSpace:
+    """``audio`` [shape=(rank, 527)] takes z, ``text`` [shape=(527, rank)] takes p (from the right) into the space."""
+
+    audio: np.ndarray
+    text: np.ndarray
+
+    def targets(self, phrases: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Return the phrases' unit vectors [shape=(n, rank)] from unit word vectors of phrases and classes."""
+        vectors = class_weights(phrases, classes) @ self.text
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def composed_space(z: np.ndarray, weights: np.ndarray, share: np.ndarray, *, rank: int) -> ComposedSpace:
+    """Find the space.
+
+    Args:
+        z: standardised AudioSet logits of varied audio [shape=(n_audio, 527)].
+        weights: class weights of many phrases [shape=(n_phrases, 527)].
+        share: how much each phrase matters, sum 1 [shape=(n_phrases,)].
+        rank: dimensions to keep.
+    """
+    covariance = np.cov(z.T.astype(np.float64)) + 1e-4 * np.eye(z.shape[1])
+    moment = (weights * share[:, None]).T.astype(np.float64) @ weights
+    lower = np.linalg.cholesky(covariance)
+    basis, values, _ = np.linalg.svd(lower.T @ moment @ lower)
+    basis = basis[:, :rank]
+    # Whitened audio and phrases meet in the middle: both sides carry the square root of what a direction matters.
+    balance = values[:rank] ** 0.25
+    audio = (np.linalg.solve(lower, np.eye(len(lower))).T @ basis * balance).T
+    return ComposedSpace(audio.astype(np.float32), (lower @ basis / balance).astype(np.float32))
+
+
+@torch.no_grad()
+def start_projection(
+    projection: nn.Module, head: nn.Sequential, space: ComposedSpace, mean: np.ndarray, spread: np.ndarray
+) -> None:
+    """Set the audio projection to the teacher's hidden layer and the composed space; further dimensions start small.
+
+    Args:
+        projection: the ``AudioProjection``; its hidden layer must be as wide as the teacher's.
+        head: the teacher's head: Linear, Hardswish, Dropout, Linear.
+        space: from ``composed_space``.
+        mean: of the teacher's logits [shape=(527,)].
+        spread: of the teacher's logits [shape=(527,)].
+    """
+    hidden, last = head[0], head[3]
+    assert isinstance(hidden, nn.Linear)
+    assert isinstance(last, nn.Linear)
+    projection.fc1.load_state_dict(hidden.state_dict())  # type: ignore[union-attr]
+    weight = space.audio @ (last.weight.numpy() / spread[:, None])
+    bias = space.audio @ ((last.bias.numpy() - mean) / spread)
+    fc2: Any = projection.fc2
+    fc2.weight.mul_(FREE_DIMS_SCALE)
+    fc2.bias.zero_()
+    fc2.weight[: len(weight)] = torch.from_numpy(weight)
+    fc2.bias[: len(bias)] = torch.from_numpy(bias)
+
+
+def fit_text_tower(
+    model: TwoTowerModel,
+    space: ComposedSpace,
+    book: PhraseBook,
+    classes: np.ndarray,
+    *,
+    steps: int,
+    seed: int,
+    on_step: Callable[[dict[str, Any]], None],
+) -> None:
+    """Fit the text tower to the composed vectors of drawn phrases and of mixtures of two phrases."""
+    rng = np.random.default_rng([seed, 3])
+    torch.manual_seed(seed)
+    tower = model.text_tower.train()
+    optimiser = torch.optim.AdamW(tower.parameters(), lr=3e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps, pct_start=0.1)
+    one, two = (rng.choice(len(book.phrases), size=MIXTURES, p=p) for p in (book.share, None))
+    mixed = book.vectors[one] * rng.random((MIXTURES, 1)) + book.vectors[two] * rng.random((MIXTURES, 1))
+    mixed = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+    words = torch.from_numpy(np.concatenate([book.vectors, mixed]).astype(np.float32)).to(model.device)
+    free = model.config.dim - space.text.shape[1]
+    targets = F.pad(torch.from_numpy(space.targets(words.cpu().numpy(), classes)), (0, free)).to(model.device)
+    share = np.concatenate([0.75 * book.share, np.full(MIXTURES, 0.25 / MIXTURES)])
+    for step in range(steps):
+        rows = torch.from_numpy(rng.choice(len(words), size=512, p=share)).to(model.device)
+        loss = (1 - (tower(words[rows]) * targets[rows]).sum(1)).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if step % 200 == 199:
+            on_step({"stage": "words to space", "step": step + 1, "of": steps, "loss": round(loss.item(), 4)})
+    model.eval()

@@ -1,0 +1,88 @@
+"""Our networks give the published implementations' figures, from the waveform, through our front end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fill import value, wave
+from torch import nn
+
+from encoders.backbones.convert import PANNS_KEYS, VGGISH_KEYS, WON_DENSE2_KEYS, WON_DENSE_KEYS, KeyNames
+from encoders.backbones.registry import build_backbone, build_tagger
+from encoders.backbones.vggish import VGGish
+
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "published_taggers.json").read_text(encoding="utf-8"))
+WON = {
+    "fcn": ("fcn", WON_DENSE_KEYS),
+    "musicnn_mtat": ("musicnn", WON_DENSE2_KEYS),
+    "musicnn_msd": ("musicnn_msd", WON_DENSE2_KEYS),
+    "crnn": ("crnn", WON_DENSE_KEYS),
+    "sample_cnn": ("sample_cnn", WON_DENSE_KEYS),
+    "sample_cnn_se": ("sample_cnn_se", WON_DENSE2_KEYS),
+    "self_attention": ("self_attention", WON_DENSE_KEYS),
+    "harmonic_cnn": ("harmonic_cnn", WON_DENSE2_KEYS),
+    "short_chunk_cnn": ("short_chunk_cnn", WON_DENSE2_KEYS),
+    "short_chunk_cnn_res": ("short_chunk_cnn_res", WON_DENSE2_KEYS),
+}
+
+
+def fill(module: nn.Module, keys: KeyNames, golden: dict[str, object]) -> None:
+    """Fill a module by the rule, after checking that its names and shapes are the published ones."""
+    state = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    ours = {keys.theirs(key): list(tensor.shape) for key, tensor in state.items()}
+    assert ours == dict(golden["state"])
+    for key, tensor in state.items():
+        name = keys.theirs(key)
+        assert keys.ours(name) == key
+        # In place: two of the networks have 80 million weights.
+        tensor.copy_(torch.ones(1) if name == "hstft.bw_Q" else torch.from_numpy(value(name, tuple(tensor.shape))))
+    module.eval()
+
+
+def deviation(found: np.ndarray, golden: object) -> float:
+    """The largest absolute difference over the golden figures' standard deviation."""
+    figures = np.array(golden)
+    assert found.shape == figures.shape
+    return float(np.abs(found - figures).max() / figures.std())
+
+
+@pytest.mark.parametrize("name", WON)
+@torch.inference_mode()
+def test_logits_agree_with_won_2020(name: str) -> None:
+    golden, (registered, keys) = GOLDEN[name], WON[name]
+    tagger = build_tagger(registered, n_classes=50)
+    assert (tagger.backbone.input_samples, tagger.backbone.sample_rate_hz) == (golden["input_samples"], 16000)
+    fill(tagger, keys, golden)
+    logits = tagger(torch.from_numpy(wave(golden["input_samples"])))[0].numpy()
+    assert deviation(logits, golden["logits"]) < 1e-3
+
+
+@torch.inference_mode()
+def test_cnn14_agrees_with_panns() -> None:
+    golden = GOLDEN["cnn14"]
+    tagger = build_tagger("cnn14", n_classes=527)
+    fill(tagger, PANNS_KEYS, golden)
+    features = tagger.backbone(torch.from_numpy(wave(golden["input_samples"])))
+    assert deviation(features[0].numpy(), golden["features"]) < 1e-3
+    assert deviation(tagger.head(features)[0].numpy(), golden["logits"]) < 1e-3
+
+
+@torch.inference_mode()
+def test_vggish_agrees_with_torchvggish() -> None:
+    golden = GOLDEN["vggish"]
+    backbone = build_backbone("vggish")
+    fill(backbone, VGGISH_KEYS, golden)
+    waveform = torch.from_numpy(wave(golden["input_samples"]))
+    assert isinstance(backbone, VGGish)
+    assert deviation(backbone.examples(waveform)[0, :, ::8, ::4].numpy(), golden["examples"]) < 1e-3
+    features = backbone.sequence(waveform)
+    assert deviation(features[0].numpy(), golden["features"]) < 1e-3
+
+
+def test_mn04_has_the_published_size() -> None:
+    tagger = build_tagger("mn04", n_classes=527)
+    assert sum(p.numel() for p in tagger.backbone.parameters()) + 384 * 512 + 512 + 512 * 527 + 527 == 983_599

@@ -1,0 +1,191 @@
+"""One contract over the whole zoo: what every architecture of the registry takes, gives and refuses."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from encoders.backbones.base import Backbone
+from encoders.backbones.registry import TAGGERS, build_backbone, build_tagger, list_taggers
+from encoders.heads import LinearHead
+from encoders.tagger import Tagger, make_head
+
+N_CLASSES = 7
+# A batch of 65 of anything longer would need gigabytes: its shapes are taken without numbers.
+LONGEST_OF_65 = 25_000
+
+
+@pytest.fixture(scope="module", params=list_taggers())
+def backbone(request: pytest.FixtureRequest) -> Iterator[Backbone]:
+    """Each architecture once, in eval mode; pytest runs all tests of one before it builds the next."""
+    torch.manual_seed(3)
+    yield build_backbone(request.param).eval()
+
+
+def sound(backbone: Backbone, *, batch: int = 2, more_samples: int = 0) -> Tensor:
+    """Noise of the shortest length that the architecture takes, and some more."""
+    generator = torch.Generator().manual_seed(5)
+    return 0.1 * torch.randn(batch, backbone.min_samples + more_samples, generator=generator)
+
+
+def tagger_of(backbone: Backbone) -> Tagger:
+    return Tagger(backbone, LinearHead(backbone.dim, N_CLASSES)).eval()
+
+
+def test_the_declarations_agree_with_each_other(backbone: Backbone) -> None:
+    assert 0 < backbone.min_samples <= backbone.input_samples
+    assert backbone.mel is None or backbone.mel.sample_rate_hz == backbone.sample_rate_hz
+    assert not backbone.fixed_length or backbone.min_samples == backbone.input_samples
+
+
+@torch.inference_mode()
+def test_logits_and_features_have_the_declared_shapes(backbone: Backbone) -> None:
+    waveform = sound(backbone)
+    before = waveform.clone()
+    features, logits = backbone(waveform), tagger_of(backbone)(waveform)
+    assert features.shape == (2, backbone.dim)
+    assert logits.shape == (2, N_CLASSES)
+    assert torch.isfinite(features).all() and torch.isfinite(logits).all()
+    assert torch.equal(waveform, before)
+
+
+@torch.inference_mode()
+def test_a_clip_gives_the_same_alone_and_in_a_batch(backbone: Backbone) -> None:
+    batch = sound(backbone, batch=3)
+    together = backbone(batch)
+    # Differences are those of sums in another order.
+    torch.testing.assert_close(backbone(batch[1:2]), together[1:2], rtol=1e-3, atol=1e-4)
+    assert not torch.equal(together[0], together[1])
+
+
+@torch.inference_mode()
+def test_a_batch_of_65(backbone: Backbone) -> None:
+    tagger, n_samples = tagger_of(backbone), backbone.min_samples
+    if n_samples <= LONGEST_OF_65:
+        logits = tagger(sound(backbone, batch=65))
+        assert torch.isfinite(logits).all()
+    else:
+        logits = copy.deepcopy(tagger).to("meta")(torch.empty(65, n_samples, device="meta"))
+    assert logits.shape == (65, N_CLASSES)
+
+
+@torch.inference_mode()
+def test_longer_audio_is_taken_or_refused_as_declared(backbone: Backbone) -> None:
+    longer = sound(backbone, more_samples=backbone.sample_rate_hz // 4 + 1)
+    if backbone.fixed_length:
+        with pytest.raises(ValueError, match=f"takes exactly {backbone.input_samples} samples"):
+            backbone(longer)
+    else:
+        features = backbone(longer)
+        assert features.shape == (2, backbone.dim)
+        assert torch.isfinite(features).all()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_silence_and_full_scale_are_finite(backbone: Backbone, level: float) -> None:
+    assert torch.isfinite(backbone(torch.full((1, backbone.min_samples), level))).all()
+
+
+def test_wrong_input_is_refused_before_the_network(backbone: Backbone) -> None:
+    n = backbone.min_samples
+    for shape in ((n,), (1, 1, n)):
+        with pytest.raises(ValueError, match=r"takes waveforms \[shape=\(batch, n_samples\)\], not"):
+            backbone(torch.zeros(shape))
+    too_short = "takes exactly" if backbone.fixed_length else f"needs at least {n} samples"
+    with pytest.raises(ValueError, match=too_short):
+        backbone(torch.zeros(1, n - 1))
+    if backbone.sequence_dim is not None:
+        with pytest.raises(ValueError, match=too_short):
+            backbone.sequence(torch.zeros(1, n - 1))
+
+
+def test_one_sample_less_would_not_pass_through_the_layers(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backbone.fixed_length:
+        assert backbone.min_samples == backbone.input_samples  # no other length reaches a layer
+        return
+    waveform = torch.zeros(1, backbone.min_samples - 1)
+    monkeypatch.setattr(backbone, "min_samples", 0)
+    with pytest.raises(RuntimeError), torch.inference_mode():
+        backbone(waveform)
+
+
+def test_gradients_reach_every_layer(backbone: Backbone) -> None:
+    tagger = tagger_of(backbone)
+    tagger(sound(backbone, batch=1)).square().sum().backward()
+    gradients = {name: parameter.grad for name, parameter in backbone.named_parameters()}
+    assert [name for name, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
+    first = next(iter(gradients.values()))
+    assert first is not None and first.abs().max() > 0
+    backbone.zero_grad()
+
+
+@torch.inference_mode()
+def test_inference_leaves_the_global_random_states_alone(backbone: Backbone) -> None:
+    waveform = sound(backbone, batch=1)
+    before = torch.get_rng_state(), str(np.random.get_state()), random.getstate()
+    backbone(waveform)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (str(np.random.get_state()), random.getstate()) == before[1:]
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp", "attention"])
+@torch.inference_mode()
+def test_every_head_stands_on_every_backbone_that_suits_it(backbone: Backbone, head: str) -> None:
+    if head == "attention" and backbone.sequence_dim is None:
+        with pytest.raises(TypeError, match="keeps no time axis: give it a linear or mlp head"):
+            make_head(head, backbone, n_classes=N_CLASSES)
+        with pytest.raises(TypeError, match="keeps no time axis"):
+            backbone.sequence(sound(backbone))
+        return
+    logits = Tagger(backbone, make_head(head, backbone, n_classes=N_CLASSES)).eval()(sound(backbone))
+    assert logits.shape == (2, N_CLASSES)
+    assert torch.isfinite(logits).all()
+
+
+@torch.inference_mode()
+def test_the_sequence_has_the_declared_width(backbone: Backbone) -> None:
+    if backbone.sequence_dim is None:
+        with pytest.raises(TypeError, match="keeps no time axis"):
+            backbone.sequence(sound(backbone))
+        return
+    sequence = backbone.sequence(sound(backbone))
+    assert sequence.ndim == 3 and sequence.shape[1] >= 1
+    assert (sequence.shape[0], sequence.shape[2]) == (2, backbone.sequence_dim)
+
+
+# torch.export says of a recurrent network's list of weights, which it leaves as they are, that they are no buffers.
+@pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")
+def test_an_exported_network_gives_the_same(backbone: Backbone) -> None:
+    waveform = sound(backbone, batch=1)
+    with torch.no_grad():
+        exported = torch.export.export(backbone, (waveform,)).module()
+        torch.testing.assert_close(exported(waveform), backbone(waveform))
+
+
+def test_building_draws_from_torch_alone_and_repeats_with_its_seed() -> None:
+    before = str(np.random.get_state()), random.getstate()
+    states = []
+    for _ in range(2):
+        torch.manual_seed(11)
+        states.append(build_tagger("musicnn", n_classes=3).state_dict())
+    assert (str(np.random.get_state()), random.getstate()) == before
+    assert all(torch.equal(tensor, states[1][key]) for key, tensor in states[0].items())
+
+
+def test_the_registry_names_what_it_holds() -> None:
+    assert list_taggers() == tuple(TAGGERS)
+    for entry in TAGGERS.values():
+        assert entry.summary and entry.citation
+        assert "\n" not in entry.summary + entry.citation + entry.published
+
+
+def test_an_unknown_name_is_told_what_there_is() -> None:
+    with pytest.raises(ValueError, match=r"unknown tagger 'vgg': choose one of fcn, .*genre_cnn$"):
+        build_tagger("vgg", n_classes=2)

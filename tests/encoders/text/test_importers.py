@@ -1,0 +1,216 @@
+"""Each format of word vectors, written by gensim, against gensim's own reading; and damaged files."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from pathlib import Path
+from urllib.error import URLError
+
+import gensim.downloader
+import numpy as np
+import pytest
+from gensim.models import FastText, KeyedVectors
+from gensim.models.fasttext import FastTextKeyedVectors, load_facebook_vectors, save_facebook_model
+
+from encoders.text.fasttext_bin import read_fasttext
+from encoders.text.importers import import_words, normalised_token
+from encoders.text.word_vectors import WordsError, WordVectors
+
+WORDS = ["the", "Guitar", "double_bass", "hip-hop", "café", "rain"]
+TOKENS = ["the", "guitar", "double_bass", "hip_hop", "cafe", "rain"]
+
+
+@pytest.fixture(scope="module")
+def keyed() -> KeyedVectors:
+    vectors = KeyedVectors(vector_size=5)
+    vectors.add_vectors(WORDS, np.random.default_rng(0).normal(size=(len(WORDS), 5)).astype(np.float32))
+    return vectors
+
+
+@pytest.fixture(scope="module")
+def fasttext_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("fasttext") / "model.bin"
+    rng = np.random.default_rng(0)
+    sentences = [[str(word) for word in rng.choice(["guitar", "drums", "café", "東京", "rain"], 4)] for _ in range(50)]
+    model = FastText(sentences, vector_size=6, min_count=1, epochs=2, bucket=30, min_n=2, max_n=4, seed=1, workers=1)
+    save_facebook_model(model, str(path))
+    return path
+
+
+def expected(vectors: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit - (shares[:, None] * unit).sum(0)
+
+
+def assert_vectors(words: WordVectors, tokens: list[str], vectors: np.ndarray) -> None:
+    assert words.vocabulary.tokens[2:] == tokens
+    for token, vector in zip(tokens, vectors, strict=True):
+        np.testing.assert_allclose(words.vector(token), vector, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["v.txt", "v.bin", "v.vec", "glove.txt", "v.txt.gz", "v.bin.gz"])
+def test_each_format_gives_the_same_words(tmp_path: Path, keyed: KeyedVectors, name: str) -> None:
+    path = tmp_path / name
+    plain = tmp_path / name.removesuffix(".gz")
+    keyed.save_word2vec_format(str(plain), binary=plain.suffix == ".bin", write_header=name != "glove.txt")
+    if name == "v.vec":  # fastText ends each line with a space
+        plain.write_text("".join(line + " \n" for line in plain.read_text(encoding="utf-8").splitlines()))
+    if path != plain:
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    found = import_words(str(path))
+    zipf = 1 / np.arange(1, 7) / (1 / np.arange(1, 7)).sum()
+    assert_vectors(found.words, TOKENS, expected(keyed.vectors, zipf))
+    np.testing.assert_allclose(found.words.weights[2:], 1e-3 / (1e-3 + zipf), rtol=1e-5)
+    assert found.words.kind == ("glove" if name == "glove.txt" else "word2vec")
+    assert (found.n_read, found.n_left_out, found.n_merged, found.n_repeated) == (6, 0, 0, 0)
+
+
+def test_the_c_tools_line_feeds_after_vectors_are_skipped(tmp_path: Path, keyed: KeyedVectors) -> None:
+    rows = [word.encode() + b" " + keyed[word].tobytes() + b"\n" for word in WORDS]
+    (tmp_path / "v.bin").write_bytes(b"6 5\n" + b"".join(rows))
+    assert import_words(str(tmp_path / "v.bin")).words.vocabulary.tokens[2:] == TOKENS
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_fasttext_model_keeps_its_subwords(tmp_path: Path, fasttext_file: Path, packed: bool) -> None:
+    path = fasttext_file
+    if packed:
+        path = tmp_path / "model.bin.gz"
+        path.write_bytes(gzip.compress(fasttext_file.read_bytes()))
+    oracle: FastTextKeyedVectors = load_facebook_vectors(str(fasttext_file))
+    model = read_fasttext(path)
+    assert model.words == oracle.index_to_key
+    assert model.chars == (2, 4)
+    np.testing.assert_allclose(model.vectors, oracle.vectors, atol=1e-6)
+    np.testing.assert_array_equal(model.buckets, oracle.vectors_ngrams)
+
+    words = import_words(str(path)).words
+    counts = np.array([oracle.get_vecattr(word, "count") for word in oracle.index_to_key if word != "東京"])
+    tokens = [normalised_token(word) for word in oracle.index_to_key if word != "東京"]
+    vectors = np.stack([oracle[word] for word in oracle.index_to_key if word != "東京"])
+    assert_vectors(words, tokens, expected(vectors, counts / counts.sum()))
+    assert words.kind == "fasttext"
+    assert words.subwords is not None
+    for unknown in ("guitarist", "ukulele", "naïveté"):
+        bound = words.subwords.scales.max() / 2 + 1e-7
+        np.testing.assert_allclose(words.subwords.vector(unknown), oracle.get_vector(unknown), atol=bound)
+
+
+def test_words_are_spelt_as_queries_are_and_the_first_of_a_spelling_stays(tmp_path: Path) -> None:
+    lines = ["Paris 1 0", "paris 0 1", "... 1 1", "/c/en/jazz_band 1 2", "/c/de/Haus 1 2", "rain 2 1", "rain 5 5"]
+    lines += ["a_b_c_d_e 1 1", "\u00a0 3 3", "at name 4 4"]
+    (tmp_path / "v.txt").write_text("\n".join([f"{len(lines)} 2", *lines]) + "\n", encoding="utf-8")
+    found = import_words(str(tmp_path / "v.txt"))
+    assert found.words.vocabulary.tokens[2:] == ["paris", "jazz_band", "rain", "at_name"]
+    assert (found.n_read, found.n_left_out, found.n_merged, found.n_repeated) == (10, 4, 1, 1)
+    assert found.words.vector("paris")[0] > 0
+
+
+def test_the_limit_keeps_the_first_words(tmp_path: Path, keyed: KeyedVectors, fasttext_file: Path) -> None:
+    keyed.save_word2vec_format(str(tmp_path / "v.txt"))
+    assert import_words(str(tmp_path / "v.txt"), limit=2).words.vocabulary.tokens[2:] == TOKENS[:2]
+    found = import_words(str(fasttext_file), limit=3)
+    assert (found.n_read, len(found.words)) == (3, 3 - found.n_left_out)
+
+
+def as_binary(*rows: tuple[str, list[float]], header: bytes) -> bytes:
+    return header + b"".join(word.encode() + b" " + np.array(v, "<f4").tobytes() for word, v in rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"PK\x03\x04...", "unzip it"),
+        (b"\x80\x04\x95 pickle", "can run any program"),
+        (b"\x1f\x8b\x08 no gzip", r"damaged \.gz"),
+        (b"just some words\n", "no word vectors that are read here"),
+        (b"\x00\x01\x02\x03", "no word vectors that are read here"),
+        (b"3 2\na 1 2\nb 3 4\n", "cut short: its header says 3 words, 2 are there"),
+        (b"2 3\na 1 2 3\nb 3 4\n", "line 3: 2 values where 3 are due"),
+        (b"2 3\na 1 2\nb 3 4\n", "line 2: 2 values where 3 are due"),
+        (b"a 1 2 3\nb 4 5\n", "line 2: 2 values where 3 are due"),
+        (b"a 1 2\nb 3 x\n", "line 2: a value is no number"),
+        (b"2 2\na 1 2\nb nan 1\n", "the vector of 'b' is not finite"),
+        (b"... 1 2\n!! 1 2\n", "none of its 2 words has Latin letters"),
+        (as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"3 2\n"), "ends in or after word 2"),
+        (as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"2 2\n")[:-3], "ends in or after word 1"),
+        (as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"2 3\n"), "ends in or after word 1"),
+        (as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"1 2\n"), "goes on after the 1 words"),
+        (as_binary(("a", [1, 2]), ("b", [np.inf, 4]), header=b"2 2\n"), "the vector of 'b' is not finite"),
+        (gzip.compress(b"9000 2\n" + b"a 1 2\n" * 9000, mtime=0)[:-20], "damaged|cut short"),
+    ],
+)
+def test_a_damaged_or_foreign_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "vectors.any"
+    path.write_bytes(content)
+    with pytest.raises(WordsError, match=message) as error:
+        import_words(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_fasttext_file_cut_anywhere_is_named(tmp_path: Path, fasttext_file: Path) -> None:
+    whole = fasttext_file.read_bytes()
+    path = tmp_path / "cut.bin"
+    matrix_end = len(whole) - 8  # what follows the first matrix is not read
+    for length in (4, 7, 30, 70, 95, 110, 150, 400, matrix_end // 2):
+        path.write_bytes(whole[:length])
+        with pytest.raises(WordsError, match="cut short or damaged"):
+            import_words(str(path))
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [(4, 10, "format 10"), (8, 7, "a matrix of shape"), (8, -1, "it says -1 values"), (72, 1, "a classifier")],
+)
+def test_a_fasttext_file_of_another_kind_is_named(
+    tmp_path: Path, fasttext_file: Path, at: int, value: int, message: str
+) -> None:
+    content = bytearray(fasttext_file.read_bytes())
+    content[at : at + 4] = value.to_bytes(4, "little", signed=True)
+    (tmp_path / "other.bin").write_bytes(content)
+    with pytest.raises(WordsError, match=message):
+        import_words(str(tmp_path / "other.bin"))
+
+
+def test_gensims_own_files_are_not_unpickled(tmp_path: Path, keyed: KeyedVectors) -> None:
+    keyed.save(str(tmp_path / "v.kv"))
+    with pytest.raises(WordsError, match="save_word2vec_format"):
+        import_words(str(tmp_path / "v.kv"))
+
+
+def test_a_name_is_fetched_by_gensim_without_running_what_comes_with_it(
+    tmp_path: Path, keyed: KeyedVectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tiny-vectors"
+    folder.mkdir()
+    keyed.save_word2vec_format(str(tmp_path / "v.txt"))
+    (folder / "tiny-vectors.gz").write_bytes(gzip.compress((tmp_path / "v.txt").read_bytes()))
+    (folder / "__init__.py").write_text("raise SystemExit('run')\n")
+    listing = {"corpora": {}, "models": {"tiny-vectors": {"file_name": "tiny-vectors.gz"}}}
+    monkeypatch.setattr(gensim.downloader, "BASE_DIR", str(tmp_path))
+    monkeypatch.setattr(gensim.downloader, "urlopen", lambda url: io.BytesIO(json.dumps(listing).encode()))
+    assert import_words("tiny-vectors").words.vocabulary.tokens[2:] == TOKENS
+    with pytest.raises(WordsError, match="no vectors of that name; it has tiny-vectors"):
+        import_words("other-vectors")
+
+
+def test_a_network_that_fails_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(url: str) -> None:
+        raise URLError("no route")
+
+    monkeypatch.setattr(gensim.downloader, "BASE_DIR", str(tmp_path))
+    monkeypatch.setattr(gensim.downloader, "urlopen", fail)
+    with pytest.raises(WordsError, match=r"could not fetch vectors .* check the network, or download"):
+        import_words("glove-twitter-25")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("source", "message"), [("no/such.txt", "no file no/such.txt"), (".", "is a folder")])
+def test_a_path_that_is_no_file_is_named(source: str, message: str) -> None:
+    with pytest.raises(WordsError, match=message):
+        import_words(source)

@@ -1,0 +1,160 @@
+"""`retrieve tag`, end to end: the shipped model on real files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+from conftest import RATE_HZ, Call, Run, one_line, tone
+
+from encoders.text.tower import TextEncoder
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    path = tmp_path / "a song.wav"
+    soundfile.write(path, tone(pitch_hz=440.0, duration_s=12.3), RATE_HZ)
+    return path
+
+
+def test_labels_of_ones_own(call: Call, song: Path) -> None:
+    status, out, err = call("tag", song, "--labels", "piano, violin,, Piano,  ,drums", "--json")
+    (found,) = [json.loads(line) for line in out.splitlines()]
+    assert (status, err) == (0, "")
+    assert list(found) == ["path", "duration_s", "tags"]
+    assert found["path"] == str(song)
+    assert found["duration_s"] == pytest.approx(12.3, abs=0.01)
+    assert {tag["tag"] for tag in found["tags"]} == {"piano", "violin", "drums"}
+    assert [list(tag) for tag in found["tags"]] == [["tag", "score"]] * 3
+    scores = [tag["score"] for tag in found["tags"]]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0.0 < score < 1.0 for score in scores)
+
+
+def test_the_models_own_tags(call: Call, song: Path) -> None:
+    own = TextEncoder.load().tag_names()
+    status, out, _ = call("tag", song, "--json")
+    assert status == 0
+    assert len(json.loads(out)["tags"]) == min(10, len(own))
+    _, out, _ = call("tag", song, "--json", "--top", str(len(own)))
+    assert {tag["tag"] for tag in json.loads(out)["tags"]} == set(own)
+
+
+def test_more_than_ten_labels_on_demand(call: Call, song: Path) -> None:
+    labels = "piano,violin,guitar,drums,rock,techno,banjo,rain,dog,flute,cello,sad"
+    assert len(json.loads(call("tag", song, "--json", "--labels", labels)[1])["tags"]) == 10
+    assert len(json.loads(call("tag", song, "--json", "--labels", labels, "--top", "12")[1])["tags"]) == 12
+
+
+def test_labels_from_a_file(call: Call, song: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("# instruments\npiano\n\nviolin  # bowed\n drums\n", encoding="utf-8-sig")
+    _, out, _ = call("tag", song, "--labels-file", labels, "--labels", "piano,rain", "--json")
+    assert {tag["tag"] for tag in json.loads(out)["tags"]} == {"piano", "rain", "violin", "drums"}
+
+
+def test_a_threshold(call: Call, song: Path) -> None:
+    _, out, _ = call("tag", song, "--labels", "piano,violin,drums", "--json")
+    second = json.loads(out)["tags"][1]["score"]
+    _, out, _ = call("tag", song, "--labels", "piano,violin,drums", "--json", "--threshold", str(second - 1e-5))
+    assert len(json.loads(out)["tags"]) == 2
+    status, out, err = call("tag", song, "--labels", "piano", "--threshold", "1")
+    assert (status, out) == (0, "")
+    assert "no tag reaches the threshold" in err
+
+
+def test_for_people(call: Call, song: Path) -> None:
+    status, out, _ = call("tag", song, "--labels", "piano,violin")
+    assert status == 0
+    assert out.splitlines()[0].split() == ["score", "tag"]
+    assert sorted(line.split()[1] for line in out.splitlines()[1:]) == ["piano", "violin"]
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_rest(call: Call, song: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.mp3").write_text("no sound")
+    labels = ("--labels", "piano,violin", "--json")
+    status, out, err = call("tag", tmp_path / "text.mp3", song, tmp_path / "none.wav", song, *labels)
+    assert status == 1
+    assert [json.loads(line)["path"] for line in out.splitlines()] == [str(song), str(song)]
+    assert [line.split(":")[0] for line in err.splitlines()] == ["error", "error"]
+    assert "text.mp3" in err.splitlines()[0]
+    assert "none.wav" in err.splitlines()[1]
+
+
+def test_if_no_file_can_be_read(call: Call, tmp_path: Path) -> None:
+    status, out, err = call("tag", tmp_path / "none.wav", "--labels", "piano")
+    assert (status, out) == (2, "")
+    assert one_line(err, start="error: ")
+
+
+def test_several_files_for_people_say_which(call: Call, library: Path) -> None:
+    status, out, _ = call("tag", library / "plain.flac", library / "#hash.wav", "--labels", "piano")
+    assert status == 0
+    assert f"{library}/plain.flac  (0:12)" in out
+    assert f"{library}/#hash.wav  (0:12)" in out
+
+
+@pytest.mark.parametrize("labels", ["xqzzyv,wvvqk", "xqzzyv,piano", ",, ,", ""])
+def test_labels_that_cannot_be_judged(call: Call, song: Path, labels: str) -> None:
+    status, out, err = call("tag", song, "--labels", labels)
+    assert (status, out) == (2, "")
+    assert one_line(err, start="error: ")
+    assert all(word in err for word in labels.replace("piano", "").replace(",", " ").split())
+
+
+def test_an_unknown_word_in_a_label_is_named(call: Call, song: Path) -> None:
+    status, out, err = call("tag", song, "--labels", "xqzzyv piano", "--json")
+    assert status == 0
+    assert one_line(err, start="warning: the model does not know 'xqzzyv'")
+    assert json.loads(out)["tags"][0]["tag"] == "xqzzyv piano"
+
+
+def test_a_taggram(call: Call, song: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "song.png"
+    status, _, err = call("tag", song, "--labels", "piano,violin", "--taggram", picture)
+    assert (status, err) == (0, "")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    status, _, err = call("tag", song, "--labels", "piano", "--threshold", "1", "--taggram", tmp_path / "no.png")
+    assert status == 0
+    assert "is not written" in err
+    assert not (tmp_path / "no.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--taggram", "picture.mp3"),
+        ("--taggram", "/none/picture.png", "--labels", "piano"),
+        ("--labels-file", "/none/labels.txt"),
+        ("--threshold", "2"),
+        ("--top", "0"),
+        ("--model", "/none"),
+        ("--device", "nonsense"),
+        ("another.wav", "--taggram", "picture.png"),
+    ],
+)
+def test_a_command_line_that_cannot_be_followed(call: Call, song: Path, arguments: tuple[str, ...]) -> None:
+    status, _, err = call("tag", song, *arguments)
+    assert status == 2
+    assert one_line(err, start="error: ")
+
+
+def test_labels_that_are_no_text(call: Call, song: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_bytes(b"\xff\xfe\x00piano")
+    status, _, err = call("tag", song, "--labels-file", tmp_path / "labels.txt")
+    assert status == 2
+    assert one_line(err, start="error: ")
+
+
+def test_no_file_is_an_error_that_names_the_help(call: Call) -> None:
+    status, _, err = call("tag")
+    assert status == 2
+    assert one_line(err, start="error: ")
+    assert "retrieve tag --help" in err
+
+
+def test_a_model_is_loaded_without_a_word(run: Run, song: Path) -> None:
+    done = run("tag", song, "--labels", "piano")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,85 @@
+"""What the tests of index builds share: songs, looks into the index, and a stand-in for the network."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+
+from index import VectorIndex
+from retrieval.indexing.build import BuildSummary
+
+RATE_HZ = 16_000
+
+# What a decoding process runs in place of its own code: one file kills it, one makes it hang.
+FAULTY = """
+import ctypes, json, os, sys, time
+sys.path[:] = json.loads(sys.argv[1])
+import retrieval.indexing.worker as worker
+decode = worker.stream_blocks
+def stream_blocks(path, **form):
+    blocks = decode(path, **form)
+    yield next(blocks)
+    if "crash" in path:
+        os.abort()
+    if "hang" in path:
+        time.sleep(600)
+    return (yield from blocks)
+worker.stream_blocks = stream_blocks
+worker.main()
+"""
+
+
+class Model:
+    """Three numbers of a block: how rough it is, how loud, how high its peak. Counts what it is given."""
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.fingerprint: str | None = "5ca1ab1e" * 4
+        self.delay_s = delay_s
+        self.n_blocks = self.n_calls = self.n_files = 0
+
+    def block_features(self, blocks: np.ndarray) -> np.ndarray:
+        assert blocks.dtype == np.float32
+        assert blocks.shape[1:] == (160_000,)
+        time.sleep(self.delay_s)
+        self.n_blocks += len(blocks)
+        self.n_calls += 1
+        steps = np.abs(np.diff(blocks, axis=1)).mean(axis=1)
+        return np.stack([steps, np.abs(blocks).mean(axis=1) + 0.01, np.abs(blocks).max(axis=1)], axis=1)
+
+    def window_vectors(self, features: np.ndarray) -> np.ndarray:
+        self.n_files += 1
+        windows = features if len(features) == 1 else (features[:-1] + features[1:]) / 2
+        return (windows / np.linalg.norm(windows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def song(path: Path, *, duration_s: float = 6.0, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.random.default_rng(seed).uniform(-0.5, 0.5, round(duration_s * RATE_HZ))
+    smooth = np.convolve(samples, np.ones(1 + seed % 7) / (1 + seed % 7), mode="same")
+    sf.write(path, smooth, RATE_HZ)
+    return path
+
+
+def library(folder: Path, n_songs: int) -> Path:
+    for number in range(n_songs):
+        song(folder / f"{number:02}.wav", duration_s=3.0 + 4.0 * number, seed=number)
+    return folder
+
+
+def paths_in(index_path: Path) -> list[str]:
+    with VectorIndex.open(index_path) as index:
+        assert index.verify() == []
+        return [track.file for track in index.tracks()]
+
+
+def vectors_in(index_path: Path, path: Path) -> np.ndarray:
+    with VectorIndex.open(index_path) as index:
+        return index.vectors(path)
+
+
+def counts(summary: BuildSummary) -> dict[str, int]:
+    keys = ("added", "updated", "unchanged", "moved", "removed", "skipped")
+    return {key: getattr(summary, key) for key in keys if getattr(summary, key)}

@@ -1,0 +1,156 @@
+"""Index builds on folders that changed: nothing is embedded twice, nothing is forgotten by mistake."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ingest_helpers import Model, counts, library, paths_in, song, vectors_in
+
+import retrieval
+from retrieval.indexing import worker_process
+from retrieval.indexing.build import (
+    IngestOptions,
+    build,
+)
+
+ROOT = Path(retrieval.__file__).parents[2]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> Path:
+    (tmp_path / "music").mkdir()
+    return tmp_path / "music"
+
+
+# ---- what is not done twice
+
+
+def test_unchanged_files_are_not_even_opened(music: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library(music, 3)
+    build([music], index_path=place, model=Model())
+    model = Model()
+    monkeypatch.setattr(worker_process, "_BOOT", "raise SystemExit('no decoder is needed')")
+    assert counts(build([music], index_path=place, model=model)) == {"unchanged": 3}
+    assert model.n_blocks == 0
+
+
+def test_touched_moved_and_copied_files_are_not_embedded_again(music: Path, place: Path) -> None:
+    library(music, 4)
+    build([music], index_path=place, model=Model())
+    before = {name: vectors_in(place, music / name) for name in ("00.wav", "01.wav", "02.wav")}
+    os.utime(music / "00.wav", (1e9, 1e9))
+    (music / "sub").mkdir()
+    (music / "01.wav").rename(music / "sub" / "moved.wav")
+    shutil.copy(music / "02.wav", music / "copy.wav")
+    model = Model()
+    summary = build([music], index_path=place, model=model)
+    assert counts(summary) == {"added": 1, "updated": 1, "unchanged": 2, "moved": 1}
+    assert (model.n_blocks, summary.audio_s, summary.n_segments) == (0, 0.0, 0)
+    assert not any(path.endswith("01.wav") for path in paths_in(place))
+    np.testing.assert_array_equal(vectors_in(place, music / "sub" / "moved.wav"), before["01.wav"])
+    np.testing.assert_array_equal(vectors_in(place, music / "copy.wav"), before["02.wav"])
+    np.testing.assert_array_equal(vectors_in(place, music / "00.wav"), before["00.wav"])
+    assert counts(build([music], index_path=place, model=model)) == {"unchanged": 5}
+
+
+def test_exchanged_names(music: Path, place: Path) -> None:
+    first, second = song(music / "a.wav", seed=1), song(music / "b.wav", duration_s=17.0, seed=2)
+    build([music], index_path=place, model=Model())
+    vectors = [vectors_in(place, path) for path in (first, second)]
+    first.rename(music / "c")
+    second.rename(first)
+    (music / "c").rename(second)
+    assert counts(build([music], index_path=place, model=Model())) == {"updated": 2}
+    np.testing.assert_array_equal(vectors_in(place, second), vectors[0])
+    np.testing.assert_array_equal(vectors_in(place, first), vectors[1])
+
+
+def test_a_moved_file_takes_the_place_of_another(music: Path, place: Path) -> None:
+    first, second = song(music / "a.wav", seed=1), song(music / "b.wav", seed=2)
+    build([music], index_path=place, model=Model())
+    moved = vectors_in(place, first)
+    first.replace(second)
+    assert counts(build([music], index_path=place, model=Model())) == {"moved": 1}
+    assert paths_in(place) == [str(second)]
+    np.testing.assert_array_equal(vectors_in(place, second), moved)
+
+
+def test_changed_content_is_embedded_again(music: Path, place: Path) -> None:
+    path = song(music / "a.wav")
+    build([music], index_path=place, model=Model())
+    before = vectors_in(place, path)
+    song(path, duration_s=12.0, seed=5)
+    assert counts(build([music], index_path=place, model=Model())) == {"updated": 1}
+    assert len(vectors_in(place, path)) == 2 != len(before)
+
+
+# ---- what is gone
+
+
+def test_removed_files_are_forgotten_below_the_roots_only(tmp_path: Path, place: Path) -> None:
+    for folder in ("a", "b"):
+        for name in ("1", "2"):
+            song(tmp_path / folder / f"{name}.wav", seed=ord(folder) + int(name))
+    build([tmp_path / "a", tmp_path / "b"], index_path=place, model=Model())
+    (tmp_path / "a" / "1.wav").unlink()
+    (tmp_path / "b" / "1.wav").unlink()
+    assert counts(build([tmp_path / "a"], index_path=place, model=Model())) == {"unchanged": 1, "removed": 1}
+    assert [os.path.relpath(path, tmp_path) for path in paths_in(place)] == [
+        os.path.join("a", "2.wav"),
+        os.path.join("b", "1.wav"),
+        os.path.join("b", "2.wav"),
+    ]
+
+
+def test_tracks_of_an_emptied_root_are_kept_unless_told(music: Path, place: Path) -> None:
+    path = song(music / "a.wav")
+    build([music], index_path=place, model=Model())
+    path.unlink()
+    summary = build([music], index_path=place, model=Model())
+    assert counts(summary) == {}
+    assert [problem.path for problem in summary.problems] == [str(music)]
+    assert "its 1 tracks are kept" in summary.problems[0].reason
+    assert paths_in(place) == [str(path)]
+    options = IngestOptions(prune_empty=True)
+    assert counts(build([music], index_path=place, model=Model(), options=options)) == {"removed": 1}
+
+
+def test_tracks_behind_a_dangling_link_are_kept(tmp_path: Path, music: Path, place: Path) -> None:
+    song(tmp_path / "disk" / "far.wav", seed=1)
+    song(music / "near.wav", seed=2)
+    (music / "link").symlink_to(tmp_path / "disk")
+    build([music], index_path=place, model=Model())
+    shutil.rmtree(tmp_path / "disk")
+    assert counts(build([music], index_path=place, model=Model())) == {"unchanged": 1}
+    (tmp_path / "disk").mkdir()  # an empty mount point
+    summary = build([music], index_path=place, model=Model())
+    assert counts(summary) == {"unchanged": 1}
+    assert [problem.path for problem in summary.problems] == [str(music / "link")]
+    assert len(paths_in(place)) == 2
+
+
+def test_tracks_in_an_unreadable_folder_are_kept(music: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    song(music / "locked" / "a.wav", seed=1)
+    song(music / "b.wav", seed=2)
+    build([music], index_path=place, model=Model())
+    true_scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return true_scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    summary = build([music], index_path=place, model=Model())
+    assert counts(summary) == {"unchanged": 1}
+    assert [problem.reason for problem in summary.problems] == ["permission denied"]
+    assert len(paths_in(place)) == 2

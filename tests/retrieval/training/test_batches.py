@@ -1,0 +1,213 @@
+"""Batches: the same number gives the same batch, the masks say what they should, the bank is what mining sees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_helpers import RATE_HZ, TAGS, sound, tagged_clips, words_file
+
+from encoders.text.word_vectors import WordVectors
+from retrieval.datasets.base import DatasetError
+from retrieval.datasets.waveforms import WaveformStore
+from retrieval.training.batches import Batch, BatchMaker, BatchSettings, LabelTable, near_synonyms
+from retrieval.training.config import Plan, choose_splits, known_tags, label_table, together
+from retrieval.training.memory_bank import EmbeddingBank
+from retrieval.training.mining import Miner
+
+SETTINGS = BatchSettings(size=6, chunk_samples=RATE_HZ, seed=5)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[WaveformStore, LabelTable]:
+    folder = tmp_path_factory.mktemp("batches")
+    dataset = tagged_clips(folder / "clips", n=16)
+    tags = dataset.tags
+    alike = np.eye(len(tags), dtype=bool)
+    low, middle = tags.index("low"), tags.index("middle")
+    alike[low, middle] = alike[middle, low] = True
+    sounds = WaveformStore.open(dataset.clips, folder / "store", sample_rate_hz=RATE_HZ)
+    return sounds, LabelTable.of(tags, dataset.truth(tags), alike)
+
+
+def maker(store: tuple[WaveformStore, LabelTable], settings: BatchSettings = SETTINGS, **options: object) -> BatchMaker:
+    sounds, labels = store
+    options.setdefault("miner", Miner("random", labels.has_tag, labels.forbidden))
+    return BatchMaker(settings, labels, sounds, **options)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in a.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("clip_sampling", ["random", "balanced"])
+@pytest.mark.parametrize("tag_sampling", ["one", "all", "stochastic"])
+def test_a_batch_follows_from_its_number(store: tuple, clip_sampling: str, tag_sampling: str) -> None:
+    settings = replace(SETTINGS, clip_sampling=clip_sampling, tag_sampling=tag_sampling, mixup=0.5)
+    first, second = maker(store, settings), maker(store, settings)
+    batch = second.make(3, 1)
+    assert same(first.make(3, 1), batch)
+    assert not same(first.make(3, 0), batch) and not same(first.make(2, 1), batch)
+    assert len(batch.clips) == 6 == len(set(batch.clips)) and batch.waveforms.shape == (6, RATE_HZ)
+    assert list(batch.tags) == sorted(set(batch.tags))
+
+
+def test_targets_and_ignored_pairs_are_those_of_the_labels(store: tuple) -> None:
+    _, labels = store
+    batch = maker(store).make(0, 0)
+    for i, clip in enumerate(batch.clips):
+        own = {labels.tags[k] for k in np.flatnonzero(labels.has_tag[clip])}
+        for j, column in enumerate(batch.tags):
+            tag = labels.tags[column]
+            assert batch.targets[i, j] == (tag in own)
+            near = {"low": "middle", "middle": "low"}.get(tag)
+            assert batch.ignore[i, j] == (tag not in own and near in own)
+
+
+def test_every_clip_comes_once_an_epoch_and_tags_by_the_rule(store: tuple) -> None:
+    _, labels = store
+    made = maker(store, replace(SETTINGS, size=4, mined_share=0.0, mined_tags=0, tag_sampling="one"))
+    batches = [made.make(0, index) for index in range(len(made))]
+    assert sorted(np.concatenate([b.clips for b in batches]).tolist()) == list(range(16))
+    assert all(len(b.tags) <= len(b.clips) for b in batches)
+    every = maker(store, replace(SETTINGS, size=4, mined_share=0.0, mined_tags=0)).make(0, 0)
+    assert set(every.tags) == set(np.flatnonzero(labels.has_tag[every.clips].any(0)))
+
+
+def test_no_batch_has_a_single_tag(store: tuple) -> None:
+    settings = replace(SETTINGS, size=2, mined_share=0.0, mined_tags=0, tag_sampling="one")
+    for index in range(8):
+        assert len(maker(store, settings).make(0, index).tags) >= 2
+
+
+def test_two_processes_divide_an_epoch(store: tuple) -> None:
+    settings = replace(SETTINGS, size=4, mined_share=0.0)
+    parts = [maker(store, settings, process=p, n_processes=2) for p in (0, 1)]
+    heard = [clip for part in parts for i in range(len(part)) for clip in part.make(1, i).clips]
+    assert sorted(heard) == list(range(16))
+
+
+def test_a_tagger_gets_all_tags_and_no_negatives(store: tuple) -> None:
+    batch = maker(store, replace(SETTINGS, size=4), miner=None).make(0, 0)
+    assert batch.tags.tolist() == [0, 1, 2, 3] and len(batch.clips) == 4
+
+
+def test_mined_clips_and_tags_come_from_the_vectors(store: tuple) -> None:
+    _, labels = store
+    rng = np.random.default_rng(0)
+    clips, tags = (rng.standard_normal((n, 8)).astype(np.float32) for n in (16, 4))
+    clips[:8] = 0  # never embedded: not to be mined
+    miner = Miner("hard", labels.has_tag, labels.forbidden)
+    made = maker(store, replace(SETTINGS, mined_share=0.5), miner=miner)
+    plain = maker(store, replace(SETTINGS, size=3, mined_share=0.0), miner=miner).make(0, 0)
+    batch = made.make(0, 0, (clips, tags))
+    mined = set(batch.clips) - set(plain.clips)
+    assert set(plain.clips) <= set(batch.clips) and mined and min(mined) >= 8
+
+
+def test_the_store_keeps_what_it_decoded(tmp_path: Path) -> None:
+    dataset = tagged_clips(tmp_path / "clips", n=3)
+    told: list[int] = []
+    store = WaveformStore.open(
+        dataset.clips, tmp_path / "store", sample_rate_hz=RATE_HZ, on_clip=lambda i, n: told.append(i)
+    )
+    np.testing.assert_allclose(store.waveform(1), sound(dataset.clips[1].labels, 1), atol=1e-3)
+    padded = store.chunk(0, 2 * RATE_HZ, np.random.default_rng(0))
+    assert not padded[-RATE_HZ // 2 :].any() and padded[:100].any()
+    again = WaveformStore.open(
+        dataset.clips, tmp_path / "store", sample_rate_hz=RATE_HZ, on_clip=lambda i, n: told.append(i)
+    )
+    assert told == [1, 2, 3] and len(again) == 3
+    # Other clips, or an interrupted decoding, are decoded anew.
+    fewer = WaveformStore.open(dataset.clips[:2], tmp_path / "store", sample_rate_hz=RATE_HZ)
+    assert len(fewer) == 2
+    (tmp_path / "store" / "audio.f16").write_bytes(b"\0\0")
+    assert len(WaveformStore.open(dataset.clips[:2], tmp_path / "store", sample_rate_hz=RATE_HZ).waveform(1)) > 1000
+
+
+def test_the_bank_is_mined_as_it_was_when_frozen(tmp_path: Path) -> None:
+    bank = EmbeddingBank(4, 3)
+    assert bank.frozen is None and len(bank.known) == 0
+    bank.update(np.array([1, 3]), np.eye(3, dtype=np.float32)[:2])
+    bank.freeze(np.ones((2, 3)))
+    bank.update(np.array([1]), np.array([[0.0, 0.0, 1.0]], np.float32))
+    assert bank.frozen is not None and bank.frozen[0][1].tolist() == [1, 0, 0]
+    bank.save(tmp_path)
+    again = EmbeddingBank(4, 3)
+    again.load(tmp_path)
+    assert again.frozen is not None and again.clips.tolist() == bank.clips.tolist()
+    np.testing.assert_array_equal(again.frozen[0], bank.frozen[0])
+    with pytest.raises(ValueError, match="trained on 4 clips in 3 dimensions, not on 5"):
+        EmbeddingBank(5, 3).load(tmp_path)
+
+
+def test_mining_looks_beside_what_all_clips_have_in_common() -> None:
+    bank = EmbeddingBank(3, 2)
+    bank.update(np.array([0, 2]), np.array([[0.6, 0.8], [0.8, 0.6]], np.float32))
+    bank.freeze(np.eye(2), centre=np.array([0.5, 0.8]))
+    assert bank.frozen is not None
+    expected = [[1, 0], [0, 0], np.array([0.3, -0.2]) / np.hypot(0.3, 0.2)]
+    np.testing.assert_allclose(bank.frozen[0], np.array(expected), atol=1e-6)
+    np.testing.assert_allclose(bank.clips[0], [0.6, 0.8], rtol=1e-6)
+
+
+def test_labels_out_of_the_vocabulary_are_named(tmp_path: Path) -> None:
+    words = WordVectors.load(words_file(tmp_path))
+    assert known_tags(words, ["low", "high", "xyzzy"], drop_unknown=True) == (["low", "high"], ["xyzzy"])
+    with pytest.raises(DatasetError, match="one label only, 'low'"):
+        known_tags(words, ["low", "xyzzy"], drop_unknown=True)
+    with pytest.raises(DatasetError, match="1 of 2 labels are out of the vocabulary: 'xyzzy'"):
+        known_tags(words, ["low", "xyzzy"], drop_unknown=False)
+    with pytest.raises(DatasetError, match="1 of 1 labels are out"):
+        known_tags(words, ["xyzzy"], drop_unknown=True)
+
+
+def test_near_synonyms_by_text_are_no_negatives(tmp_path: Path) -> None:
+    words = WordVectors.load(words_file(tmp_path))
+    vectors = words.encode(["high", "treble", "low"])
+    assert near_synonyms(vectors, threshold=0.9).tolist() == [
+        [True, True, False],
+        [True, True, False],
+        [False, False, True],
+    ]
+    dataset = tagged_clips(tmp_path / "clips")
+    table = label_table(dataset, ["high", "low"], vectors[[0, 2]], synonym_cosine=0.9)
+    np.testing.assert_array_equal(table.forbidden, table.has_tag)
+
+
+def test_splits_are_taken_or_made(tmp_path: Path) -> None:
+    dataset = tagged_clips(tmp_path)
+    learnt, held = choose_splits(dataset, train=(), validation=(), seed=0)
+    assert (len(learnt), len(held)) == (8, 4)
+    unsplit = replace(dataset, clips=tuple(replace(clip, split=None) for clip in dataset.clips))
+    learnt, held = choose_splits(unsplit, train=(), validation=(), seed=0)
+    assert len(learnt) + len(held) == 12 and 1 <= len(held) <= 3
+    few = replace(unsplit, clips=unsplit.clips[:2])
+    assert [len(part) for part in choose_splits(few, train=(), validation=(), seed=0)] == [1, 1]
+    learnt, held = choose_splits(dataset, train=["train"], validation=["val"], seed=0)
+    assert (len(learnt), len(held)) == (8, 4)
+    with pytest.raises(DatasetError, match="'val' cannot be both"):
+        choose_splits(dataset, train=["val"], validation=["val"], seed=0)
+
+
+def test_a_clip_of_two_datasets_counts_once(tmp_path: Path) -> None:
+    dataset = tagged_clips(tmp_path, n=4)
+    other = replace(dataset, name="more", clips=(replace(dataset.clips[0], labels=("extra",)),))
+    both = together([dataset, other])
+    assert len(both) == 4 and both.clips[0].labels == (*dataset.clips[0].labels, "extra")
+    assert TAGS[0] in both.tags
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"objective": "regression"}, "--objective regression: choose one of contrastive, bce"),
+        ({"negatives": "easy"}, "--negatives easy"),
+        ({"objective": "bce"}, "--loss infonce does not go with --objective bce"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Plan(**({"objective": "contrastive", "backbone": "mn04", "out": Path("x")} | options))  # type: ignore[arg-type]

@@ -1,0 +1,238 @@
+"""What a starting model says of other words is held, and silence of another dataset is no evidence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from training_helpers import TAGS, sound, tagged_clips, words_file
+
+from encoders import ModelDirError, TwoTowerModel
+from encoders.text.word_vectors import WordVectors
+from retrieval.datasets.base import TaggedClip, TaggedClips
+from retrieval.training.batches import BatchSettings
+from retrieval.training.config import Plan, label_table, together
+from retrieval.training.distillation import Kept, batch_norms, kept_phrases
+from retrieval.training.init import new_tagger
+from retrieval.training.losses import info_nce
+from retrieval.training.run import TrainingRun
+from retrieval.training.run_settings import RunSettings
+from retrieval.training.tasks import ContrastiveLearner, LossSettings
+from retrieval.training.validation import clip_vectors
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:(torch|accelerate|transformers).*")
+
+
+def dataset(name: str, *labels: str) -> TaggedClips:
+    clips = tuple(TaggedClip(Path(name) / f"{i}.wav", tuple(row.split(";"))) for i, row in enumerate(labels))
+    return TaggedClips(clips=clips, name=name)
+
+
+def test_a_tag_that_a_dataset_never_uses_is_no_negative_in_it() -> None:
+    both = together([dataset("notes", "cello", "oboe;cello"), dataset("rooms", "rain", "cello;wind")])
+    assert [clip.dataset for clip in both.clips] == ["notes", "notes", "rooms", "rooms"]
+    tags = ["cello", "oboe", "rain", "wind"]
+    own = label_table(both, tags, None, synonym_cosine=0.75, label_scope="own")
+    assert own.forbidden.tolist() == [
+        [True, False, True, True],  # oboe is a word of these notes, and this clip lacks it
+        [True, True, True, True],
+        [False, True, True, False],
+        [True, True, False, True],
+    ]
+    everywhere = label_table(both, tags, None, synonym_cosine=0.75, label_scope="all")
+    assert (everywhere.forbidden == everywhere.has_tag).all()
+    assert (own.has_tag == everywhere.has_tag).all()
+
+
+def test_datasets_of_one_name_stay_apart() -> None:
+    both = together([dataset("clips", "cello"), replace(dataset("other", "rain"), name="clips")])
+    assert [clip.dataset for clip in both.clips] == ["clips", "clips (2)"]
+
+
+def test_what_is_learnt_and_its_near_synonyms_are_not_held(tmp_path: Path) -> None:
+    words = WordVectors.load(words_file(tmp_path))
+    learnt = words.encode(["low", "high"])
+    near = float(words.encode(["treble"])[0] @ learnt[1])
+    names = [*TAGS, "treble", "unheard of"]
+    assert list(kept_phrases(words, names, learnt, synonym_cosine=near - 0.01)) == ["middle", "noise"]
+    assert list(kept_phrases(words, names, learnt, synonym_cosine=near + 0.002)) == ["middle", "noise", "treble"]
+    assert list(kept_phrases(words, names, learnt, synonym_cosine=1.1)) == ["middle", "noise", "treble"]
+    with pytest.raises(ValueError, match="no tags beside those that are learnt; leave --keep out"):
+        kept_phrases(words, ["low", "middle"], learnt, synonym_cosine=0.9)
+
+
+def settle(model: TwoTowerModel, clips: TaggedClips) -> None:
+    """Give batch norms the statistics of the clips; a few steps of training leave them those of no sound at all."""
+    blocks = torch.from_numpy(np.stack([np.load(clip.path)[: model.block_samples] for clip in clips.clips]))
+    norms = batch_norms(model.audio_tower)
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    model.train()
+    with torch.no_grad():
+        for _ in range(3):
+            model.audio_tower.projection(model.audio_tower.backbone(blocks))
+    model.eval()
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has learnt all tags a little, with a calibration that is easily recognised."""
+    folder = tmp_path_factory.mktemp("start")
+    clips = tagged_clips(folder / "clips", 24)
+    plan = Plan(
+        objective="contrastive",
+        backbone="mn04",
+        out=folder / "model",
+        text=words_file(folder),
+        block_s=0.5,
+        chunk_s=0.5,
+        batch=BatchSettings(size=8),
+        run=RunSettings(epochs=8, device="cpu", learning_rate=1e-3),
+    )
+    TrainingRun(plan, clips, None).go()
+    model = TwoTowerModel.from_pretrained(plan.out)
+    settle(model, clips)
+    model.config.tag_names = [*TAGS, "treble"]
+    model.calibration.line.copy_(torch.tensor([3.0, -2.0]))
+    model.save_pretrained(folder / "start")
+    shutil.copy(plan.out / "training.json", folder / "start")
+    return folder / "start"
+
+
+def stripped(clips: TaggedClips) -> TaggedClips:
+    """Only two of the tags."""
+    kept = (replace(c, labels=tuple(tag for tag in c.labels if tag in ("low", "high"))) for c in clips.clips)
+    return replace(clips, clips=tuple(c for c in kept if c.labels))
+
+
+def run(folder: Path, start: Path, *, validated: bool = True, **changes: Any) -> TrainingRun:
+    values: dict[str, Any] = {
+        "objective": "contrastive",
+        "backbone": "mn04",
+        "out": folder / f"out{changes.get('keep', 0)}",
+        "init": start,
+        "block_s": 0.5,
+        "chunk_s": 0.5,
+        "batch": BatchSettings(size=4),
+        "run": RunSettings(epochs=1, device="cpu"),
+    }
+    clips = stripped(tagged_clips(folder / "clips", 24))
+    return TrainingRun(
+        Plan(**(values | changes)), clips.of_split("train"), clips.of_split("val") if validated else None
+    )
+
+
+def test_drift_is_the_move_of_the_scores_in_their_spreads(start: Path) -> None:
+    model = TwoTowerModel.from_pretrained(start)
+    words = WordVectors.load(start)
+    kept = Kept(model, {tag: words.encode([tag])[0] for tag in ("middle", "noise")})
+    blocks = 0.1 * torch.randn(4, model.block_samples, generator=torch.Generator().manual_seed(3))
+    text = model.encode_text(["middle", "noise"])
+    features = model.block_features(blocks).reshape(2, 2, -1).mean(1)
+    clips = np.concatenate([model.window_vectors(one[None]) for one in features])
+    before = kept.scores(blocks, 2)
+    np.testing.assert_allclose(before.numpy(), clips @ text.T, atol=1e-4)
+    assert kept.drift(before, before).item() == 0
+    moved = before + torch.tensor([[0.1, 0.0], [-0.2, 0.3]])
+    spread = np.sqrt(np.einsum("nd,de,ne->n", text, model.calibration.covariance.numpy(), text))
+    expected = (np.array([[0.1, 0.0], [-0.2, 0.3]]) / spread) ** 2
+    assert kept.drift(moved, before).item() == pytest.approx(expected.mean(), rel=1e-3)
+    torch.nn.init.zeros_(model.audio_tower.projection.fc1.weight)  # it is a copy that is asked
+    assert torch.equal(kept.scores(blocks, 2), before)
+
+
+def test_held_words_move_less(tmp_path: Path, start: Path) -> None:
+    before = TwoTowerModel.from_pretrained(start)
+    blocks = np.stack([sound((tag,), 50 + i)[: before.block_samples] for i, tag in enumerate(2 * TAGS)])
+
+    def scores(model: TwoTowerModel) -> np.ndarray:
+        audio = np.concatenate([model.window_vectors(one[None]) for one in model.block_features(blocks)])
+        return audio @ model.encode_text(["middle", "noise"]).T
+
+    moved = {}
+    settings = RunSettings(epochs=12, device="cpu", learning_rate=1e-3)
+    for weight in (0.01, 30.0):
+        made = run(tmp_path, start, validated=False, keep=weight, freeze_stages=-1, run=settings)
+        made.go()
+        moved[weight] = float(np.abs(scores(TwoTowerModel.from_pretrained(made.plan.out)) - scores(before)).mean())
+        drifts = [entry["drift"] for entry in made.trainer.state.log_history if "drift" in entry]
+        assert len(drifts) == 12
+        assert all(drift > 0 for drift in drifts)
+    assert moved[30.0] < moved[0.01] / 2
+
+
+def test_statistics_calibration_and_tags_stay_where_scores_are_held(tmp_path: Path, start: Path) -> None:
+    before = TwoTowerModel.from_pretrained(start)
+    for weight in (0.0, 1.0):
+        made = run(tmp_path, start, keep=weight)
+        made.go()
+        after = TwoTowerModel.from_pretrained(made.plan.out)
+        held = weight > 0
+        norms = zip(*(batch_norms(model.audio_tower, model.text_tower) for model in (before, after)), strict=True)
+        assert all(torch.equal(one.running_mean, other.running_mean) == held for one, other in norms)
+        assert (after.calibration.line.tolist() == [3.0, -2.0]) == held
+        # treble is too near to "high"
+        assert after.config.tag_names == (["high", "low", "middle", "noise"] if held else ["high", "low"])
+        assert any("drift" in entry for entry in made.trainer.state.log_history) == held
+        notes = json.loads((made.plan.out / "training.json").read_text(encoding="utf-8"))
+        assert notes["tags"] == ["high", "low"]
+        assert notes["start"]["tags"] == sorted(TAGS)
+
+
+def test_without_a_warm_up_the_first_epoch_mines_over_the_starting_model(tmp_path: Path, start: Path) -> None:
+    settings = RunSettings(epochs=1, device="cpu", mining_warmup=0, learning_rate=1e-9)
+    made = run(tmp_path, start, validated=False, keep=1.0, negatives="hard", run=settings)
+    made.go()
+    assert made._bank is not None
+    assert made._bank.frozen is not None
+    clips = clip_vectors(TwoTowerModel.from_pretrained(start), made._sounds)
+    clips = clips / np.linalg.norm(clips, axis=1, keepdims=True)
+    beside = clips - made._learner.centre
+    beside /= np.linalg.norm(beside, axis=1, keepdims=True)
+    np.testing.assert_allclose(made._bank.frozen[0], beside, atol=1e-3)
+
+
+def test_where_scores_are_held_the_loss_is_over_log_odds(tmp_path: Path, start: Path) -> None:
+    learner = run(tmp_path, start, keep=2.0)._learner.eval()
+    assert isinstance(learner, ContrastiveLearner)
+    assert learner._kept is not None
+    generator = torch.Generator().manual_seed(2)
+    batch = {
+        "waveforms": 0.1 * torch.randn(3, learner.model.block_samples, generator=generator),
+        "tags": torch.tensor([0, 1]),
+        "targets": torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]),
+        "ignore": torch.zeros(3, 2, dtype=torch.bool),
+    }
+    found = learner(**batch, seed=torch.tensor(0))
+    audio, text = learner.audio(batch["waveforms"]), learner.model.text_tower(learner.words)
+    odds = learner.model.calibration(audio, text)
+    held = learner.model.text_tower(learner._kept.words)
+    drift = learner._kept.drift(audio @ held.T, learner._kept.scores(batch["waveforms"], 3))
+    contrast = info_nce(odds, batch["targets"] > 0, batch["ignore"], log_scale=torch.tensor(0.0))
+    assert found["loss"].item() == pytest.approx((contrast + 2.0 * drift).item(), rel=1e-4)
+    np.testing.assert_allclose(learner.centre, learner.model.calibration.mean.numpy())
+
+
+def test_what_cannot_be_held_is_said(tmp_path: Path, start: Path) -> None:
+    with pytest.raises(ValueError, match="goes with --init MODEL, by contrast"):
+        run(tmp_path, start, init=None, keep=1.0)
+    with pytest.raises(ValueError, match="goes with --init MODEL, by contrast"):
+        run(tmp_path, start, objective="bce", loss=LossSettings(name="bce"), keep=1.0)
+    with pytest.raises(ValueError, match="does not go with --text"):
+        run(tmp_path, start, keep=1.0, text=start)
+    new_tagger("mn04", tag_names=["low"], block_s=0.5).save_pretrained(tmp_path / "tagger")
+    with pytest.raises(ModelDirError, match="no model of two towers, so there are no words to hold"):
+        run(tmp_path, tmp_path / "tagger", keep=1.0)
+
+
+def test_two_towers_to_start_from_bring_their_words(tmp_path: Path, start: Path) -> None:
+    made = run(tmp_path, start)
+    assert made.model.vocabulary is not None
+    assert made.model.vocabulary.tokens == TwoTowerModel.from_pretrained(start).vocabulary.tokens

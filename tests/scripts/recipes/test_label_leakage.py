@@ -1,0 +1,238 @@
+"""Labels held out of the default recipe: what gives them away, and that nothing of it is left to learn from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
+from scripts.recipes.default.collection import Collection, make_collection
+from scripts.recipes.default.corpus import Corpus
+from scripts.recipes.default.label_leakage import GiveAway, check_resumed, read_labels, reduced_head, withhold
+from scripts.recipes.default.phrase_sampling import make_phrase_book
+from scripts.recipes.default.prepare import Shard
+from scripts.recipes.default.stages import DefaultRun, _short_name, _tag_names
+from scripts.recipes.default.word_vectors import WordTable
+
+WORDS = (
+    *("alto", "saxophone", "sax", "flute", "acoustic", "guitar", "acoustic_guitar", "church", "bell", "hiccup"),
+    *("hi_hat", "wood_block", "woodblock", "violin", "fiddle", "crying", "baby", "cry", "rock", "electronic", "music"),
+    *("electronica", "crackling", "fire", "crackle", "piano", "mellow", "sneeze", "sneezing"),
+)
+VOCABULARY = Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN, *WORDS])
+AUDIOSET = ["Saxophone", "Violin, fiddle", "Acoustic guitar", "Guitar", "Church bell", "Flute"]
+MUSIC = ["sax", "rock", "mellow"]
+
+
+def table_of() -> WordTable:
+    """Every word has a direction of its own, but for "violin", which is near "fiddle" (cosine 0.8)."""
+    codes = np.zeros((len(VOCABULARY), len(VOCABULARY)), np.int8)
+    np.fill_diagonal(codes, 100)
+    violin, fiddle = VOCABULARY.ids["violin"], VOCABULARY.ids["fiddle"]
+    codes[violin, [violin, fiddle]] = 60, 80
+    used = np.arange(len(codes)) > 1
+    return WordTable(codes * used[:, None], used.astype(np.float32), used.astype(np.float32))
+
+
+TABLE = table_of()
+
+
+def shard(name: str, labels: list[tuple[str, ...]]) -> Shard:
+    rng = np.random.default_rng(len(labels))
+    return Shard(
+        name=name,
+        mel=np.zeros((len(labels), 2, 3), np.float16),
+        clip_of=np.arange(len(labels)),
+        audioset=rng.normal(size=(len(labels), len(AUDIOSET))),
+        music=rng.normal(size=(len(labels), len(MUSIC))),
+        labels=labels,
+        groups=[f"{name}{i}" for i in range(len(labels))],
+    )
+
+
+@pytest.fixture
+def collection() -> Collection:
+    music = shard("music", [("alto saxophone", "mellow"), ("rock", "guitar"), ("piano",)])
+    return make_collection([music, shard("single", [("flute",), ("saxes",), ("fiddle",)])], held_out=0.0)
+
+
+@pytest.mark.parametrize(
+    ("label", "phrase"),
+    [
+        ("saxophone", "alto saxophone"),
+        ("saxophone", "Saxophone"),
+        ("saxophone", "tenor sax"),
+        ("saxophone", "saxes"),
+        ("flute", "flutes"),
+        ("church bells", "Church bell"),
+        ("church bell", "big church bells"),
+        ("hi-hat", "hihat"),
+        ("hi-hat", "closed high-hats"),
+        ("wood block", "woodblocks"),
+        ("acoustic guitar", "acoustic rhythm guitar"),
+        ("sneezing", "Sneeze"),
+        ("sneeze", "he sneezed"),
+        ("crying baby", "Baby cry, infant cry"),
+        ("electronic", "Electronica"),
+        ("rock", "Rock and roll"),
+        ("fiddle", "violin"),  # by its vector
+        ("violin", "folk music, fiddle"),  # by the vector of a name that it joins
+    ],
+)
+def test_a_phrase_that_gives_a_label_away(label: str, phrase: str) -> None:
+    assert GiveAway([label], TABLE, VOCABULARY).of([phrase]) == {phrase: (label,)}
+
+
+@pytest.mark.parametrize(
+    ("label", "phrase"),
+    [
+        ("acoustic guitar", "guitar"),
+        ("acoustic guitar", "acoustic"),
+        ("saxophone", "flute"),
+        ("church bells", "bell"),
+        ("crackling fire", "Crackle"),
+        ("rock", "rocket"),
+        ("electronic", "electric guitar"),
+        ("sneezing", "Hiccup"),
+    ],
+)
+def test_a_phrase_that_does_not(label: str, phrase: str) -> None:
+    assert GiveAway([label], TABLE, VOCABULARY).of([phrase]) == {}
+
+
+def test_the_threshold_of_near_synonyms() -> None:
+    rule = GiveAway(["fiddle"], TABLE, VOCABULARY)
+    assert rule.cosines(["violin", "unheard of", "flute"])[:, 0].tolist() == pytest.approx([0.8, -1, 0], abs=1e-6)
+    assert GiveAway(["fiddle"], TABLE, VOCABULARY, synonym_cosine=0.81).of(["violin"]) == {}
+    assert rule.of(["violin"]) == {"violin": ("fiddle",)}
+
+
+def test_only_the_known_words_of_a_label_count() -> None:
+    rule = GiveAway(["xyzzy saxophone"], TABLE, VOCABULARY)
+    assert list(rule.of(["saxophone", "xyzzy"])) == ["saxophone"]
+
+
+def test_nothing_named_after_a_held_out_label_is_left(collection: Collection) -> None:
+    held_out = ["saxophone", "violin", "acoustic guitar", "rock"]
+    left = withhold(held_out, collection, [*AUDIOSET, *MUSIC], TABLE, VOCABULARY)
+    assert left.class_names == ["Guitar", "Church bell", "Flute", "mellow"]
+    assert left.collection.labels == [("mellow",), ("guitar",), ("piano",), ("flute",), (), ()]
+    assert left.collection.vocabularies["single"] == {"flute"}
+    labels = sorted({label for clip in left.collection.labels for label in clip})
+    corpus = Corpus(
+        sentences=[],
+        phrases=frozenset(),
+        class_names=AUDIOSET,
+        aspects=Counter({"mellow guitar": 3, "rock music": 5, "mellow alto saxophone": 2}),
+        caption_words=Counter({"sax": 9, "saxophones": 9, "piano": 9}),
+    )
+    book = make_phrase_book(corpus, VOCABULARY, TABLE, names=left.class_names, extra=labels, keep=left.keep)
+    assert left.rule.of(book.phrases) == {}
+    assert {"mellow guitar", "piano", "acoustic", "guitar", "church"} <= set(book.phrases)
+    named = {"rock", "rock music", "sax", "saxophone", "saxophones", "violin", "fiddle", "acoustic guitar"}
+    assert not named & set(book.phrases)
+    assert book.share.sum() == pytest.approx(1)
+    tags = _tag_names([*map(_short_name, left.class_names), *labels], VOCABULARY)
+    assert tags == ["church bell", "flute", "guitar", "mellow", "piano"]
+    record = left.record()
+    assert record["synonym_cosine"] == 0.75
+    assert list(record["labels"]) == held_out
+    assert record["labels"]["saxophone"] == {
+        "clip_labels": ["alto saxophone", "saxes"],
+        "classes": ["Saxophone", "sax"],
+        "nearest_class_left": ["Guitar", 0.0],
+        # of aspects, caption words and vocabulary; "sax" is in both of the latter and counts once
+        "phrases": len({"mellow alto saxophone", "sax", "saxophones", "saxophone"}),
+    }
+    assert record["labels"]["violin"]["classes"] == ["Violin, fiddle"]
+    assert record["labels"]["acoustic guitar"]["nearest_class_left"] == ["Guitar", 0.0]
+
+
+def test_columns_and_head_rows_are_those_of_the_classes_left(collection: Collection) -> None:
+    names = [*AUDIOSET, *MUSIC]
+    left = withhold(["saxophone", "rock"], collection, names, TABLE, VOCABULARY)
+    columns = [names.index(name) for name in left.class_names]
+    assert columns == [1, 2, 3, 4, 5, 8]
+    assert left.kept.tolist() == [i in columns for i in range(len(names))]
+    np.testing.assert_array_equal(left.collection.z, collection.z[:, columns])
+    np.testing.assert_array_equal(left.collection.class_mean, collection.class_mean[columns])
+    np.testing.assert_array_equal(left.collection.class_spread, collection.class_spread[columns])
+    np.testing.assert_array_equal(left.collection.share, collection.share)
+    torch.manual_seed(0)
+    head = torch.nn.Sequential(
+        torch.nn.Linear(7, 5), torch.nn.Hardswish(), torch.nn.Dropout(0.5), torch.nn.Linear(5, len(AUDIOSET))
+    ).eval()
+    reduced, sounds = left.head(head), torch.randn(4, 7)
+    torch.testing.assert_close(reduced(sounds), head(sounds)[:, columns[:5]])
+    last = reduced[3]
+    assert isinstance(last, torch.nn.Linear)
+    assert last.out_features == 5
+    assert reduced[0] is head[0]
+    torch.testing.assert_close(reduced_head(head, np.arange(6) == 2)(sounds), head(sounds)[:, [2]])
+
+
+def test_nothing_changes_when_nothing_is_held_out(collection: Collection) -> None:
+    assert {field.name: field.default for field in dataclasses.fields(DefaultRun)}["hold_out"] == ()
+    names = [*AUDIOSET, *MUSIC]
+    left = withhold((), collection, names, TABLE, VOCABULARY)
+    assert left.collection is collection
+    assert left.class_names == names
+    assert left.kept.all()
+    head = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(3)), torch.nn.Linear(2, len(AUDIOSET)))
+    state = torch.get_rng_state()
+    assert left.head(head) is head
+    assert torch.equal(state, torch.get_rng_state())
+    corpus = Corpus([], frozenset(), AUDIOSET, Counter({"rock music": 5}), Counter({"sax": 9}))
+    with_keep = make_phrase_book(corpus, VOCABULARY, TABLE, names=names, extra=["flute"], keep=left.keep)
+    without = make_phrase_book(corpus, VOCABULARY, TABLE, names=names, extra=["flute"])
+    assert with_keep.phrases == without.phrases
+    np.testing.assert_array_equal(with_keep.share, without.share)
+    assert left.record()["labels"] == {}
+
+
+def test_a_label_that_cannot_be_held_out_is_refused(collection: Collection) -> None:
+    names = [*AUDIOSET, *MUSIC]
+    with pytest.raises(ValueError, match="the vocabulary has no word of these labels to hold out: shehnai"):
+        withhold(["flute", "shehnai"], collection, names, TABLE, VOCABULARY)
+    with pytest.raises(ValueError, match="no clip and no teacher's class names these labels to hold out: hi-hat"):
+        withhold(["flute", "hi-hat"], collection, names, TABLE, VOCABULARY)
+    with pytest.raises(ValueError, match="leaves the teachers no class: hold out fewer"):
+        withhold(["flute"], collection, ["Flute"], TABLE, VOCABULARY)
+
+
+def test_a_label_whose_every_phrase_gives_another_away_too_is_no_error(collection: Collection) -> None:
+    left = withhold(["saxophone", "alto saxophone"], collection, [*AUDIOSET, *MUSIC], TABLE, VOCABULARY)
+    assert left.went["alto saxophone"]["clip_labels"] == ["alto saxophone"]
+    assert left.went["saxophone"]["clip_labels"] == ["alto saxophone", "saxes"]
+
+
+def test_a_file_of_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("# head\nflute # wind\n\n  church   bells\nflute\n", encoding="utf-8")
+    assert read_labels(path) == ("flute", "church bells")
+    path.write_text("# none\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"labels\.txt has no label"):
+        read_labels(path)
+
+
+def test_weights_of_a_run_with_other_labels_are_not_gone_on_with(tmp_path: Path) -> None:
+    check_resumed(tmp_path, ())
+    assert list(tmp_path.iterdir()) == []
+    check_resumed(tmp_path, ("flute",))
+    check_resumed(tmp_path, ("flute", "rock"))  # nothing is trained yet
+    (tmp_path / "heads.pt").touch()
+    check_resumed(tmp_path, ("rock", "flute"))
+    for other in ((), ("flute",)):
+        with pytest.raises(ValueError, match="was begun with other labels held out: delete its weights, or give"):
+            check_resumed(tmp_path, other)
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    (seen / "stage2.pt").touch()
+    check_resumed(seen, ())
+    with pytest.raises(ValueError, match="was begun with other labels held out"):
+        check_resumed(seen, ("flute",))

@@ -1,0 +1,141 @@
+"""A miniature run of both stages: it learns, and a stopped run goes on to the same weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from encoders.checkpoint import DEFAULT_MODEL_DIR
+from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
+from encoders.two_tower import TwoTowerConfig, TwoTowerModel
+from scripts.recipes.default.calibrate import clip_vectors, fit_calibration
+from scripts.recipes.default.collection import Collection, make_collection
+from scripts.recipes.default.conse import Teaching
+from scripts.recipes.default.feature_inversion import imagine
+from scripts.recipes.default.features import block_features
+from scripts.recipes.default.held_out import held_out_figures
+from scripts.recipes.default.phrase_sampling import PhraseBook
+from scripts.recipes.default.prepare import Shard
+from scripts.recipes.default.student import Lessons, Recipe, Student
+
+NAMES = ("low", "high", "noise")
+RECIPE = Recipe(
+    seed=2,
+    head_steps=40,
+    steps=4,
+    batch_clips=8,
+    phrases=3,
+    imagined_clips=6,
+    checkpoint_steps=2,
+    mix_probability=0.3,
+)
+
+
+def shard() -> Shard:
+    """Sixty clips of one block: energy in low bands, high bands, or everywhere; teachers that know which."""
+    rng = np.random.default_rng(0)
+    kinds = np.arange(60) % 3
+    mel = rng.normal(-9, 0.3, (60, 128, 120)).astype(np.float16)
+    for i, kind in enumerate(kinds):
+        mel[i, slice(*((0, 40), (80, 128), (0, 128))[kind])] += 8
+    logits = np.eye(3)[kinds] * 4 + rng.normal(0, 0.3, (60, 3))
+    return Shard(
+        name="synth-0",
+        mel=mel,
+        clip_of=np.arange(60),
+        audioset=logits,
+        music=np.full((60, 1), np.nan),
+        labels=[(NAMES[k],) for k in kinds],
+        groups=[f"g{i}" for i in range(60)],
+    )
+
+
+@pytest.fixture
+def collection() -> Collection:
+    return make_collection([shard()], held_out=0.2)
+
+
+def student(collection: Collection, recipe: Recipe) -> Student:
+    torch.manual_seed(0)
+    model = TwoTowerModel(TwoTowerConfig(vocab_size=5, word_dim=8, dim=16, text_hidden=16, audio_hidden=16))
+    # An untrained backbone with its batch norms at rest makes the same of every sound.
+    shipped = TwoTowerModel.from_pretrained(DEFAULT_MODEL_DIR)
+    model.audio_tower.backbone.load_state_dict(shipped.audio_tower.backbone.state_dict())
+    model.vocabulary = Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN, *NAMES])
+    vectors = np.eye(8, dtype=np.float32)[:4]
+    model.words.codes[2:] = torch.from_numpy((vectors[:3] * 127).astype(np.int8))
+    model.words.scales[2:] = 1 / 127
+    model.words.weights[2:] = 1
+    book = PhraseBook(list(NAMES), vectors[:3], np.full(3, 1 / 3))
+    labels = dict(zip(NAMES, vectors[:3], strict=True))
+    head = torch.nn.Linear(384, 3)
+    imagined = imagine(head, np.random.default_rng(1).normal(0, 1, (30, 384)).astype(np.float32), per_class=4, seed=1)
+    lessons = Lessons(collection, Teaching(collection.z, vectors), imagined, book, labels, vectors[3:], head)
+    return Student(model, lessons, recipe)
+
+
+def test_groups_are_held_out_whole_and_never_drawn(collection: Collection) -> None:
+    assert 0 < collection.held_out.sum() < 30
+    drawn = {int(i) for _ in range(50) for i in collection.draw(8, np.random.default_rng(_))}
+    assert not drawn & set(np.flatnonzero(collection.held_out))
+
+
+def test_both_stages_learn_and_calibrate(collection: Collection, tmp_path: Path) -> None:
+    run = student(collection, dataclasses.replace(RECIPE, head_steps=250, head_learning_rate=3e-3, imagined_weight=0.1))
+    losses: list[float] = []
+    run.fit_heads(block_features(run.model, collection), on_step=lambda row: losses.append(row["loss"]))
+    assert min(losses[-2:]) < losses[0]
+    run.fit(tmp_path, on_step=lambda row: None)
+    figures = fit_calibration(run.model, collection, run.lessons.imagined, seed=1)
+    assert figures["slope"] > 0
+    # The mean is the clips' own: a third of the calibration's background is imagined by a head that knows nothing.
+    cosines = clip_vectors(run.model, collection) @ run.model.encode_text(NAMES).T
+    logits = (cosines - cosines.mean(0)) / cosines.std(0)
+    truth = np.array([NAMES.index(labels[0]) for labels in collection.labels])
+    assert (logits.argmax(1) == truth).mean() > 0.8
+
+
+def test_held_out_figures_are_those_of_the_kept_clips(collection: Collection) -> None:
+    model = student(collection, RECIPE).model.eval()
+    figures = held_out_figures(model, collection)["synth"]
+    kept = np.flatnonzero(collection.held_out)
+    scores = clip_vectors(model, collection)[kept] @ model.encode_text(sorted(NAMES)).T
+    truth = np.array([[name == collection.labels[i][0] for name in sorted(NAMES)] for i in kept])
+    precisions = []
+    for column, carried in zip(scores.T, truth.T, strict=True):
+        ranked = carried[np.argsort(-column)]
+        precisions.append(np.mean([(ranked[: k + 1]).mean() for k in np.flatnonzero(ranked)]))
+    assert figures["mAP"] == pytest.approx(np.mean(precisions), abs=1e-4)
+    spread = (scores - scores.mean(0)) / scores.std(0)
+    assert figures["top1"] == pytest.approx((spread.argmax(1) == truth.argmax(1)).mean(), abs=1e-4)
+    assert figures["clips"] == len(kept)
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(collection: Collection, tmp_path: Path) -> None:
+    whole = student(collection, RECIPE)
+    (tmp_path / "whole").mkdir()
+    whole.fit(tmp_path / "whole", on_step=lambda row: None)
+
+    class Stop(Exception):
+        pass
+
+    part = student(collection, RECIPE)
+    steps = part._step
+    part._step = lambda step: (_ for _ in ()).throw(Stop) if step == 3 else steps(step)  # type: ignore[method-assign]
+    (tmp_path / "part").mkdir()
+    with pytest.raises(Stop):
+        part.fit(tmp_path / "part", on_step=lambda row: None)
+    again = student(collection, RECIPE)
+    again.fit(tmp_path / "part", on_step=lambda row: None)
+    for (name, a), b in zip(whole.model.state_dict().items(), again.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_another_recipe_does_not_resume(collection: Collection, tmp_path: Path) -> None:
+    student(collection, RECIPE).fit(tmp_path, on_step=lambda row: None)
+    with pytest.raises(ValueError, match="another recipe"):
+        student(collection, dataclasses.replace(RECIPE, steps=6)).fit(tmp_path, on_step=lambda row: None)
