@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from encoders.calibration import Calibration
     from encoders.checkpoint import DEFAULT_MODEL_DIR, ModelDirError
     from encoders.mel import LogMel, MelSpec
-    from encoders.pipeline import BlockFeatureExtractor, PhraseTokenizer
+    from encoders.pipeline import ChunkFeatureExtractor, PhraseTokenizer
     from encoders.tagger import Tagger
     from encoders.text.tower import TextEncoder
     from encoders.text.vocabulary import UnknownWordsError
@@ -29,8 +29,8 @@ __all__ = [
     "TAGGERS",
     "AudioDecodeError",
     "Backbone",
-    "BlockFeatureExtractor",
     "Calibration",
+    "ChunkFeatureExtractor",
     "LogMel",
     "MelSpec",
     "ModelDirError",
@@ -55,7 +55,7 @@ _HOME = {
     "TAGGERS": "backbones.registry",
     "AudioDecodeError": "audio",
     "Backbone": "backbones.base",
-    "BlockFeatureExtractor": "pipeline",
+    "ChunkFeatureExtractor": "pipeline",
     "Calibration": "calibration",
     "LogMel": "mel",
     "MelSpec": "mel",

@@ -1,6 +1,6 @@
-"""Sound files as mono float32 in [-1, 1] at one sample rate, and the blocks and windows that the model hears.
+"""Sound files as mono float32 in [-1, 1] at one sample rate, and the chunks and segments that the model hears.
 
-A file is cut into blocks of 5 s; a window, the unit of search, is two neighbouring blocks. Everything
+A file is cut into chunks of 5 s; a segment, the unit of search, is two neighbouring chunks. Everything
 streams: a file of three hours takes the memory of one of three minutes.
 """
 
@@ -14,26 +14,26 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from encoders.decode import AudioDecodeError, mono_chunks
+from encoders.decode import AudioDecodeError, mono_buffers
 
 __all__ = [
-    "BLOCK_S",
+    "CHUNK_S",
     "SAMPLE_RATE_HZ",
-    "AudioBlock",
+    "AudioChunk",
     "AudioDecodeError",
-    "blocks_of",
+    "chunks_of",
     "load_audio",
+    "segment_spans",
     "stream_audio",
-    "stream_blocks",
-    "window_spans",
+    "stream_chunks",
 ]
 
 SAMPLE_RATE_HZ = 32_000
-BLOCK_S = 5.0
+CHUNK_S = 5.0
 MIN_REMAINDER_S = 0.5
-"""A remainder after the last full block that is longer than this gets a block of its own."""
+"""A remainder after the last full chunk that is longer than this gets a chunk of its own."""
 MIN_DURATION_S = 1.0
-"""Files shorter than this are padded with zeros before they are repeated to fill a block."""
+"""Files shorter than this are padded with zeros before they are repeated to fill a chunk."""
 
 # On music at 44.1 kHz, HQ (20 bits) costs 0.03 ms per second of audio more than MQ (16 bits): nothing beside
 # decoding.
@@ -41,11 +41,11 @@ _RESAMPLING = "HQ"
 
 
 @dataclass(frozen=True)
-class AudioBlock:
-    """One block of a file.
+class AudioChunk:
+    """One chunk of a file.
 
     Attributes:
-        samples: [shape=(block_samples,)] float32 in [-1, 1].
+        samples: [shape=(chunk_samples,)] float32 in [-1, 1].
         start_s: where it starts in the file, seconds.
         end_s: where it ends, seconds; never past the file's true end.
     """
@@ -55,70 +55,70 @@ class AudioBlock:
     end_s: float
 
 
-def stream_audio(path: str | os.PathLike[str], *, sample_rate_hz: int, chunk_s: float = 10.0) -> Iterator[np.ndarray]:
+def stream_audio(path: str | os.PathLike[str], *, sample_rate_hz: int, buffer_s: float = 10.0) -> Iterator[np.ndarray]:
     """Decodes, mixes to mono and resamples a file as a stream.
 
     Args:
         path: any file that libsndfile or FFmpeg reads.
         sample_rate_hz: the rate of the result.
-        chunk_s: about the longest chunk, in seconds.
+        buffer_s: about the longest buffer, in seconds.
 
     Yields:
         [shape=(n,)] float32 in [-1, 1], n > 0. Together they are what resampling the whole file gives.
 
     Raises:
-        AudioDecodeError: possibly after some chunks; then none of them counts.
+        AudioDecodeError: possibly after some buffers; then none of them counts.
     """
-    return _stream(path, sample_rate_hz=sample_rate_hz, start_s=0, chunk_s=chunk_s)
+    return _stream(path, sample_rate_hz=sample_rate_hz, start_s=0, buffer_s=buffer_s)
 
 
-def stream_blocks(
-    path: str | os.PathLike[str], *, sample_rate_hz: int = SAMPLE_RATE_HZ, block_s: float = BLOCK_S
-) -> Generator[AudioBlock, None, float]:
-    """The blocks of a file, in order, each as soon as it is decoded.
+def stream_chunks(
+    path: str | os.PathLike[str], *, sample_rate_hz: int = SAMPLE_RATE_HZ, chunk_s: float = CHUNK_S
+) -> Generator[AudioChunk, None, float]:
+    """The chunks of a file, in order, each as soon as it is decoded.
 
-    Full blocks start at 0, `block_s`, 2 `block_s` ...; a remainder of more than 0.5 s gives one more block,
-    which ends at the file's end and overlaps its neighbour. A file shorter than a block is padded to at least
+    Full chunks start at 0, `chunk_s`, 2 `chunk_s` ...; a remainder of more than 0.5 s gives one more chunk,
+    which ends at the file's end and overlaps its neighbour. A file shorter than a chunk is padded to at least
     1 s and repeated.
 
     Returns:
-        A generator of blocks, whose own return value is the file's true duration in seconds.
+        A generator of chunks, whose own return value is the file's true duration in seconds.
 
     Raises:
-        AudioDecodeError: possibly after some blocks; then none of them counts.
+        AudioDecodeError: possibly after some chunks; then none of them counts.
     """
-    cutter = _BlockCutter(sample_rate_hz=sample_rate_hz, block_s=block_s)
-    for chunk in stream_audio(path, sample_rate_hz=sample_rate_hz):
-        yield from cutter.cut(chunk)
+    cutter = _ChunkCutter(sample_rate_hz=sample_rate_hz, chunk_s=chunk_s)
+    for buffer in stream_audio(path, sample_rate_hz=sample_rate_hz):
+        yield from cutter.cut(buffer)
     if not cutter.n_samples:
         raise AudioDecodeError(path, "it is too short: not one sample is left after resampling")
     yield from cutter.last()
     return cutter.n_samples / sample_rate_hz
 
 
-def blocks_of(waveform: np.ndarray, *, sample_rate_hz: int, block_s: float = BLOCK_S) -> list[AudioBlock]:
-    """The blocks of a waveform in memory [shape=(n,)], by the rule of `stream_blocks`.
+def chunks_of(waveform: np.ndarray, *, sample_rate_hz: int, chunk_s: float = CHUNK_S) -> list[AudioChunk]:
+    """The chunks of a waveform in memory [shape=(n,)], by the rule of `stream_chunks`.
 
     Raises:
         ValueError: the waveform is empty or has more than one axis.
     """
     if waveform.ndim != 1 or not len(waveform):
         raise ValueError(f"a waveform of shape (n,) with n > 0 is needed, not {waveform.shape}")
-    cutter = _BlockCutter(sample_rate_hz=sample_rate_hz, block_s=block_s)
+    cutter = _ChunkCutter(sample_rate_hz=sample_rate_hz, chunk_s=chunk_s)
     return [*cutter.cut(waveform.astype(np.float32, copy=False)), *cutter.last()]
 
 
-def window_spans(block_spans: np.ndarray) -> np.ndarray:
-    """Start and end of each window, from those of a file's blocks.
+def segment_spans(chunk_spans: np.ndarray) -> np.ndarray:
+    """Start and end of each segment, from those of a file's chunks.
 
     Args:
-        block_spans: [shape=(n_blocks, 2)] seconds, n_blocks > 0.
+        chunk_spans: [shape=(n_chunks, 2)] seconds, n_chunks > 0.
 
     Returns:
-        [shape=(max(1, n_blocks - 1), 2)] float64 seconds: window i is the blocks i and i + 1; a lone block is
-        a window.
+        [shape=(max(1, n_chunks - 1), 2)] float64 seconds: segment i is the chunks i and i + 1; a lone chunk is
+        a segment.
     """
-    spans = np.asarray(block_spans, dtype=np.float64)
+    spans = np.asarray(chunk_spans, dtype=np.float64)
     if len(spans) == 1:
         return spans.copy()
     return np.stack([spans[:-1, 0], spans[1:, 1]], axis=1)
@@ -158,12 +158,12 @@ def load_audio(
     n_wanted = None if duration_s is None else max(1, round(duration_s * sample_rate_hz))
     parts: list[np.ndarray] = []
     n_seen = 0
-    chunk_s = 10.0 if duration_s is None else min(10.0, duration_s + 2.0)
-    for chunk in _stream(path, sample_rate_hz=sample_rate_hz, start_s=lead_in_s, chunk_s=chunk_s):
+    buffer_s = 10.0 if duration_s is None else min(10.0, duration_s + 2.0)
+    for buffer in _stream(path, sample_rate_hz=sample_rate_hz, start_s=lead_in_s, buffer_s=buffer_s):
         first = max(0, n_before - n_seen)
         last = None if n_wanted is None else n_before + n_wanted - n_seen
-        parts.append(chunk[first:last])
-        n_seen += len(chunk)
+        parts.append(buffer[first:last])
+        n_seen += len(buffer)
         if n_wanted is not None and n_seen >= n_before + n_wanted:
             break
     waveform = np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
@@ -172,14 +172,16 @@ def load_audio(
     return waveform
 
 
-def _stream(path: str | os.PathLike[str], *, sample_rate_hz: int, start_s: int, chunk_s: float) -> Iterator[np.ndarray]:
+def _stream(
+    path: str | os.PathLike[str], *, sample_rate_hz: int, start_s: int, buffer_s: float
+) -> Iterator[np.ndarray]:
     resampler: soxr.ResampleStream | None = None
     rate_hz = 0
-    for mono, chunk_rate_hz in mono_chunks(path, start_s=start_s, chunk_s=chunk_s):
-        if chunk_rate_hz != rate_hz:  # first chunk, or the rare stream that changes its rate half-way
+    for mono, buffer_rate_hz in mono_buffers(path, start_s=start_s, buffer_s=buffer_s):
+        if buffer_rate_hz != rate_hz:  # first buffer, or the rare stream that changes its rate half-way
             if resampler is not None:
                 yield from _bounded(resampler.resample_chunk(mono[:0], last=True))
-            rate_hz = chunk_rate_hz
+            rate_hz = buffer_rate_hz
             resampler = None
             if rate_hz != sample_rate_hz:
                 resampler = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, dtype="float32", quality=_RESAMPLING)
@@ -194,41 +196,41 @@ def _bounded(samples: np.ndarray) -> Iterator[np.ndarray]:
         yield np.clip(samples, -1.0, 1.0, out=samples)
 
 
-class _BlockCutter:
-    """Cuts a stream of samples into blocks; holds two blocks at most."""
+class _ChunkCutter:
+    """Cuts a stream of samples into chunks; holds two chunks at most."""
 
-    def __init__(self, *, sample_rate_hz: int, block_s: float) -> None:
+    def __init__(self, *, sample_rate_hz: int, chunk_s: float) -> None:
         self._rate_hz = sample_rate_hz
-        self._size = round(block_s * sample_rate_hz)
+        self._size = round(chunk_s * sample_rate_hz)
         if self._size < 1:
-            raise ValueError(f"block_s must be at least one sample, not {block_s} s at {sample_rate_hz} Hz")
+            raise ValueError(f"chunk_s must be at least one sample, not {chunk_s} s at {sample_rate_hz} Hz")
         self._previous: np.ndarray | None = None
         self._current = np.empty(self._size, dtype=np.float32)
         self._filled = 0
         self.n_samples = 0
 
-    def cut(self, chunk: np.ndarray) -> Iterator[AudioBlock]:
-        """The blocks that this chunk completes."""
-        while len(chunk):
-            part = chunk[: self._size - self._filled]
+    def cut(self, buffer: np.ndarray) -> Iterator[AudioChunk]:
+        """The chunks that this buffer completes."""
+        while len(buffer):
+            part = buffer[: self._size - self._filled]
             self._current[self._filled : self._filled + len(part)] = part
             self._filled += len(part)
             self.n_samples += len(part)
-            chunk = chunk[len(part) :]
+            buffer = buffer[len(part) :]
             if self._filled == self._size:
-                yield self._block(self._current)
+                yield self._chunk(self._current)
                 self._previous, self._current = self._current, np.empty(self._size, dtype=np.float32)
                 self._filled = 0
 
-    def last(self) -> Iterator[AudioBlock]:
-        """The block of the remainder, if it earns one, once the stream has ended."""
+    def last(self) -> Iterator[AudioChunk]:
+        """The chunk of the remainder, if it earns one, once the stream has ended."""
         rest = self._current[: self._filled]
         if self._previous is None:
             padded = np.pad(rest, (0, max(0, round(MIN_DURATION_S * self._rate_hz) - len(rest))))
-            yield self._block(np.resize(padded, self._size))
+            yield self._chunk(np.resize(padded, self._size))
         elif len(rest) > MIN_REMAINDER_S * self._rate_hz:
-            yield self._block(np.concatenate([self._previous[len(rest) :], rest]))
+            yield self._chunk(np.concatenate([self._previous[len(rest) :], rest]))
 
-    def _block(self, samples: np.ndarray) -> AudioBlock:
+    def _chunk(self, samples: np.ndarray) -> AudioChunk:
         end_s = self.n_samples / self._rate_hz
-        return AudioBlock(samples, max(0.0, end_s - self._size / self._rate_hz), end_s)
+        return AudioChunk(samples, max(0.0, end_s - self._size / self._rate_hz), end_s)

@@ -53,7 +53,7 @@ class Calibration:
         return (audio @ text.T - text @ self.mean) / np.maximum(spread, 1e-6)
 
     def logits(self, audio: np.ndarray, text: np.ndarray) -> np.ndarray:
-        """Return log-odds [shape=(n_audio, n_labels)]; windows' mean logit is their mean vector's."""
+        """Return log-odds [shape=(n_audio, n_labels)]; segments' mean logit is their mean vector's."""
         return self.slope * self.z_scores(audio, text) + self.offset
 
     def probabilities(self, audio: np.ndarray, text: np.ndarray) -> np.ndarray:

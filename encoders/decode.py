@@ -1,4 +1,4 @@
-"""Opens any audio file and yields its channels' mean, chunk by chunk, at the file's own sample rate.
+"""Opens any audio file and yields its channels' mean, buffer by buffer, at the file's own sample rate.
 
 libsndfile reads what it knows (it is the fastest), FFmpeg through PyAV reads the rest and takes over where
 libsndfile gives up on a damaged file. Both are shown the content alone, never the name, so a mislabelled file
@@ -21,20 +21,20 @@ import soundfile
 
 __all__ = [
     "AudioDecodeError",
-    "MonoChunk",
+    "MonoBuffer",
     "container_texts",
     "header_duration_s",
-    "mono_chunks",
+    "mono_buffers",
     "printable_path",
 ]
 
-MonoChunk = tuple[np.ndarray, int]
+MonoBuffer = tuple[np.ndarray, int]
 """Samples [shape=(n,), float32, finite] and their sample rate in Hz."""
 
 _MIN_RATE_HZ = 1_000
 _MAX_RATE_HZ = 1_536_000
 _MAX_CHANNELS = 64
-_MAX_CHUNK_VALUES = 1 << 21
+_MAX_BUFFER_VALUES = 1 << 21
 """Samples times channels that are held at once: 8 MB, whatever a header says."""
 
 # Containers that FFmpeg may open. Left out on purpose: play lists (hls, concat, dash), which name other files
@@ -74,8 +74,8 @@ def printable_path(path: str | bytes | os.PathLike[str]) -> str:
     )
 
 
-def mono_chunks(path: str | os.PathLike[str], *, start_s: int = 0, chunk_s: float = 10.0) -> Iterator[MonoChunk]:
-    """Decodes a file into mono chunks of at most about `chunk_s` seconds; memory does not grow with the file.
+def mono_buffers(path: str | os.PathLike[str], *, start_s: int = 0, buffer_s: float = 10.0) -> Iterator[MonoBuffer]:
+    """Decodes a file into mono buffers of at most about `buffer_s` seconds; memory does not grow with the file.
 
     Channels are averaged; samples that are NaN or infinite become 0. What can be read of a damaged file is
     read.
@@ -83,14 +83,14 @@ def mono_chunks(path: str | os.PathLike[str], *, start_s: int = 0, chunk_s: floa
     Args:
         path: the file.
         start_s: whole seconds to leave out at the beginning; nothing is yielded if the file ends before.
-        chunk_s: upper bound of a chunk's duration in seconds.
+        buffer_s: upper bound of a buffer's duration in seconds.
 
     Raises:
         AudioDecodeError: the file cannot be read at all, holds no samples, or not one finite sample.
     """
     with _opened(path) as raw:
         decoded = n_finite = 0
-        for samples, rate_hz in _decoded(raw, path, start_s=start_s, chunk_s=chunk_s):
+        for samples, rate_hz in _decoded(raw, path, start_s=start_s, buffer_s=buffer_s):
             mono, finite = _mono(samples)
             decoded += len(mono)
             n_finite += finite
@@ -150,31 +150,31 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[FileIO]:
 
 
 def _decoded(
-    raw: FileIO, path: str | os.PathLike[str], *, start_s: int, chunk_s: float
+    raw: FileIO, path: str | os.PathLike[str], *, start_s: int, buffer_s: float
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Chunks [shape=(n, channels), float32] and their rate: libsndfile's, then FFmpeg's where that fails."""
     decoded = 0
     try:
-        for samples, rate_hz in _by_soundfile(raw, path, start_s=start_s, chunk_s=chunk_s):
+        for samples, rate_hz in _by_soundfile(raw, path, start_s=start_s, buffer_s=buffer_s):
             yield samples, rate_hz
             decoded += len(samples)
         return
     except soundfile.SoundFileError:
         raw.seek(0)
     try:
-        yield from _by_av(raw, path, start_s=start_s, skip_samples=decoded, chunk_s=chunk_s)
+        yield from _by_av(raw, path, start_s=start_s, skip_samples=decoded, buffer_s=buffer_s)
     except AudioDecodeError:
         if not decoded:
             raise
 
 
-def _chunk_frames(path: str | os.PathLike[str], rate_hz: int, channels: int, chunk_s: float) -> int:
-    """Frames of a chunk; refuses the rates and channel counts that only a damaged header names."""
+def _buffer_frames(path: str | os.PathLike[str], rate_hz: int, channels: int, buffer_s: float) -> int:
+    """Frames of a buffer; refuses the rates and channel counts that only a damaged header names."""
     if not _MIN_RATE_HZ <= rate_hz <= _MAX_RATE_HZ:
         raise AudioDecodeError(path, f"its sample rate of {rate_hz} Hz is not one of audio")
     if not 1 <= channels <= _MAX_CHANNELS:
         raise AudioDecodeError(path, f"it has {channels} channels; at most {_MAX_CHANNELS} are read")
-    return max(1, min(round(rate_hz * chunk_s), _MAX_CHUNK_VALUES // channels))
+    return max(1, min(round(rate_hz * buffer_s), _MAX_BUFFER_VALUES // channels))
 
 
 def _sound_file(raw: FileIO, path: str | os.PathLike[str]) -> soundfile.SoundFile:
@@ -186,17 +186,17 @@ def _sound_file(raw: FileIO, path: str | os.PathLike[str]) -> soundfile.SoundFil
 
 
 def _by_soundfile(
-    raw: FileIO, path: str | os.PathLike[str], *, start_s: int, chunk_s: float
+    raw: FileIO, path: str | os.PathLike[str], *, start_s: int, buffer_s: float
 ) -> Iterator[tuple[np.ndarray, int]]:
     with _sound_file(raw, path) as sound:
-        frames = _chunk_frames(path, sound.samplerate, sound.channels, chunk_s)
+        frames = _buffer_frames(path, sound.samplerate, sound.channels, buffer_s)
         if start_s:
             start = start_s * sound.samplerate
             if start >= sound.frames:
                 return
             sound.seek(start)
-        # float32, large chunks and one buffer: int16 costs 0.6 ms more per second of stereo mp3, 4096-frame
-        # chunks 1.4.
+        # float32, large buffers and one buffer: int16 costs 0.6 ms more per second of stereo mp3, 4096-frame
+        # buffers 1.4.
         buffer = np.empty((frames, sound.channels), dtype=np.float32)
         while True:
             samples = sound.read(out=buffer)
@@ -230,7 +230,7 @@ def _av_container(raw: FileIO, path: str | os.PathLike[str]) -> Any:
 
 
 def _by_av(
-    raw: FileIO, path: str | os.PathLike[str], *, start_s: int, skip_samples: int, chunk_s: float
+    raw: FileIO, path: str | os.PathLike[str], *, start_s: int, skip_samples: int, buffer_s: float
 ) -> Iterator[tuple[np.ndarray, int]]:
     """What FFmpeg reads, without the first `start_s` seconds and the `skip_samples` after them."""
     with _av_container(raw, path) as container:
@@ -246,7 +246,7 @@ def _by_av(
                     n_skip = start_s * frame_rate_hz + skip_samples
                 pending, n_pending = [], 0
                 rate_hz, n_channels = frame_rate_hz, samples.shape[1]
-                frames = _chunk_frames(path, rate_hz, n_channels, chunk_s)
+                frames = _buffer_frames(path, rate_hz, n_channels, buffer_s)
             kept = samples[n_skip:]
             n_skip -= len(samples) - len(kept)
             if len(kept):

@@ -15,31 +15,31 @@ import numpy as np
 from encoders.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
-    from encoders.audio import AudioBlock
+    from encoders.audio import AudioChunk
     from encoders.two_tower import TwoTowerModel
 
 __all__ = [
-    "AudioTower",
+    "AudioEncoder",
     "DeviceError",
-    "Sound",
-    "block_form",
+    "FileEmbedding",
+    "chunk_form",
     "embed_file",
     "load_model",
     "no_progress_bars",
     "usable_device",
 ]
 
-_BATCH_BLOCKS = 32
+_BATCH_CHUNKS = 32
 
 
-class AudioTower(Protocol):
+class AudioEncoder(Protocol):
     """What is asked of an audio tower; :class:`encoders.two_tower.TwoTowerModel` is one."""
 
-    def block_features(self, blocks: np.ndarray) -> np.ndarray:
-        """Features [shape=(n_blocks, feature_dim)] of waveforms [shape=(n_blocks, n_samples)] in [-1, 1]."""
+    def chunk_features(self, chunks: np.ndarray) -> np.ndarray:
+        """Features [shape=(n_chunks, feature_dim)] of waveforms [shape=(n_chunks, n_samples)] in [-1, 1]."""
 
-    def window_vectors(self, features: np.ndarray) -> np.ndarray:
-        """Unit vectors [shape=(n_windows, dim)] of one file's features [shape=(n_blocks, feature_dim)]."""
+    def segment_vectors(self, features: np.ndarray) -> np.ndarray:
+        """Unit vectors [shape=(n_segments, dim)] of one file's features [shape=(n_chunks, feature_dim)]."""
 
 
 class DeviceError(ValueError):
@@ -47,8 +47,8 @@ class DeviceError(ValueError):
 
 
 @dataclass(frozen=True)
-class Sound:
-    """A file's windows: `spans_s` [shape=(n_windows, 2)], unit `vectors` [shape=(n_windows, dim)] float32."""
+class FileEmbedding:
+    """A file's segments: `spans_s` [shape=(n_segments, 2)], unit `vectors` [shape=(n_segments, dim)] float32."""
 
     spans_s: np.ndarray
     vectors: np.ndarray
@@ -113,36 +113,36 @@ def no_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def block_form(model: object) -> tuple[int, float]:
-    """Sample rate and length in seconds of the blocks that a model hears; the usual ones where it does not say."""
-    from encoders.audio import BLOCK_S, SAMPLE_RATE_HZ
+def chunk_form(model: object) -> tuple[int, float]:
+    """Sample rate and length in seconds of the chunks that a model hears; the usual ones where it does not say."""
+    from encoders.audio import CHUNK_S, SAMPLE_RATE_HZ
 
-    return int(getattr(model, "sample_rate_hz", SAMPLE_RATE_HZ)), float(getattr(model, "block_s", BLOCK_S))
+    return int(getattr(model, "sample_rate_hz", SAMPLE_RATE_HZ)), float(getattr(model, "chunk_s", CHUNK_S))
 
 
-def embed_file(path: str | os.PathLike[str], *, model: AudioTower) -> Sound:
-    """The unit vectors of all windows of a file. The waveform is streamed: memory does not grow with it.
+def embed_file(path: str | os.PathLike[str], *, model: AudioEncoder) -> FileEmbedding:
+    """The unit vectors of all segments of a file. The waveform is streamed: memory does not grow with it.
 
     Raises:
         AudioDecodeError: the file cannot be read as sound.
     """
-    from encoders.audio import stream_blocks, window_spans
+    from encoders.audio import segment_spans, stream_chunks
 
-    sample_rate_hz, block_s = block_form(model)
+    sample_rate_hz, chunk_s = chunk_form(model)
     duration_s = 0.0
 
-    def timed_blocks() -> Iterator[AudioBlock]:
+    def timed_chunks() -> Iterator[AudioChunk]:
         nonlocal duration_s
-        duration_s = yield from stream_blocks(path, sample_rate_hz=sample_rate_hz, block_s=block_s)
+        duration_s = yield from stream_chunks(path, sample_rate_hz=sample_rate_hz, chunk_s=chunk_s)
 
-    blocks = timed_blocks()
+    chunks = timed_chunks()
     features: list[np.ndarray] = []
     spans: list[tuple[float, float]] = []
-    while batch := list(islice(blocks, _BATCH_BLOCKS)):
-        features.append(np.asarray(model.block_features(np.stack([block.samples for block in batch]))))
-        spans.extend((block.start_s, block.end_s) for block in batch)
-    return Sound(
-        spans_s=window_spans(np.asarray(spans)),
-        vectors=np.asarray(model.window_vectors(np.concatenate(features))),
+    while batch := list(islice(chunks, _BATCH_CHUNKS)):
+        features.append(np.asarray(model.chunk_features(np.stack([chunk.samples for chunk in batch]))))
+        spans.extend((chunk.start_s, chunk.end_s) for chunk in batch)
+    return FileEmbedding(
+        spans_s=segment_spans(np.asarray(spans)),
+        vectors=np.asarray(model.segment_vectors(np.concatenate(features))),
         duration_s=duration_s,
     )

@@ -16,22 +16,22 @@ from transformers import (
     PreTrainedTokenizer,
 )
 
-from encoders.audio import blocks_of
+from encoders.audio import chunks_of
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from encoders.two_tower import TwoTowerConfig, TwoTowerModel
 
-__all__ = ["BlockFeatureExtractor", "PhraseTokenizer"]
+__all__ = ["ChunkFeatureExtractor", "PhraseTokenizer"]
 
 
-class BlockFeatureExtractor(FeatureExtractionMixin):
-    """Waveforms -> ``input_values`` [shape=(n, n_blocks, block_samples)] and ``block_mask`` [shape=(n, n_blocks)]."""
+class ChunkFeatureExtractor(FeatureExtractionMixin):
+    """Waveforms -> ``input_values`` [shape=(n, n_chunks, chunk_samples)] and ``chunk_mask`` [shape=(n, n_chunks)]."""
 
-    model_input_names: ClassVar[list[str]] = ["input_values", "block_mask"]
+    model_input_names: ClassVar[list[str]] = ["input_values", "chunk_mask"]
 
-    def __init__(self, sampling_rate: int = 32000, block_s: float = 5.0, **kwargs: Any) -> None:
+    def __init__(self, sampling_rate: int = 32000, chunk_s: float = 5.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sampling_rate = sampling_rate
-        self.block_s = block_s
+        self.chunk_s = chunk_s
 
     def __call__(
         self,
@@ -40,7 +40,7 @@ class BlockFeatureExtractor(FeatureExtractionMixin):
         sampling_rate: int | None = None,
         return_tensors: str | None = None,
     ) -> BatchFeature:
-        """Cut mono waveforms [shape=(n_samples,)] into blocks.
+        """Cut mono waveforms [shape=(n_samples,)] into chunks.
 
         Raises:
             ValueError: ``sampling_rate`` is not the model's.
@@ -52,17 +52,17 @@ class BlockFeatureExtractor(FeatureExtractionMixin):
             np.stack(
                 [
                     b.samples
-                    for b in blocks_of(
-                        np.asarray(w, np.float32), sample_rate_hz=self.sampling_rate, block_s=self.block_s
+                    for b in chunks_of(
+                        np.asarray(w, np.float32), sample_rate_hz=self.sampling_rate, chunk_s=self.chunk_s
                     )
                 ]
             )
             for w in waveforms
         ]
-        most = max(len(blocks) for blocks in cut)
-        values = np.stack([np.pad(blocks, ((0, most - len(blocks)), (0, 0))) for blocks in cut])
-        mask = np.stack([np.arange(most) < len(blocks) for blocks in cut]).astype(np.int64)
-        return BatchFeature({"input_values": values, "block_mask": mask}, tensor_type=return_tensors)
+        most = max(len(chunks) for chunks in cut)
+        values = np.stack([np.pad(chunks, ((0, most - len(chunks)), (0, 0))) for chunks in cut])
+        mask = np.stack([np.arange(most) < len(chunks) for chunks in cut]).astype(np.int64)
+        return BatchFeature({"input_values": values, "chunk_mask": mask}, tensor_type=return_tensors)
 
 
 class PhraseTokenizer(PreTrainedTokenizer):
@@ -107,5 +107,5 @@ class PhraseTokenizer(PreTrainedTokenizer):
 
 AutoConfig.register(TwoTowerConfig.model_type, TwoTowerConfig, exist_ok=True)
 AutoModel.register(TwoTowerConfig, TwoTowerModel, exist_ok=True)
-AutoFeatureExtractor.register(TwoTowerConfig, BlockFeatureExtractor, exist_ok=True)
+AutoFeatureExtractor.register(TwoTowerConfig, ChunkFeatureExtractor, exist_ok=True)
 AutoTokenizer.register(TwoTowerConfig, tokenizer_class=PhraseTokenizer, exist_ok=True)

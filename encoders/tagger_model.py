@@ -14,13 +14,13 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from encoders.audio import blocks_of, load_audio
+from encoders.audio import chunks_of, load_audio
 from encoders.checkpoint import TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir, seal
-from encoders.two_tower import check_blocks
+from encoders.two_tower import check_chunk_length
 
 __all__ = ["TaggerConfig", "TaggerModel", "TaggerOutput"]
 
-_BATCH_BLOCKS = 16
+_BATCH_CHUNKS = 16
 
 
 class TaggerConfig(PreTrainedConfig):
@@ -33,13 +33,13 @@ class TaggerConfig(PreTrainedConfig):
         backbone: str = "conv7",
         head: str = "linear",
         tag_names: list[str] | None = None,
-        block_s: float | None = None,
+        chunk_s: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.backbone = backbone
         self.head = head
         self.tag_names = tag_names or []
-        self.block_s = block_s
+        self.chunk_s = chunk_s
         super().__init__(**kwargs)
 
 
@@ -62,7 +62,7 @@ class TaggerModel(PreTrainedModel):
 
         self.fingerprint: str | None = None
         self.tagger = build_tagger(config.backbone, n_classes=max(1, len(config.tag_names)), head=config.head)
-        check_blocks(self.tagger.backbone, sample_rate_hz=self.sample_rate_hz, block_s=self.block_s)
+        check_chunk_length(self.tagger.backbone, sample_rate_hz=self.sample_rate_hz, chunk_s=self.chunk_s)
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
@@ -100,28 +100,28 @@ class TaggerModel(PreTrainedModel):
         return self.tagger.backbone.sample_rate_hz
 
     @property
-    def block_s(self) -> float:
+    def chunk_s(self) -> float:
         """Length of what is tagged at once, in seconds: the published input length unless the config says otherwise."""
         backbone = self.tagger.backbone
-        return float(self.config.block_s or backbone.input_samples / backbone.sample_rate_hz)
+        return float(self.config.chunk_s or backbone.input_samples / backbone.sample_rate_hz)
 
     @property
-    def block_samples(self) -> int:
-        return round(self.block_s * self.sample_rate_hz)
+    def chunk_samples(self) -> int:
+        return round(self.chunk_s * self.sample_rate_hz)
 
     def forward(self, input_values: Tensor) -> TaggerOutput:
         """Tag waveforms [shape=(batch, n_samples)] in [-1, 1]."""
         return TaggerOutput(self.tagger(input_values))
 
     @torch.inference_mode()
-    def block_logits(self, blocks: np.ndarray | Tensor) -> np.ndarray:
-        """Return the logits of blocks [shape=(n, block_samples)], float32 [shape=(n, n_tags)]."""
-        waveforms = torch.as_tensor(blocks, dtype=torch.float32)
-        rows = [self.tagger(part.to(self.device)).float().cpu() for part in waveforms.split(_BATCH_BLOCKS)]
+    def chunk_logits(self, chunks: np.ndarray | Tensor) -> np.ndarray:
+        """Return the logits of chunks [shape=(n, chunk_samples)], float32 [shape=(n, n_tags)]."""
+        waveforms = torch.as_tensor(chunks, dtype=torch.float32)
+        rows = [self.tagger(part.to(self.device)).float().cpu() for part in waveforms.split(_BATCH_CHUNKS)]
         return torch.cat(rows).numpy()
 
     def tag_audio(self, audio: Sequence[str | os.PathLike[str] | np.ndarray]) -> np.ndarray:
-        """Return probabilities of clips: each tag's mean over the blocks of a clip.
+        """Return probabilities of clips: each tag's mean over the chunks of a clip.
 
         Args:
             audio: paths, or mono waveforms at the model's rate [shape=(n_samples,)].
@@ -135,8 +135,8 @@ class TaggerModel(PreTrainedModel):
         rows = []
         for item in audio:
             waveform = item if isinstance(item, np.ndarray) else load_audio(item, sample_rate_hz=self.sample_rate_hz)
-            blocks = blocks_of(waveform, sample_rate_hz=self.sample_rate_hz, block_s=self.block_s)
-            logits = self.block_logits(np.stack([block.samples for block in blocks]))
+            chunks = chunks_of(waveform, sample_rate_hz=self.sample_rate_hz, chunk_s=self.chunk_s)
+            logits = self.chunk_logits(np.stack([chunk.samples for chunk in chunks]))
             rows.append((1 / (1 + np.exp(-logits.astype(np.float64)))).mean(0))
         return np.array(rows, np.float32).reshape(len(rows), len(self.config.tag_names))
 

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from encoders.audio import blocks_of, load_audio
+from encoders.audio import chunks_of, load_audio
 from encoders.backbones.base import Backbone
 from encoders.backbones.mobilenet import MobileNet
 from encoders.checkpoint import MODEL_FILES, VOCABULARY_FILE, check_model_dir, seal
@@ -31,7 +31,7 @@ from encoders.two_tower_config import DEFAULT_BACKBONE, TwoTowerConfig
 if TYPE_CHECKING:
     from encoders.text.sentence import SentenceTower
 
-__all__ = ["TwoTowerConfig", "TwoTowerModel", "TwoTowerOutput", "check_blocks"]
+__all__ = ["TwoTowerConfig", "TwoTowerModel", "TwoTowerOutput", "check_chunk_length"]
 
 
 @dataclass
@@ -62,20 +62,20 @@ def _build_backbone(config: TwoTowerConfig) -> Backbone:
     return build_backbone(config.backbone)
 
 
-def check_blocks(backbone: Backbone, *, sample_rate_hz: int, block_s: float) -> None:
-    """Check that a backbone can hear blocks of this rate and length.
+def check_chunk_length(backbone: Backbone, *, sample_rate_hz: int, chunk_s: float) -> None:
+    """Check that a backbone can hear chunks of this rate and length.
 
     Raises:
         ValueError: it cannot; the message says what it hears.
     """
-    name, n = type(backbone).__name__, round(block_s * sample_rate_hz)
+    name, n = type(backbone).__name__, round(chunk_s * sample_rate_hz)
     if sample_rate_hz != backbone.sample_rate_hz:
         raise ValueError(f"sample_rate_hz={sample_rate_hz}: {name} hears {backbone.sample_rate_hz} Hz")
     if n < backbone.min_samples or (backbone.fixed_length and n != backbone.input_samples):
         word, wanted = (
             ("exactly", backbone.input_samples) if backbone.fixed_length else ("at least", backbone.min_samples)
         )
-        raise ValueError(f"block_s={block_s}: {name} hears {word} {wanted} samples ({wanted / sample_rate_hz:.3f} s)")
+        raise ValueError(f"chunk_s={chunk_s}: {name} hears {word} {wanted} samples ({wanted / sample_rate_hz:.3f} s)")
 
 
 def _fused(backbone: MobileNet) -> MobileNet:
@@ -107,7 +107,7 @@ class TwoTowerModel(PreTrainedModel):
         self.vocabulary: Vocabulary | None = None
         self.subwords: Subwords | None = None
         self.fingerprint: str | None = None
-        check_blocks(self.audio_tower.backbone, sample_rate_hz=self.sample_rate_hz, block_s=config.block_s)
+        check_chunk_length(self.audio_tower.backbone, sample_rate_hz=self.sample_rate_hz, chunk_s=config.chunk_s)
         # In a list, so that it is no part of the checkpoint.
         self._inference_backbone: list[MobileNet] = []
         self._sentences: list[SentenceTower] = []
@@ -124,12 +124,12 @@ class TwoTowerModel(PreTrainedModel):
         return int(self.config.sample_rate_hz or self.config.mel["sample_rate_hz"])
 
     @property
-    def block_samples(self) -> int:
-        return round(self.config.block_s * self.sample_rate_hz)
+    def chunk_samples(self) -> int:
+        return round(self.config.chunk_s * self.sample_rate_hz)
 
     @property
-    def block_s(self) -> float:
-        return float(self.config.block_s)
+    def chunk_s(self) -> float:
+        return float(self.config.chunk_s)
 
     @property
     def sentences(self) -> SentenceTower | None:
@@ -162,7 +162,7 @@ class TwoTowerModel(PreTrainedModel):
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
         """Write a complete model directory: weights, config, words or sentence encoder, extractor, checksums."""
-        from encoders.pipeline import BlockFeatureExtractor, PhraseTokenizer
+        from encoders.pipeline import ChunkFeatureExtractor, PhraseTokenizer
 
         if self.vocabulary is None:
             raise ValueError("set model.vocabulary before saving: a model without words cannot be searched")
@@ -176,7 +176,7 @@ class TwoTowerModel(PreTrainedModel):
         (folder / VOCABULARY_FILE).write_text("".join(t + "\n" for t in self.vocabulary.tokens), encoding="utf-8")
         if self.sentences is None:
             PhraseTokenizer(str(folder / VOCABULARY_FILE)).save_pretrained(str(folder))
-        BlockFeatureExtractor(sampling_rate=self.sample_rate_hz, block_s=self.config.block_s).save_pretrained(
+        ChunkFeatureExtractor(sampling_rate=self.sample_rate_hz, chunk_s=self.config.chunk_s).save_pretrained(
             str(folder)
         )
         self.fingerprint = seal(folder, files=files)
@@ -186,16 +186,16 @@ class TwoTowerModel(PreTrainedModel):
         return super().train(mode)
 
     @torch.inference_mode()
-    def block_features(self, blocks: np.ndarray | Tensor) -> np.ndarray:
-        """Return the pooled backbone features of blocks.
+    def chunk_features(self, chunks: np.ndarray | Tensor) -> np.ndarray:
+        """Return the pooled backbone features of chunks.
 
         Args:
-            blocks: waveforms [shape=(n, block_samples)] in [-1, 1].
+            chunks: waveforms [shape=(n, chunk_samples)] in [-1, 1].
 
         Returns:
             float32 [shape=(n, feature_dim)].
         """
-        waveforms = torch.as_tensor(blocks, dtype=torch.float32).to(self.device)
+        waveforms = torch.as_tensor(chunks, dtype=torch.float32).to(self.device)
         backbone = self.audio_tower.backbone
         if isinstance(backbone, MobileNet):
             return self.mel_features(backbone.front_end(waveforms))
@@ -203,36 +203,36 @@ class TwoTowerModel(PreTrainedModel):
 
     @torch.inference_mode()
     def mel_features(self, log_mel: Tensor) -> np.ndarray:
-        """Return the pooled backbone features of log-mel blocks [shape=(n, n_mels, n_frames)], float32.
+        """Return the pooled backbone features of log-mel chunks [shape=(n, n_mels, n_frames)], float32.
 
         Raises:
-            TypeError: the backbone is no MobileNet; give ``block_features`` waveforms.
+            TypeError: the backbone is no MobileNet; give ``chunk_features`` waveforms.
         """
         backbone = self.audio_tower.backbone
         if not isinstance(backbone, MobileNet):
-            raise TypeError(f"{self.config.backbone} takes no log-mel blocks: give block_features waveforms")
+            raise TypeError(f"{self.config.backbone} takes no log-mel chunks: give chunk_features waveforms")
         if not self._inference_backbone:
             self._inference_backbone = [_fused(backbone).to(self.device)]
         return self._inference_backbone[0].from_mel(log_mel.to(self.device)).float().cpu().numpy()
 
     @torch.inference_mode()
-    def window_vectors(self, features: np.ndarray) -> np.ndarray:
-        """Average neighbouring blocks and project.
+    def segment_vectors(self, features: np.ndarray) -> np.ndarray:
+        """Average neighbouring chunks and project.
 
         Args:
-            features: of one file's blocks, in order [shape=(n_blocks, feature_dim)].
+            features: of one file's chunks, in order [shape=(n_chunks, feature_dim)].
 
         Returns:
-            Unit vectors, float32 [shape=(max(1, n_blocks - 1), dim)].
+            Unit vectors, float32 [shape=(max(1, n_chunks - 1), dim)].
         """
         x = torch.as_tensor(features).to(self.device)
-        windows = x if len(x) < 2 else (x[:-1] + x[1:]) / 2
-        return self.audio_tower.projection(windows).float().cpu().numpy()
+        segments = x if len(x) < 2 else (x[:-1] + x[1:]) / 2
+        return self.audio_tower.projection(segments).float().cpu().numpy()
 
     def encode_audio(
         self, audio: str | os.PathLike[str] | np.ndarray | Sequence[Any], *, sample_rate_hz: int | None = None
     ) -> np.ndarray:
-        """Return one unit vector a clip: the mean of its windows' vectors.
+        """Return one unit vector a clip: the mean of its segments' vectors.
 
         Args:
             audio: a path, a mono waveform [shape=(n_samples,)], or a list of these.
@@ -256,8 +256,8 @@ class TwoTowerModel(PreTrainedModel):
                 waveform = load_audio(item, sample_rate_hz=self.sample_rate_hz)
             else:
                 waveform = np.asarray(item, dtype=np.float32)
-            blocks = blocks_of(waveform, sample_rate_hz=self.sample_rate_hz, block_s=self.config.block_s)
-            mean = self.window_vectors(self.block_features(np.stack([b.samples for b in blocks]))).mean(0)
+            chunks = chunks_of(waveform, sample_rate_hz=self.sample_rate_hz, chunk_s=self.config.chunk_s)
+            mean = self.segment_vectors(self.chunk_features(np.stack([b.samples for b in chunks]))).mean(0)
             vectors.append(mean / np.linalg.norm(mean))
         return np.stack(vectors) if vectors else np.zeros((0, self.config.dim), np.float32)
 
@@ -299,28 +299,28 @@ class TwoTowerModel(PreTrainedModel):
         input_ids: Tensor,
         input_values: Tensor,
         attention_mask: Tensor | None = None,
-        block_mask: Tensor | None = None,
+        chunk_mask: Tensor | None = None,
         **_: Any,
     ) -> TwoTowerOutput:
         """Score clips against phrases.
 
         Args:
             input_ids: token ids [shape=(n_labels, n_tokens)].
-            input_values: blocks of each clip [shape=(n_audio, n_blocks, block_samples)].
+            input_values: chunks of each clip [shape=(n_audio, n_chunks, chunk_samples)].
             attention_mask: 1 where a token counts [shape=(n_labels, n_tokens)].
-            block_mask: 1 where a clip has a block [shape=(n_audio, n_blocks)]; the true ones come first.
+            chunk_mask: 1 where a clip has a chunk [shape=(n_audio, n_chunks)]; the true ones come first.
         """
-        n_audio, n_blocks, n_samples = input_values.shape
+        n_audio, n_chunks, n_samples = input_values.shape
         backbone, projection = self.audio_tower.backbone, self.audio_tower.projection
-        features = backbone(input_values.reshape(n_audio * n_blocks, n_samples)).reshape(n_audio, n_blocks, -1)
-        if n_blocks > 1:
-            windows = projection((features[:, :-1] + features[:, 1:]) / 2)
-            whole = windows.mean(1)
-            if block_mask is not None:
-                mask = block_mask.to(windows.dtype).unsqueeze(-1)
+        features = backbone(input_values.reshape(n_audio * n_chunks, n_samples)).reshape(n_audio, n_chunks, -1)
+        if n_chunks > 1:
+            segments = projection((features[:, :-1] + features[:, 1:]) / 2)
+            whole = segments.mean(1)
+            if chunk_mask is not None:
+                mask = chunk_mask.to(segments.dtype).unsqueeze(-1)
                 pairs = mask[:, 1:]
                 single = pairs.sum(1) == 0
-                whole = (windows * pairs).sum(1) / pairs.sum(1).clamp_min(1)
+                whole = (segments * pairs).sum(1) / pairs.sum(1).clamp_min(1)
                 whole = torch.where(single, projection(features[:, 0]), whole)
         else:
             whole = projection(features[:, 0])

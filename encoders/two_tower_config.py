@@ -28,7 +28,7 @@ class TwoTowerConfig(PreTrainedConfig):
         self,
         width: float = 0.4,
         mel: dict[str, Any] | None = None,
-        block_s: float = 5.0,
+        chunk_s: float = 5.0,
         dim: int = 256,
         audio_hidden: int = 512,
         text_hidden: int = 896,
@@ -48,7 +48,7 @@ class TwoTowerConfig(PreTrainedConfig):
         self.sample_rate_hz = sample_rate_hz
         self.width = width
         self.mel = mel or asdict(EFFICIENTAT_MEL)
-        self.block_s = block_s
+        self.chunk_s = chunk_s
         self.dim = dim
         self.audio_hidden = audio_hidden
         self.text_hidden = text_hidden

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from index.manifest import IndexDamagedError, IndexMismatchError, IndexMissingError, Manifest
     from index.reader import IndexStats
     from index.records import Segment, Skipped, Track
-    from index.search import Hit
+    from index.search import SegmentMatch
     from index.vector_index import VectorIndex
 
 __all__ = [
-    "Hit",
     "IndexBusyError",
     "IndexDamagedError",
     "IndexMismatchError",
@@ -29,6 +28,7 @@ __all__ = [
     "IndexStats",
     "Manifest",
     "Segment",
+    "SegmentMatch",
     "Skipped",
     "Track",
     "VectorIndex",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "Hit": "index.search",
+    "SegmentMatch": "index.search",
     "IndexBusyError": "index.lock",
     "IndexDamagedError": "index.manifest",
     "IndexMismatchError": "index.manifest",

@@ -113,7 +113,7 @@ class IndexReader:
             return self._parts.stretch(place.first_row, n_rows=place.n_rows).copy()
 
     def vectors_at(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return a copy of rows (`Hit.row`) [shape=(len(rows), dim)]; IndexError if one is not there."""
+        """Return a copy of rows (`SegmentMatch.row`) [shape=(len(rows), dim)]; IndexError if one is not there."""
         with self._reading():
             self._refresh()
             return self._parts.take(np.asarray(rows, dtype=np.int64))

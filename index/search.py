@@ -15,7 +15,7 @@ from index.manifest import damaged
 from index.records import Track
 from index.vectors import MappedParts
 
-__all__ = ["Hit", "Wanted", "find_hits"]
+__all__ = ["SegmentMatch", "Wanted", "find_hits"]
 
 # Nearest(query, k) -> row numbers of at least the k best, and the score above which no other row lies
 # (-inf: none is left).
@@ -28,7 +28,7 @@ _SCORE_BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
-class Hit:
+class SegmentMatch:
     """A stretch of a track that answers a query.
 
     Attributes:
@@ -75,7 +75,7 @@ class Wanted:
 
 def find_hits(
     query: np.ndarray, *, wanted: Wanted, folder: Path, catalog: Catalog, parts: MappedParts, nearest: Nearest
-) -> list[Hit]:
+) -> list[SegmentMatch]:
     """Return the best hits for a query, exactly: no segment that was left out scores better.
 
     The nearest rows are fetched, more of them each time, until enough hits score clearly above every row not
@@ -164,8 +164,8 @@ class _Pool:
             best.setdefault(hit[1], hit)
         return list(best.values())
 
-    def hit(self, rank: int, found: tuple[float, bytes, int]) -> Hit:
+    def hit(self, rank: int, found: tuple[float, bytes, int]) -> SegmentMatch:
         """Return a hit in full."""
         score, _, row = found
         key, start_s, end_s = self._owners[row]
-        return Hit(rank=rank, score=score, track=self._tracks[key], start_s=start_s, end_s=end_s, row=row)
+        return SegmentMatch(rank=rank, score=score, track=self._tracks[key], start_s=start_s, end_s=end_s, row=row)

@@ -27,7 +27,7 @@ from index.manifest import (
 )
 from index.reader import IndexReader
 from index.records import Skipped, Track, checked_rows
-from index.search import Hit, Wanted, find_hits
+from index.search import SegmentMatch, Wanted, find_hits
 from index.vectors import Part, append_rows, check_parts, remove_leftovers
 
 __all__ = ["VectorIndex"]
@@ -200,7 +200,7 @@ class VectorIndex(IndexReader):
         per_segment: bool = False,
         min_score: float | None = None,
         allow: Callable[[Track], bool] | None = None,
-    ) -> list[Hit]:
+    ) -> list[SegmentMatch]:
         """Return the tracks, or the segments, with the largest inner product with a query; exact.
 
         Args:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from retrieval.places import default_index_dir
     from retrieval.query import QueryError
     from retrieval.retriever import Retriever
-    from retrieval.tagging import FileTags, Tagger, TagScore
+    from retrieval.tagging import FileTags, TagScore, ZeroShotTagger
 
-__all__ = ["FileTags", "Hit", "QueryError", "Retriever", "TagScore", "Tagger", "default_index_dir"]
+__all__ = ["FileTags", "Hit", "QueryError", "Retriever", "TagScore", "ZeroShotTagger", "default_index_dir"]
 
 _HOMES = {
     "FileTags": "retrieval.tagging",
@@ -24,7 +24,7 @@ _HOMES = {
     "QueryError": "retrieval.query",
     "Retriever": "retrieval.retriever",
     "TagScore": "retrieval.tagging",
-    "Tagger": "retrieval.tagging",
+    "ZeroShotTagger": "retrieval.tagging",
     "default_index_dir": "retrieval.places",
 }
 

@@ -1,8 +1,8 @@
-"""Tags of a closed-set tagger, published or trained here: its own tags, judged by windows, averaged over the file.
+"""Tags of a closed-set tagger, published or trained here: its own tags, judged by segments, averaged over the file.
 
-A window is as long as the audio that the tagger was made for; a window's scores are the sigmoids of its logits,
-and a file's score is their mean, as the publications evaluate. A remainder of more than half a second has a window
-of its own that ends with the file; a file shorter than a window is repeated to fill it.
+A segment is as long as the audio that the tagger was made for; a segment's scores are the sigmoids of its logits,
+and a file's score is their mean, as the publications evaluate. A remainder of more than half a second has a segment
+of its own that ends with the file; a file shorter than a segment is repeated to fill it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from encoders.embed import no_progress_bars, usable_device
 from retrieval.tagging import FileTags, LabelError, TagScore, clean_labels
 
 if TYPE_CHECKING:
-    from encoders.audio import AudioBlock
+    from encoders.audio import AudioChunk
     from encoders.tagger import Tagger
 
-__all__ = ["SPEC_PREFIX", "PublishedModelError", "PublishedTagger", "split_spec"]
+__all__ = ["SPEC_PREFIX", "ClosedSetTagger", "PublishedModelError", "split_spec"]
 
 SPEC_PREFIX = "published:"
 _BATCH_S = 30.0  # of audio that goes through the network at once
@@ -52,14 +52,14 @@ def split_spec(spec: str) -> tuple[str, Path] | None:
     return name, Path(file)
 
 
-class PublishedTagger:
+class ClosedSetTagger:
     """A closed-set tagger, ready to tag files with its own tags.
 
     Args:
         tagger: waveform -> logits, in eval mode, on ``device``.
         tags: the names of its logits.
         device: a torch device.
-        window_s: what is judged at once, in seconds; None: what the backbone was published for.
+        segment_s: what is judged at once, in seconds; None: what the backbone was published for.
         fingerprint: tells this tagger from any other, where it comes from a model directory.
     """
 
@@ -69,19 +69,19 @@ class PublishedTagger:
         tags: Sequence[str],
         *,
         device: str = "cpu",
-        window_s: float | None = None,
+        segment_s: float | None = None,
         fingerprint: str | None = None,
     ) -> None:
         self.tags = tuple(tags)
         self.device = device
         self.sample_rate_hz = int(tagger.backbone.sample_rate_hz)
-        self.window_s = window_s or tagger.backbone.input_samples / self.sample_rate_hz
+        self.segment_s = segment_s or tagger.backbone.input_samples / self.sample_rate_hz
         self.fingerprint = fingerprint
         self._tagger = tagger
         self._column_of = {tag.casefold(): column for column, tag in enumerate(self.tags)}
 
     @classmethod
-    def open(cls, name: str, path: str | os.PathLike[str], *, device: str = "auto") -> PublishedTagger:
+    def open(cls, name: str, path: str | os.PathLike[str], *, device: str = "auto") -> ClosedSetTagger:
         """Load the tagger ``name``, one of ``encoders.backbones.published.PUBLISHED``, from its file.
 
         Raises:
@@ -107,7 +107,7 @@ class PublishedTagger:
         return cls(tagger.to(where), tags, device=where)
 
     @classmethod
-    def from_dir(cls, model_dir: str | os.PathLike[str], *, device: str = "auto") -> PublishedTagger:
+    def from_dir(cls, model_dir: str | os.PathLike[str], *, device: str = "auto") -> ClosedSetTagger:
         """Load the directory of a tagger that was trained here (``encoders.tagger_model``).
 
         Raises:
@@ -124,7 +124,7 @@ class PublishedTagger:
             model.tagger.to(where),
             model.config.tag_names,
             device=where,
-            window_s=model.block_s,
+            segment_s=model.chunk_s,
             fingerprint=model.fingerprint,
         )
 
@@ -166,7 +166,7 @@ class PublishedTagger:
             AudioDecodeError: the file cannot be read as sound.
         """
         columns = list(range(len(self.tags))) if labels is None else self.columns(clean_labels(labels))
-        spans_s, probabilities, duration_s = self._windows(path)
+        spans_s, probabilities, duration_s = self._segments(path)
         probabilities = probabilities[:, columns]
         scores = probabilities.mean(axis=0, dtype=np.float64)
         best = [i for i in np.argsort(-scores, kind="stable")[:top] if scores[i] >= threshold]
@@ -175,11 +175,11 @@ class PublishedTagger:
             duration_s=duration_s,
             tags=tuple(TagScore(self.tags[columns[i]], float(scores[i])) for i in best),
             spans_s=spans_s,
-            window_probabilities=probabilities[:, best],
+            segment_probabilities=probabilities[:, best],
         )
 
     def judge(self, audio: str | os.PathLike[str] | np.ndarray) -> np.ndarray:
-        """Probabilities of all its tags [shape=(n_tags,)], float64, the mean over a clip's windows.
+        """Probabilities of all its tags [shape=(n_tags,)], float64, the mean over a clip's segments.
 
         Args:
             audio: a file, which is streamed, or a mono waveform at ``sample_rate_hz`` [shape=(n_samples,)].
@@ -188,38 +188,38 @@ class PublishedTagger:
             AudioDecodeError: it cannot be read as sound.
         """
         if not isinstance(audio, np.ndarray):
-            return self._windows(audio)[1].mean(axis=0)
-        from encoders.audio import blocks_of
+            return self._segments(audio)[1].mean(axis=0)
+        from encoders.audio import chunks_of
 
-        blocks = blocks_of(audio, sample_rate_hz=self.sample_rate_hz, block_s=self.window_s)
-        return self._judged(iter(blocks))[1].mean(axis=0)
+        chunks = chunks_of(audio, sample_rate_hz=self.sample_rate_hz, chunk_s=self.segment_s)
+        return self._judged(iter(chunks))[1].mean(axis=0)
 
-    def _windows(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, float]:
-        """Spans [shape=(n_windows, 2)] in seconds, probabilities [shape=(n_windows, n_tags)], the file's duration."""
-        from encoders.audio import stream_blocks
+    def _segments(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, float]:
+        """Spans [shape=(n_segments, 2)] in seconds, probabilities [shape=(n_segments, n_tags)], the file's duration."""
+        from encoders.audio import stream_chunks
 
         duration_s = 0.0
 
-        def timed_blocks() -> Iterator[AudioBlock]:
+        def timed_chunks() -> Iterator[AudioChunk]:
             nonlocal duration_s
-            duration_s = yield from stream_blocks(path, sample_rate_hz=self.sample_rate_hz, block_s=self.window_s)
+            duration_s = yield from stream_chunks(path, sample_rate_hz=self.sample_rate_hz, chunk_s=self.segment_s)
 
-        return *self._judged(timed_blocks()), duration_s
+        return *self._judged(timed_chunks()), duration_s
 
-    def _judged(self, blocks: Iterator[AudioBlock]) -> tuple[np.ndarray, np.ndarray]:
-        """Spans in seconds [shape=(n_windows, 2)] and probabilities [shape=(n_windows, n_tags)] float64 of windows."""
+    def _judged(self, chunks: Iterator[AudioChunk]) -> tuple[np.ndarray, np.ndarray]:
+        """Return spans in seconds [shape=(n_segments, 2)] and probabilities [shape=(n_segments, n_tags)] float64."""
         import torch
 
-        batch_windows = max(1, round(_BATCH_S / self.window_s))
+        batch_segments = max(1, round(_BATCH_S / self.segment_s))
         spans: list[tuple[float, float]] = []
         probabilities: list[np.ndarray] = []
-        while batch := list(islice(blocks, batch_windows)):
-            waveforms = torch.from_numpy(np.stack([block.samples for block in batch]))
+        while batch := list(islice(chunks, batch_segments)):
+            waveforms = torch.from_numpy(np.stack([chunk.samples for chunk in batch]))
             with torch.inference_mode():
                 logits = self._tagger(waveforms.to(self.device))
             # In float32 all that is certain would be the same: 1.
             probabilities.append(torch.sigmoid(logits.cpu().double()).numpy())
-            spans.extend((block.start_s, block.end_s) for block in batch)
+            spans.extend((chunk.start_s, chunk.end_s) for chunk in batch)
         return np.asarray(spans), np.concatenate(probabilities)
 
     def _near(self, label: str) -> list[str]:

@@ -17,9 +17,8 @@ from retrieval.places import default_index_dir
 from retrieval.query import QueryError, combine, mean_direction
 
 if TYPE_CHECKING:
-    from index import Hit as IndexHit
-    from index import Track
-    from retrieval.tagging import FileTags, Tagger
+    from index import SegmentMatch, Track
+    from retrieval.tagging import FileTags, ZeroShotTagger
 
 __all__ = ["Retriever"]
 
@@ -42,7 +41,7 @@ class Retriever:
         self.index = index
         self.text = text
         self.model_dir = model_dir
-        self._tagger: Tagger | None = None
+        self._tagger: ZeroShotTagger | None = None
 
     @classmethod
     def open(
@@ -119,7 +118,7 @@ class Retriever:
             sample = self._sample()
         query = combine(wanted, unwanted=list(unwanted), sample=sample)
 
-        def search(count: int, *, per_segment: bool) -> list[IndexHit]:
+        def search(count: int, *, per_segment: bool) -> list[SegmentMatch]:
             return self.index.search(query, top=count, per_segment=per_segment, min_score=min_score, allow=allow)
 
         if exclusions:
@@ -139,11 +138,11 @@ class Retriever:
         """The labels that fit a sound file, best first: see :meth:`retrieval.tagging.Tagger.tag`."""
         return self._audio().tag(path, labels, top=top, threshold=threshold)
 
-    def _audio(self) -> Tagger:
+    def _audio(self) -> ZeroShotTagger:
         if self._tagger is None:
-            from retrieval.tagging import Tagger  # torch comes with it, when the model is loaded
+            from retrieval.tagging import ZeroShotTagger  # torch comes with it, when the model is loaded
 
-            self._tagger = Tagger(text=self.text, model_dir=self.model_dir)
+            self._tagger = ZeroShotTagger(text=self.text, model_dir=self.model_dir)
         return self._tagger
 
     def _sound(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, Callable[[Track], bool]]:
@@ -172,8 +171,8 @@ class Retriever:
         return self.index.vectors_at(rows)
 
     def _without(
-        self, unwanted: np.ndarray, *, search: Callable[..., list[IndexHit]], top: int, per_segment: bool
-    ) -> list[IndexHit]:
+        self, unwanted: np.ndarray, *, search: Callable[..., list[SegmentMatch]], top: int, per_segment: bool
+    ) -> list[SegmentMatch]:
         """The best hits among the segments without any of `unwanted` [shape=(n, dim)].
 
         It looks at the head of the ranking, and at four times as much until enough is found.
@@ -183,7 +182,7 @@ class Retriever:
             found = search(count, per_segment=True)
             kept = self._free_of(unwanted, found)
             if not per_segment:
-                best_of_track: dict[bytes, IndexHit] = {}
+                best_of_track: dict[bytes, SegmentMatch] = {}
                 for hit in kept:
                     best_of_track.setdefault(hit.track.path, hit)
                 kept = list(best_of_track.values())
@@ -191,7 +190,7 @@ class Retriever:
                 return kept[:top]
             count *= 4
 
-    def _free_of(self, unwanted: np.ndarray, found: Sequence[IndexHit]) -> list[IndexHit]:
+    def _free_of(self, unwanted: np.ndarray, found: Sequence[SegmentMatch]) -> list[SegmentMatch]:
         if not found:
             return []
         vectors = self.index.vectors_at([hit.row for hit in found])
@@ -199,7 +198,7 @@ class Retriever:
         return [hit for hit, p in zip(found, highest, strict=True) if p < _UNWANTED_PROBABILITY]
 
 
-def _hit(found: IndexHit, *, rank: int) -> Hit:
+def _hit(found: SegmentMatch, *, rank: int) -> Hit:
     track = found.track
     return Hit(
         rank=rank,

@@ -1,10 +1,10 @@
-"""Zero-shot tags: any labels, judged by ear of the model, over the windows of a file.
+"""Zero-shot tags: any labels, judged by ear of the model, over the segments of a file.
 
 A label's score is a probability: 0.5 means that a listener who was asked would as likely as not say that the
-label fits the clip. The calibration that makes it one (:mod:`encoders.calibration`) turns each window's
-cosine into a logit; a clip's logit is the mean over its windows, so that every ten seconds have one vote and
+label fits the clip. The calibration that makes it one (:mod:`encoders.calibration`) turns each segment's
+cosine into a logit; a clip's logit is the mean over its segments, so that every ten seconds have one vote and
 a label that is heard a tenth of the time does not count as one that is heard throughout. What varies in time
-is in `window_probabilities`.
+is in `segment_probabilities`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from encoders.checkpoint import DEFAULT_MODEL_DIR
-from encoders.embed import AudioTower, Sound, embed_file, load_model
+from encoders.embed import AudioEncoder, FileEmbedding, embed_file, load_model
 from encoders.text.tower import TextEncoder, UnknownWordsError
 
-__all__ = ["FileTags", "LabelError", "TagScore", "Tagger", "clean_labels", "clip_probabilities"]
+__all__ = ["FileTags", "LabelError", "TagScore", "ZeroShotTagger", "clean_labels", "clip_probabilities"]
 
 
 class LabelError(ValueError):
@@ -37,9 +37,9 @@ class TagScore:
 
 @dataclass(frozen=True)
 class FileTags:
-    """The tags of a file, best first, and how they go through its windows.
+    """The tags of a file, best first, and how they go through its segments.
 
-    `spans_s` [shape=(n_windows, 2)] are seconds, `window_probabilities` [shape=(n_windows, n_tags)] go with
+    `spans_s` [shape=(n_segments, 2)] are seconds, `segment_probabilities` [shape=(n_segments, n_tags)] go with
     `tags`.
     """
 
@@ -47,7 +47,7 @@ class FileTags:
     duration_s: float
     tags: tuple[TagScore, ...]
     spans_s: np.ndarray = field(repr=False, compare=False)
-    window_probabilities: np.ndarray = field(repr=False, compare=False)
+    segment_probabilities: np.ndarray = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON: path, duration_s, tags: [{tag, score}], best first."""
@@ -68,28 +68,28 @@ def clean_labels(labels: Iterable[str]) -> list[str]:
     return list(first_of.values())
 
 
-def clip_probabilities(window_logits: np.ndarray) -> np.ndarray:
-    """Probabilities of a clip [shape=(n_labels,)] from the logits of its windows [shape=(n_windows,
+def clip_probabilities(segment_logits: np.ndarray) -> np.ndarray:
+    """Probabilities of a clip [shape=(n_labels,)] from the logits of its segments [shape=(n_segments,
     n_labels)].
 
     The sigmoid of their mean: the logarithmic opinion pool with equal weights (Genest and Zidek 1986, section
     3).
     """
-    return _sigmoid(window_logits.mean(axis=0, dtype=np.float64))
+    return _sigmoid(segment_logits.mean(axis=0, dtype=np.float64))
 
 
-class Tagger:
+class ZeroShotTagger:
     """A model, ready to tag files. The audio tower (and torch with it) is loaded with the first file."""
 
     def __init__(self, *, text: TextEncoder, model_dir: Path, device: str = "auto") -> None:
         self.text = text
         self.device = device
         self.model_dir = model_dir
-        self._model: AudioTower | None = None
+        self._model: AudioEncoder | None = None
         self._vectors_of: dict[tuple[str, ...], np.ndarray] = {}
 
     @classmethod
-    def open(cls, model_dir: str | os.PathLike[str] | None = None, *, device: str = "auto") -> Tagger:
+    def open(cls, model_dir: str | os.PathLike[str] | None = None, *, device: str = "auto") -> ZeroShotTagger:
         """Load the text side of a model (default: the one shipped); the rest will go to `device`.
 
         Raises:
@@ -98,8 +98,8 @@ class Tagger:
         models = Path(model_dir) if model_dir is not None else DEFAULT_MODEL_DIR
         return cls(text=TextEncoder.load(models), model_dir=models, device=device)
 
-    def embed(self, path: str | os.PathLike[str]) -> Sound:
-        """The windows of a file as vectors. Raises AudioDecodeError, ModelDirError, DeviceError."""
+    def embed(self, path: str | os.PathLike[str]) -> FileEmbedding:
+        """The segments of a file as vectors. Raises AudioDecodeError, ModelDirError, DeviceError."""
         if self._model is None:
             self._model = load_model(self.model_dir, device=self.device)
         return embed_file(path, model=self._model)
@@ -150,7 +150,7 @@ class Tagger:
             duration_s=sound.duration_s,
             tags=tuple(TagScore(names[column], float(scores[column])) for column in best),
             spans_s=sound.spans_s,
-            window_probabilities=_sigmoid(logits[:, best]),
+            segment_probabilities=_sigmoid(logits[:, best]),
         )
 
     def _check(self, labels: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ _MOST_TAGS = 40  # more rows than this cannot be read
 
 
 def time_edges_s(spans_s: np.ndarray) -> np.ndarray:
-    """Where one window's column ends and the next begins, [shape=(n_windows + 1,)] seconds.
+    """Where one segment's column ends and the next begins, [shape=(n_segments + 1,)] seconds.
 
     Windows overlap, so each gets the time that is nearer to its middle than to any other's; the first begins
     where the sound does, the last ends with it.
@@ -49,7 +49,7 @@ def write_taggram(path: str | os.PathLike[str], tags: FileTags) -> None:
     mesh = axes.pcolormesh(
         time_edges_s(tags.spans_s),
         np.arange(len(shown) + 1),
-        tags.window_probabilities[:, : len(shown)].T,
+        tags.segment_probabilities[:, : len(shown)].T,
         cmap="viridis",
         vmin=0.0,
         vmax=1.0,

@@ -26,7 +26,7 @@ __all__ = [
     "count_costs",
     "machine_name",
     "measure_speed",
-    "n_windows",
+    "n_segments",
     "read_measured",
 ]
 
@@ -95,7 +95,7 @@ def count_costs(backbone: Backbone) -> Costs:
     return Costs(sum(p.numel() for p in backbone.parameters()), counter.get_total_flops() // 2)
 
 
-def n_windows(backbone: Backbone, *, audio_s: float) -> int:
+def n_segments(backbone: Backbone, *, audio_s: float) -> int:
     """Return how many waveforms of the published length come nearest to ``audio_s`` seconds; at least 1."""
     return max(1, round(audio_s * backbone.sample_rate_hz / backbone.input_samples))
 
@@ -116,7 +116,7 @@ def measure_speed(name: str, *, audio_s: float = 10.0, repeats: int = 3, device:
         ValueError: unknown name.
     """
     backbone = build_backbone(name).eval().to(device)
-    windows = n_windows(backbone, audio_s=audio_s)
+    windows = n_segments(backbone, audio_s=audio_s)
     waveform = 0.1 * torch.randn(windows, backbone.input_samples, generator=torch.Generator().manual_seed(0))
     on_cuda = torch.device(device).type == "cuda"
     seconds = []

@@ -15,7 +15,7 @@ from retrieval.cli.output import clock, print_error, print_table, print_warning,
 
 if TYPE_CHECKING:
     from index import VectorIndex
-    from retrieval.indexing.build import AudioModel, BuildSummary
+    from retrieval.indexing.build import AudioEncoder, BuildSummary
 
 __all__ = ["group"]
 
@@ -72,7 +72,7 @@ def build(
     try:
         with shown_progress() as show:
             summary = build_index(
-                folders, index_path=place, model=cast("AudioModel", towers), options=options, on_progress=show
+                folders, index_path=place, model=cast("AudioEncoder", towers), options=options, on_progress=show
             )
     except IngestInterrupted as stop:
         print_error(str(stop), label="")

@@ -15,8 +15,8 @@ from retrieval.cli.options import DeviceOption, TaggerOption
 from retrieval.cli.output import clock, print_error, print_table, print_warning, shown, shown_path
 
 if TYPE_CHECKING:
-    from retrieval.closed_set_tagging import PublishedTagger
-    from retrieval.tagging import FileTags, Tagger
+    from retrieval.closed_set_tagging import ClosedSetTagger
+    from retrieval.tagging import FileTags, ZeroShotTagger
 
 __all__ = ["tag"]
 
@@ -120,30 +120,30 @@ def _given_labels(labels: str | None, labels_file: Path | None) -> list[str] | N
     return given
 
 
-def _opened(model: str | None, names: Sequence[str] | None, *, device: str) -> Tagger | PublishedTagger:
+def _opened(model: str | None, names: Sequence[str] | None, *, device: str) -> ZeroShotTagger | ClosedSetTagger:
     """The tagger that is meant; labels that it cannot judge end it here, before any work."""
     from encoders.checkpoint import is_tagger_dir
-    from retrieval.closed_set_tagging import PublishedTagger, split_spec
-    from retrieval.tagging import Tagger
+    from retrieval.closed_set_tagging import ClosedSetTagger, split_spec
+    from retrieval.tagging import ZeroShotTagger
 
     published = None if model is None else split_spec(model)
     closed_set = None
     if published is not None:
-        closed_set = PublishedTagger.open(*published, device=device)
+        closed_set = ClosedSetTagger.open(*published, device=device)
     elif model is not None and is_tagger_dir(Path(model)):
-        closed_set = PublishedTagger.from_dir(model, device=device)
+        closed_set = ClosedSetTagger.from_dir(model, device=device)
     if closed_set is not None:
         if names is not None:
             closed_set.columns(names)
         return closed_set
-    tagger = Tagger.open(model, device=device)
+    tagger = ZeroShotTagger.open(model, device=device)
     if names is not None:
         tagger.label_vectors(names)
         _name_unknown_words(tagger, names)
     return tagger
 
 
-def _name_unknown_words(tagger: Tagger, labels: Sequence[str]) -> None:
+def _name_unknown_words(tagger: ZeroShotTagger, labels: Sequence[str]) -> None:
     for label in labels:
         unknown = tagger.text.unknown_words(label)
         if unknown:

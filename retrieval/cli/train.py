@@ -88,8 +88,8 @@ def train(
     freeze_stages: Annotated[
         int, typer.Option("--freeze-stages", min=-1, help="Stages of the backbone that do not learn; -1: none does.")
     ] = 0,
-    chunk_s: Annotated[
-        float | None, typer.Option("--chunk", metavar="SECONDS", help="Heard of a clip each time.", show_default=False)
+    crop_s: Annotated[
+        float | None, typer.Option("--crop", metavar="SECONDS", help="Heard of a clip each time.", show_default=False)
     ] = None,
     level: Annotated[str, typer.Option("--level", help="Normalise clips: none, peak or rms.")] = "none",
     augment: Annotated[
@@ -171,7 +171,7 @@ def train(
             published=published,
             text=text,
             unseen=() if unseen_file is None else tuple(tags_of_file(unseen_file, option="--unseen-file")),
-            chunk_s=chunk_s,
+            crop_s=crop_s,
             level=_known_level(level),
             positive_weights=positive_weights,
             freeze_stages=freeze_stages,

@@ -1,4 +1,4 @@
-"""The sound of a clip: its waveform at a rate, a random chunk of it, and its level."""
+"""The sound of a clip: its waveform at a rate, a random crop of it, and its level."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import soxr
 from encoders.audio import load_audio
 from retrieval.datasets.base import DatasetError, TaggedClip
 
-__all__ = ["RMS_LEVEL", "Level", "load_clip", "normalised", "random_chunk"]
+__all__ = ["RMS_LEVEL", "Level", "load_clip", "normalised", "random_crop"]
 
 Level = Literal["none", "peak", "rms"]
 RMS_LEVEL = 0.1
@@ -52,8 +52,8 @@ def load_clip(
     return normalised(waveform, level)
 
 
-def random_chunk(waveform: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A chunk of `n_samples` from a random place, every place equally likely; a shorter waveform is padded at its end.
+def random_crop(waveform: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """A crop of `n_samples` from a random place, every place equally likely; a shorter waveform is padded at its end.
 
     Args:
         waveform: [shape=(n,)].
@@ -67,8 +67,8 @@ def random_chunk(waveform: np.ndarray, n_samples: int, rng: np.random.Generator)
         raise ValueError(f"n_samples must be at least 1, not {n_samples}")
     # rng.integers would draw nothing for a single place: the draws after it would depend on the clip's length.
     start = int(rng.random() * (max(0, len(waveform) - n_samples) + 1))
-    chunk = waveform[start : start + n_samples]
-    return np.pad(chunk, (0, n_samples - len(chunk)))
+    crop = waveform[start : start + n_samples]
+    return np.pad(crop, (0, n_samples - len(crop)))
 
 
 def normalised(waveform: np.ndarray, level: Level = "peak") -> np.ndarray:
@@ -101,7 +101,7 @@ def _load_array(clip: TaggedClip, *, sample_rate_hz: int, start_s: float, durati
     if rate_hz is None:
         raise DatasetError(f"{clip.path} does not say its sample rate: declare it with --array-rate HZ")
     try:
-        array = np.load(clip.path, mmap_mode="r", allow_pickle=False)  # mapped: a chunk of a long clip is read alone
+        array = np.load(clip.path, mmap_mode="r", allow_pickle=False)  # mapped: a crop of a long clip is read alone
     except (ValueError, EOFError) as error:
         raise DatasetError(f"{clip.path} is no array of numbers: {error}") from None
     if array.ndim not in (1, 2) or not array.size:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval.datasets.audio import Level, load_clip, random_chunk
+from retrieval.datasets.audio import Level, load_clip, random_crop
 from retrieval.datasets.base import TaggedClip
 
 __all__ = ["WaveformStore"]
@@ -86,10 +86,10 @@ class WaveformStore:
         """Return a clip's whole waveform, float32 [shape=(n_samples,)] in [-1, 1]."""
         return self._samples[self._offsets[clip] : self._offsets[clip + 1]].astype(np.float32)
 
-    def chunk(self, clip: int, n_samples: int, rng: np.random.Generator) -> np.ndarray:
-        """Return a chunk from a random place, padded with zeros if need be, float32 [shape=(n_samples,)]."""
+    def crop(self, clip: int, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+        """Return a crop from a random place, padded with zeros if need be, float32 [shape=(n_samples,)]."""
         whole = self._samples[self._offsets[clip] : self._offsets[clip + 1]]
-        return random_chunk(whole, n_samples, rng).astype(np.float32)
+        return random_crop(whole, n_samples, rng).astype(np.float32)
 
 
 def _key(clips: Sequence[TaggedClip], *, sample_rate_hz: int, level: str, longest_s: float | None) -> str:

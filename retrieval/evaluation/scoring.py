@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders.audio import AudioDecodeError, blocks_of
+from encoders.audio import AudioDecodeError, chunks_of
 from encoders.checkpoint import CONFIG_FILE, TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir
-from encoders.embed import AudioTower, block_form, embed_file, load_model
+from encoders.embed import AudioEncoder, chunk_form, embed_file, load_model
 from encoders.text.tower import TextEncoder, UnknownWordsError
-from retrieval.closed_set_tagging import PublishedTagger
+from retrieval.closed_set_tagging import ClosedSetTagger
 from retrieval.datasets.audio import load_clip
 from retrieval.datasets.base import DatasetError, TaggedClip
 from retrieval.tagging import LabelError
@@ -116,7 +116,7 @@ def unknown_tags(model_dir: str | os.PathLike[str], tags: Sequence[str]) -> list
     return _UNKNOWN[model_kind(place)](place, tags)
 
 
-# Two towers: a tag's calibrated log-odds, averaged over a clip's windows. The logit is linear in the audio vector, so
+# Two towers: a tag's calibrated log-odds, averaged over a clip's segments. The logit is linear in the audio vector, so
 # that is the logit of the mean vector.
 
 
@@ -126,7 +126,7 @@ def _two_tower_scores(work: _Work) -> Scored:
     if strange:
         raise LabelError(f"labels out of the model's vocabulary: {', '.join(map(repr, strange))}; leave them out")
     label_vectors = text.encode(list(work.tags))
-    model: AudioTower = load_model(work.model_dir, device=work.device)
+    model: AudioEncoder = load_model(work.model_dir, device=work.device)
     vectors, kept = _of_clips(work, lambda clip: _mean_vector(clip, model=model), fingerprint=text.fingerprint)
     return Scored(text.calibration.logits(vectors, label_vectors).astype(np.float64), kept)
 
@@ -142,24 +142,24 @@ def _two_tower_unknown(model_dir: Path, tags: Sequence[str]) -> list[str]:
     return strange
 
 
-def _mean_vector(clip: TaggedClip, *, model: AudioTower) -> np.ndarray:
-    """The mean of a clip's window vectors [shape=(dim,)]."""
+def _mean_vector(clip: TaggedClip, *, model: AudioEncoder) -> np.ndarray:
+    """The mean of a clip's segment vectors [shape=(dim,)]."""
     if clip.path.suffix.lower() != ".npy":
         return embed_file(clip.path, model=model).vectors.mean(axis=0)
-    rate_hz, block_s = block_form(model)
-    blocks = blocks_of(load_clip(clip, sample_rate_hz=rate_hz), sample_rate_hz=rate_hz, block_s=block_s)
-    features = np.asarray(model.block_features(np.stack([block.samples for block in blocks])))
-    return np.asarray(model.window_vectors(features)).mean(axis=0)
+    rate_hz, chunk_s = chunk_form(model)
+    chunks = chunks_of(load_clip(clip, sample_rate_hz=rate_hz), sample_rate_hz=rate_hz, chunk_s=chunk_s)
+    features = np.asarray(model.chunk_features(np.stack([chunk.samples for chunk in chunks])))
+    return np.asarray(model.segment_vectors(features)).mean(axis=0)
 
 
-# A closed-set tagger: its own tags' probabilities, averaged over a clip's windows.
+# A closed-set tagger: its own tags' probabilities, averaged over a clip's segments.
 
 
 def _tagger_scores(work: _Work) -> Scored:
     strange = _tagger_unknown(work.model_dir, work.tags)
     if strange:
         raise LabelError(f"no tags of this tagger: {', '.join(map(repr, strange))}; leave them out")
-    tagger = PublishedTagger.from_dir(work.model_dir, device=work.device)
+    tagger = ClosedSetTagger.from_dir(work.model_dir, device=work.device)
     columns = tagger.columns(work.tags)
 
     def judged(clip: TaggedClip) -> np.ndarray:

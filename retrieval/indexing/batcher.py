@@ -1,4 +1,4 @@
-"""Gathers blocks of several files into batches for the model, and puts each file's vectors together again."""
+"""Gathers chunks of several files into batches for the model, and puts each file's vectors together again."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Protocol
 
 import numpy as np
 
-from encoders.audio import window_spans
-from retrieval.indexing.decode_pool import Begun, Block, Finished
+from encoders.audio import segment_spans
+from retrieval.indexing.decode_pool import Begun, Chunk, Finished
 from retrieval.library.scan import AudioFile
 
-__all__ = ["AudioModel", "Embedded", "Embedder"]
+__all__ = ["AudioEncoder", "Embedded", "Embedder"]
 
 
-class AudioModel(Protocol):
-    """What embeds blocks: `encoders.two_tower.TwoTowerModel`, or anything that does the same."""
+class AudioEncoder(Protocol):
+    """What embeds chunks: `encoders.two_tower.TwoTowerModel`, or anything that does the same."""
 
     @property
     def fingerprint(self) -> str | None:
@@ -23,12 +23,12 @@ class AudioModel(Protocol):
         saved."""
         ...
 
-    def block_features(self, blocks: np.ndarray) -> np.ndarray:
-        """[shape=(n, block_samples)] float32 -> [shape=(n, feature_dim)], each row by itself."""
+    def chunk_features(self, chunks: np.ndarray) -> np.ndarray:
+        """[shape=(n, chunk_samples)] float32 -> [shape=(n, feature_dim)], each row by itself."""
         ...
 
-    def window_vectors(self, features: np.ndarray) -> np.ndarray:
-        """[shape=(n_blocks, feature_dim)] of one file -> [shape=(max(1, n_blocks - 1), dim)] unit vectors."""
+    def segment_vectors(self, features: np.ndarray) -> np.ndarray:
+        """[shape=(n_chunks, feature_dim)] of one file -> [shape=(max(1, n_chunks - 1), dim)] unit vectors."""
         ...
 
 
@@ -38,8 +38,8 @@ class Embedded:
 
     Attributes:
         begun, finished: what the decoder said of it.
-        spans: [shape=(n_windows, 2)] float64 seconds.
-        vectors: [shape=(n_windows, dim)] float32.
+        spans: [shape=(n_segments, 2)] float64 seconds.
+        vectors: [shape=(n_segments, dim)] float32.
     """
 
     begun: Begun
@@ -61,11 +61,11 @@ class _OpenFile:
 
 
 class Embedder:
-    """Holds one batch of samples, and of each file that is open its block features alone."""
+    """Holds one batch of samples, and of each file that is open its chunk features alone."""
 
-    def __init__(self, model: AudioModel, *, batch_blocks: int, block_samples: int) -> None:
+    def __init__(self, model: AudioEncoder, *, batch_chunks: int, chunk_samples: int) -> None:
         self._model = model
-        self._batch = np.empty((batch_blocks, block_samples), dtype=np.float32)
+        self._batch = np.empty((batch_chunks, chunk_samples), dtype=np.float32)
         self._owners: list[AudioFile] = []
         self._open: dict[AudioFile, _OpenFile] = {}
         self.closed_audio_s = 0.0
@@ -89,8 +89,8 @@ class Embedder:
         """Opens a file."""
         self._open[event.file] = _OpenFile(event)
 
-    def take(self, event: Block) -> None:
-        """Adds a block; runs the model when that fills the batch."""
+    def take(self, event: Chunk) -> None:
+        """Adds a chunk; runs the model when that fills the batch."""
         self._batch[len(self._owners)] = event.samples
         self._owners.append(event.file)
         self._open[event.file].spans.append((event.start_s, event.end_s))
@@ -98,7 +98,7 @@ class Embedder:
             self.flush()
 
     def finish(self, event: Finished) -> None:
-        """Notes that no more blocks of the file will come."""
+        """Notes that no more chunks of the file will come."""
         self._open[event.file].finished = event
 
     def drop(self, file: AudioFile) -> None:
@@ -111,11 +111,11 @@ class Embedder:
             self._owners = [self._owners[number] for number in kept]
 
     def flush(self) -> None:
-        """Runs the model on the blocks that wait."""
+        """Runs the model on the chunks that wait."""
         if not self._owners:
             return
         owners, self._owners = self._owners, []
-        features = np.asarray(self._model.block_features(self._batch[: len(owners)]))
+        features = np.asarray(self._model.chunk_features(self._batch[: len(owners)]))
         for owner, row in zip(owners, features, strict=True):
             self._open[owner].features.append(row.copy())  # a view would keep the whole batch's array
 
@@ -127,5 +127,5 @@ class Embedder:
     def _close(self, state: _OpenFile, finished: Finished) -> Embedded:
         del self._open[state.begun.file]
         self.closed_audio_s += state.embedded_s
-        vectors = np.asarray(self._model.window_vectors(np.stack(state.features)), dtype=np.float32)
-        return Embedded(state.begun, finished, window_spans(np.array(state.spans)), vectors)
+        vectors = np.asarray(self._model.segment_vectors(np.stack(state.features)), dtype=np.float32)
+        return Embedded(state.begun, finished, segment_spans(np.array(state.spans)), vectors)

@@ -1,8 +1,8 @@
 """Builds and refreshes an index from folders of music.
 
 Scan; leave out what the catalogue knows by path, size and time; decode the rest in worker processes (a file
-whose content is known is not decoded); embed blocks in batches gathered over several files; commit each track
-as soon as its last block is embedded. Whatever ends the build, the commits stay, and the same command does
+whose content is known is not decoded); embed chunks in batches gathered over several files; commit each track
+as soon as its last chunk is embedded. Whatever ends the build, the commits stay, and the same command does
 the rest.
 """
 
@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders.embed import block_form
+from encoders.embed import chunk_form
 from index import IndexMissingError, Manifest, VectorIndex, printable
-from retrieval.indexing.batcher import AudioModel, Embedded, Embedder
+from retrieval.indexing.batcher import AudioEncoder, Embedded, Embedder
 from retrieval.indexing.commit import commit_known, find_reuse, track_of
-from retrieval.indexing.decode_pool import Begun, Block, DecodePool, Event, Failed, Finished, Known
+from retrieval.indexing.decode_pool import Begun, Chunk, DecodePool, Event, Failed, Finished, Known
 from retrieval.indexing.plan import Plan, make_plan, missing_tracks
 from retrieval.indexing.signals import StopSignals
 from retrieval.indexing.types import (
@@ -35,7 +35,7 @@ from retrieval.indexing.worker_process import WorkerStartError
 from retrieval.library.scan import AudioFile, Problem, Scan, scan
 
 __all__ = [
-    "AudioModel",
+    "AudioEncoder",
     "BuildProgress",
     "BuildSummary",
     "IngestError",
@@ -51,7 +51,7 @@ def build(
     roots: Sequence[str | os.PathLike[str]],
     *,
     index_path: str | os.PathLike[str],
-    model: AudioModel,
+    model: AudioEncoder,
     options: IngestOptions = IngestOptions(),  # noqa: B008 - frozen
     on_progress: OnProgress | None = None,
 ) -> BuildSummary:
@@ -115,7 +115,7 @@ class _Run:
         self._problems: list[Problem] = []
         self.skipped: list[Problem] = []
 
-    def build(self, roots: Sequence[str | os.PathLike[str]], index_path: Path, model: AudioModel) -> None:
+    def build(self, roots: Sequence[str | os.PathLike[str]], index_path: Path, model: AudioEncoder) -> None:
         """Does everything; whatever it raises, what was committed stays."""
         fingerprint = model.fingerprint
         if not fingerprint:
@@ -151,24 +151,24 @@ class _Run:
             problems=tuple(problems),
         )
 
-    def _embed(self, plan: Plan, index: VectorIndex, model: AudioModel) -> None:
+    def _embed(self, plan: Plan, index: VectorIndex, model: AudioEncoder) -> None:
         self._stage = "embedding"
         self._embedding_since_s = time.monotonic()
         self._tell()
         if not plan.todo:
             return
-        sample_rate_hz, block_s = block_form(model)
+        sample_rate_hz, chunk_s = chunk_form(model)
         embedder = self._embedder = Embedder(
-            model, batch_blocks=self._options.batch_blocks, block_samples=round(sample_rate_hz * block_s)
+            model, batch_chunks=self._options.batch_chunks, chunk_samples=round(sample_rate_hz * chunk_s)
         )
         with DecodePool(
             plan.todo,
             n_workers=self._options.n_workers,
-            n_waiting=self._options.batch_blocks,
+            n_waiting=self._options.batch_chunks,
             stall_s=self._options.stall_s,
             reuse=lambda file, content_hash: find_reuse(index, file, content_hash),
             sample_rate_hz=sample_rate_hz,
-            block_s=block_s,
+            chunk_s=chunk_s,
         ) as pool:
             for event in pool.events():
                 self._stop.check()
@@ -182,7 +182,7 @@ class _Run:
         self._commit(embedder.completed(), index)
 
     def _take(self, event: Event, embedder: Embedder, index: VectorIndex) -> None:
-        if isinstance(event, Block):
+        if isinstance(event, Chunk):
             embedder.take(event)
         elif isinstance(event, Begun):
             self._current = printable(event.file.path)
@@ -281,11 +281,11 @@ def _open_index(path: Path, fingerprint: str) -> VectorIndex | None:
         return None
 
 
-def _create_index(path: Path, model: AudioModel, fingerprint: str) -> VectorIndex:
-    # The width of the vectors is asked of the model itself, by one block: a ramp, since silence may have no
+def _create_index(path: Path, model: AudioEncoder, fingerprint: str) -> VectorIndex:
+    # The width of the vectors is asked of the model itself, by one chunk: a ramp, since silence may have no
     # direction.
-    sample_rate_hz, block_s = block_form(model)
-    ramp = np.linspace(-1.0, 1.0, round(sample_rate_hz * block_s), dtype=np.float32)[None]
-    dim = int(np.asarray(model.window_vectors(model.block_features(ramp))).shape[1])
+    sample_rate_hz, chunk_s = chunk_form(model)
+    ramp = np.linspace(-1.0, 1.0, round(sample_rate_hz * chunk_s), dtype=np.float32)[None]
+    dim = int(np.asarray(model.segment_vectors(model.chunk_features(ramp))).shape[1])
     name = str(getattr(model, "encoder_name", fingerprint[:12]))
     return VectorIndex.create(path, Manifest(encoder=fingerprint, encoder_name=name, dim=dim))

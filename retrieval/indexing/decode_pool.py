@@ -1,4 +1,4 @@
-"""Decodes files in several processes and hands their blocks over in one bounded stream.
+"""Decodes files in several processes and hands their chunks over in one bounded stream.
 
 One thread ("lane") per process asks it for a file after the other and puts what comes back into a queue of
 limited length. Where the model is the slower part, the queue fills, the lanes wait, the pipes fill, and the
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encoders.audio import BLOCK_S, SAMPLE_RATE_HZ
+from encoders.audio import CHUNK_S, SAMPLE_RATE_HZ
 from index import Track
 from retrieval.indexing.worker import SPAN, Kind
 from retrieval.indexing.worker_process import WorkerDiedError, WorkerProcess, WorkerStartError
 from retrieval.library.scan import AudioFile
 
-__all__ = ["Begun", "Block", "DecodePool", "Event", "Failed", "Finished", "Known", "Reuse"]
+__all__ = ["Begun", "Chunk", "DecodePool", "Event", "Failed", "Finished", "Known", "Reuse"]
 
 _TICK_S = 0.25
 _START_S = 60.0
@@ -55,8 +55,8 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Block:
-    """One block: its samples [shape=(block_samples,)] float32 and its span in seconds."""
+class Chunk:
+    """One chunk: its samples [shape=(chunk_samples,)] float32 and its span in seconds."""
 
     file: AudioFile
     samples: np.ndarray
@@ -66,7 +66,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Finished:
-    """Every block of the file has been handed over."""
+    """Every chunk of the file has been handed over."""
 
     file: AudioFile
     duration_s: float
@@ -75,14 +75,14 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The file cannot be decoded; whatever blocks it gave do not count."""
+    """The file cannot be decoded; whatever chunks it gave do not count."""
 
     file: AudioFile
     reason: str
     transient: bool
 
 
-Event = Known | Begun | Block | Finished | Failed
+Event = Known | Begun | Chunk | Finished | Failed
 
 
 class DecodePool:
@@ -97,20 +97,20 @@ class DecodePool:
         stall_s: float,
         reuse: Callable[[AudioFile, str], Reuse | None],
         sample_rate_hz: int = SAMPLE_RATE_HZ,
-        block_s: float = BLOCK_S,
+        chunk_s: float = CHUNK_S,
     ) -> None:
         """Starts decoding.
 
         Args:
             files: what to decode, in this order.
             n_workers: how many processes at most.
-            n_waiting: how many events, hence blocks, may wait to be taken.
+            n_waiting: how many events, hence chunks, may wait to be taken.
             stall_s: a process that says nothing for so many seconds is killed, and its file fails.
             reuse: asked for each file with the hash of its content, from a lane's thread; not None: do not
                 decode it.
-            sample_rate_hz, block_s: the blocks that are wanted.
+            sample_rate_hz, chunk_s: the chunks that are wanted.
         """
-        self._sample_rate_hz, self._block_s = sample_rate_hz, block_s
+        self._sample_rate_hz, self._chunk_s = sample_rate_hz, chunk_s
         self._jobs = iter(files)
         self._jobs_lock = threading.Lock()
         self._reuse = reuse
@@ -221,7 +221,7 @@ class DecodePool:
             if reuse is not None:
                 self._put(Known(file, content_hash, reuse))
                 return
-            worker.ask("decode", file.path, sample_rate_hz=self._sample_rate_hz, block_s=self._block_s)
+            worker.ask("decode", file.path, sample_rate_hz=self._sample_rate_hz, chunk_s=self._chunk_s)
             kind, payload = worker.answer()
             if kind == Kind.BEGIN:
                 self._put(Begun(file, content_hash, json.loads(bytes(payload))["expected_s"]))
@@ -229,7 +229,7 @@ class DecodePool:
             while kind == Kind.BLOCK and not self._stopped.is_set():
                 start_s, end_s = SPAN.unpack_from(payload)
                 samples = np.frombuffer(payload, dtype="<f4", offset=SPAN.size)
-                self._put(Block(file, samples, start_s, end_s))
+                self._put(Chunk(file, samples, start_s, end_s))
                 kind, payload = worker.answer()
         if kind == Kind.END:
             end = json.loads(bytes(payload))

@@ -27,7 +27,7 @@ class IngestOptions:
 
     Attributes:
         workers: decoding processes; None takes one less than there are CPU cores, from 1 to 16.
-        batch_blocks: blocks of 5 s that the model gets at once.
+        batch_chunks: chunks of 5 s that the model gets at once.
         strict: a build that skipped files ends with an IngestError (all other files are indexed).
         retry_skipped: decode files again that were skipped before and have not changed since.
         prune_empty: where a folder holds no audio file at all any more, forget its tracks. Otherwise they are
@@ -39,7 +39,7 @@ class IngestOptions:
     """
 
     workers: int | None = None
-    batch_blocks: int = 16
+    batch_chunks: int = 16
     strict: bool = False
     retry_skipped: bool = False
     prune_empty: bool = False
@@ -48,8 +48,8 @@ class IngestOptions:
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be 1 or more, not {self.workers}")
-        if self.batch_blocks < 1:
-            raise ValueError(f"batch_blocks must be 1 or more, not {self.batch_blocks}")
+        if self.batch_chunks < 1:
+            raise ValueError(f"batch_chunks must be 1 or more, not {self.batch_chunks}")
         if not (math.isfinite(self.stall_s) and self.stall_s > 0):
             raise ValueError(f"stall_s must be a number of seconds above 0, not {self.stall_s}")
 

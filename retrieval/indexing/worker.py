@@ -1,4 +1,4 @@
-"""The decoding process: reads requests from stdin, writes hashes and blocks to stdout.
+"""The decoding process: reads requests from stdin, writes hashes and chunks to stdout.
 
 It runs apart from the model, so that decoding overlaps it and a decoder that hangs or crashes costs one file.
 It imports neither torch nor the index's storage. Messages are plain bytes: a request is a line of JSON, an
@@ -17,7 +17,7 @@ import time
 from enum import IntEnum
 from typing import IO, Any
 
-from encoders.audio import AudioDecodeError, stream_blocks
+from encoders.audio import AudioDecodeError, stream_chunks
 from encoders.decode import header_duration_s
 from retrieval.library.metadata import read_metadata
 from retrieval.library.scan import content_hash
@@ -28,7 +28,7 @@ HEADER = struct.Struct("<BI")
 """Kind and length of the payload in bytes."""
 
 SPAN = struct.Struct("<dd")
-"""Start and end of a block in seconds; its float32 samples follow."""
+"""Start and end of a chunk in seconds; its float32 samples follow."""
 
 _HEARTBEAT_S = 2.0
 
@@ -74,7 +74,7 @@ def _serve(request: dict[str, Any], answers: IO[bytes]) -> None:
         if request["do"] == "hash":
             _send_hash(path, answers)
         else:
-            _send_blocks(path, answers, sample_rate_hz=request["sample_rate_hz"], block_s=request["block_s"])
+            _send_chunks(path, answers, sample_rate_hz=request["sample_rate_hz"], chunk_s=request["chunk_s"])
     except AudioDecodeError as error:
         _send_json(answers, Kind.ERROR, {"reason": error.reason, "transient": error.transient})
     except BrokenPipeError:
@@ -103,18 +103,18 @@ def _send_hash(path: str, answers: IO[bytes]) -> None:
     _send(answers, Kind.HASH, digest.encode("ascii"))
 
 
-def _send_blocks(path: str, answers: IO[bytes], *, sample_rate_hz: int, block_s: float) -> None:
+def _send_chunks(path: str, answers: IO[bytes], *, sample_rate_hz: int, chunk_s: float) -> None:
     _send_json(answers, Kind.BEGIN, {"expected_s": header_duration_s(path)})
-    blocks = stream_blocks(path, sample_rate_hz=sample_rate_hz, block_s=block_s)
+    chunks = stream_chunks(path, sample_rate_hz=sample_rate_hz, chunk_s=chunk_s)
     while True:
         try:
-            block = next(blocks)
+            chunk = next(chunks)
         except StopIteration as end:
             _send_json(answers, Kind.END, {"duration_s": end.value, "metadata": read_metadata(path)})
             return
-        samples = block.samples.astype("<f4", copy=False)
+        samples = chunk.samples.astype("<f4", copy=False)
         answers.write(HEADER.pack(Kind.BLOCK, SPAN.size + samples.nbytes))
-        answers.write(SPAN.pack(block.start_s, block.end_s))
+        answers.write(SPAN.pack(chunk.start_s, chunk.end_s))
         answers.write(samples.data)
         answers.flush()
 

@@ -72,11 +72,11 @@ class WorkerProcess:
             said = printed.decode("utf-8", "replace").strip().splitlines()[-1:] or [str(death)]
             raise WorkerStartError(f"a decoding process does not start: {said[0]}") from None
 
-    def ask(self, do: str, path: str, *, sample_rate_hz: int = 0, block_s: float = 0.0) -> None:
-        """Sends a request: `hash`, or `decode` into blocks of a rate and a length."""
+    def ask(self, do: str, path: str, *, sample_rate_hz: int = 0, chunk_s: float = 0.0) -> None:
+        """Sends a request: `hash`, or `decode` into chunks of a rate and a length."""
         assert self._process.stdin is not None
         try:
-            request = {"do": do, "path": path, "sample_rate_hz": sample_rate_hz, "block_s": block_s}
+            request = {"do": do, "path": path, "sample_rate_hz": sample_rate_hz, "chunk_s": chunk_s}
             self._process.stdin.write(json.dumps(request).encode("ascii") + b"\n")
             self._process.stdin.flush()
         except OSError as error:

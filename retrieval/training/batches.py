@@ -62,7 +62,7 @@ class BatchSettings:
 
     Attributes:
         size: clips in a batch, mined ones included.
-        chunk_samples: length of what is heard of a clip.
+        crop_samples: length of what is heard of a clip.
         clip_sampling: "random" takes every clip once an epoch; "balanced" draws a tag first, then one of its clips.
         tag_sampling: tags of a clip that are asked for: "one", "all", or "stochastic" (a random number of them).
         mined_share: share of the batch that are clips drawn as negatives of the batch's tags.
@@ -73,7 +73,7 @@ class BatchSettings:
     """
 
     size: int = 32
-    chunk_samples: int = 160000
+    crop_samples: int = 160000
     clip_sampling: str = "random"
     tag_sampling: str = "all"
     mined_share: float = 0.25
@@ -105,7 +105,7 @@ class Batch:
     Attributes:
         clips: numbers of the clips [shape=(n,)].
         tags: columns of the label table [shape=(n_columns,)].
-        waveforms: float32 [shape=(n, chunk_samples)].
+        waveforms: float32 [shape=(n, crop_samples)].
         targets: how much of each tag is in each sound, in [0, 1]; between them only where clips are mixed
             [shape=(n, n_columns)].
         ignore: pairs that are neither positives nor safe negatives [shape=(n, n_columns)] bool.
@@ -226,8 +226,8 @@ class BatchMaker:
         return np.array(sorted(chosen), dtype=np.int64), every_tag
 
     def _heard(self, clip: int, rng: np.random.Generator) -> np.ndarray:
-        chunk = self.sounds.chunk(clip, self.settings.chunk_samples, rng)
+        crop = self.sounds.crop(clip, self.settings.crop_samples, rng)
         seed = int(rng.integers(2**63))
         if not self.augment.active:
-            return chunk
-        return self.augment(chunk, sample_rate_hz=self.sounds.sample_rate_hz, rng=np.random.default_rng(seed))
+            return crop
+        return self.augment(crop, sample_rate_hz=self.sounds.sample_rate_hz, rng=np.random.default_rng(seed))

@@ -45,8 +45,8 @@ class Plan:
         text: what the text tower reads: a file of words, a model directory for its words, or "sentence:" and a
             transformers text encoder; see ``phrases.read_phrases``. None: as ``init``.
         unseen: tags held out from the labels, with their near-synonyms; the validation has them apart.
-        block_s, chunk_s: what the network hears at once, and what of a clip a batch has; whole blocks. None: the
-            backbone's own length, and one block (two of mn04's and mn10's).
+        chunk_s, crop_s: what the network hears at once, and what of a clip a batch has; whole chunks. None: the
+            backbone's own length, and one chunk (two of mn04's and mn10's).
         level: of the clips; see ``retrieval.datasets.audio.normalised``.
         positive_weights: let a tag's positives count as much as its negatives.
         freeze_stages: of the backbone; -1 freezes all.
@@ -64,8 +64,8 @@ class Plan:
     published: str | None = None
     text: Path | str | None = None
     unseen: tuple[str, ...] = ()
-    block_s: float | None = None
     chunk_s: float | None = None
+    crop_s: float | None = None
     level: Level = "none"
     positive_weights: bool = False
     freeze_stages: int = 0
@@ -122,7 +122,7 @@ class Plan:
             "synonym cosine": self.synonym_cosine,
             "label scope": self.label_scope,
             "keep": self.keep,
-            "block": self.block_s,
+            "chunk": self.chunk_s,
             "level": self.level,
             "positive weights": self.positive_weights,
             "frozen stages": self.freeze_stages,

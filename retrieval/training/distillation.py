@@ -48,17 +48,17 @@ class Kept:
         self._tower = copy.deepcopy(model.audio_tower).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def scores(self, blocks: Tensor, n_clips: int) -> Tensor:
+    def scores(self, chunks: Tensor, n_clips: int) -> Tensor:
         """Return what the starting model gives sounds [shape=(n_clips, n_phrases)].
 
         Args:
-            blocks: waveforms, those of a clip in order [shape=(n_clips * n_blocks, block_samples)].
+            chunks: waveforms, those of a clip in order [shape=(n_clips * n_chunks, chunk_samples)].
             n_clips: how many clips these are.
         """
-        tower = self._tower.to(blocks.device)
-        features = tower.backbone(blocks)
+        tower = self._tower.to(chunks.device)
+        features = tower.backbone(chunks)
         features = features.reshape(n_clips, -1, features.shape[-1]).mean(1)
-        return tower.projection(features).float() @ self.text.to(blocks.device).T
+        return tower.projection(features).float() @ self.text.to(chunks.device).T
 
     def drift(self, scores: Tensor, before: Tensor) -> Tensor:
         """Return how far scores have moved, squared, in each phrase's spread: the mean over clips and phrases.

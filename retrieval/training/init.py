@@ -19,15 +19,15 @@ from encoders.two_tower import TwoTowerConfig, TwoTowerModel
 if TYPE_CHECKING:
     from encoders.text.sentence import SentenceTower
 
-__all__ = ["DEFAULT_BLOCK_S", "new_tagger", "new_two_towers", "own_tags", "start_backbone"]
+__all__ = ["DEFAULT_CHUNK_S", "new_tagger", "new_two_towers", "own_tags", "start_backbone"]
 
-DEFAULT_BLOCK_S = {"mn04": 5.0, "mn10": 5.0}
-"""Networks that take any length hear blocks of 5 s, so that windows of two blocks can be searched; the others hear what
-they were published with."""
+DEFAULT_CHUNK_S = {"mn04": 5.0, "mn10": 5.0}
+"""Networks that take any length hear chunks of 5 s, so that segments of two chunks can be searched; the others hear
+what they were published with."""
 
 
-def _block_s(backbone: Backbone, name: str) -> float:
-    return DEFAULT_BLOCK_S.get(name, backbone.input_samples / backbone.sample_rate_hz)
+def _chunk_s(backbone: Backbone, name: str) -> float:
+    return DEFAULT_CHUNK_S.get(name, backbone.input_samples / backbone.sample_rate_hz)
 
 
 def new_two_towers(
@@ -35,7 +35,7 @@ def new_two_towers(
     words: WordVectors | SentenceTower,
     *,
     tag_names: list[str],
-    block_s: float | None = None,
+    chunk_s: float | None = None,
     init: Path | None = None,
     published: str | None = None,
 ) -> TwoTowerModel:
@@ -45,19 +45,19 @@ def new_two_towers(
         backbone: a name of the registry.
         words: what the text tower reads; a sentence encoder stays as it is.
         tag_names: the model's own tags.
-        block_s: length of a block; the backbone's own by default.
+        chunk_s: length of a chunk; the backbone's own by default.
         init: a model directory (two towers: all of it; a tagger: its backbone) or a published checkpoint.
         published: the name of that checkpoint; see ``encoders.backbones.published``.
 
     Raises:
-        ValueError: unknown backbone, or a block that it cannot hear.
+        ValueError: unknown backbone, or a chunk that it cannot hear.
         ModelDirError: ``init`` is of another architecture.
     """
     network = build_backbone(backbone)
     config = TwoTowerConfig(
         backbone=backbone,
         sample_rate_hz=network.sample_rate_hz,
-        block_s=block_s or _block_s(network, backbone),
+        chunk_s=chunk_s or _chunk_s(network, backbone),
         word_dim=words.dim,
         vocab_size=len(words.vocabulary) if isinstance(words, WordVectors) else 2,
         tag_names=tag_names,
@@ -84,14 +84,14 @@ def new_tagger(
     *,
     tag_names: list[str],
     head: str = "linear",
-    block_s: float | None = None,
+    chunk_s: float | None = None,
     init: Path | None = None,
     published: str | None = None,
 ) -> TaggerModel:
     """Build a closed-set tagger; see ``new_two_towers``. Of two towers in ``init`` it takes the backbone."""
     network = build_backbone(backbone)
-    length_s = block_s or _block_s(network, backbone)
-    model = TaggerModel(TaggerConfig(backbone=backbone, head=head, tag_names=tag_names, block_s=length_s))
+    length_s = chunk_s or _chunk_s(network, backbone)
+    model = TaggerModel(TaggerConfig(backbone=backbone, head=head, tag_names=tag_names, chunk_s=length_s))
     if init is not None:
         start_backbone(model.tagger.backbone, init, name=backbone, published=published)
     return model

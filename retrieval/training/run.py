@@ -22,7 +22,7 @@ from retrieval.training.augment import SpecAugment
 from retrieval.training.batches import BatchMaker, LabelTable
 from retrieval.training.config import Plan, known_tags, label_table
 from retrieval.training.distillation import Kept, kept_phrases
-from retrieval.training.init import DEFAULT_BLOCK_S, new_tagger, new_two_towers, own_tags
+from retrieval.training.init import DEFAULT_CHUNK_S, new_tagger, new_two_towers, own_tags
 from retrieval.training.loader import BatchDataset
 from retrieval.training.memory_bank import EmbeddingBank
 from retrieval.training.mining import Miner
@@ -124,12 +124,12 @@ class TrainingRun:
         self.labels = label_table(train, tags, vectors, synonym_cosine=cosine, label_scope=scope)
         torch.manual_seed(plan.run.seed)
         self.model: TwoTowerModel | TaggerModel
-        where = {"block_s": plan.block_s, "init": plan.init, "published": plan.published}
+        where = {"chunk_s": plan.chunk_s, "init": plan.init, "published": plan.published}
         if words is not None:
             self.model = new_two_towers(plan.backbone, words, tag_names=tags, **where)  # type: ignore[arg-type]
         else:
             self.model = new_tagger(plan.backbone, tag_names=tags, head=plan.head, **where)  # type: ignore[arg-type]
-        self.plan = plan = _with_chunk(plan, self.model)
+        self.plan = plan = _with_crop(plan, self.model)
         self._truth = None if validation is None else validation.truth(tags)
         self._asked: dict[str, np.ndarray] = {}
         self._asked_truth: np.ndarray | None = None
@@ -319,11 +319,11 @@ def _training_of(init: Path | None) -> Any:
         return None
 
 
-def _with_chunk(plan: Plan, model: TwoTowerModel | TaggerModel) -> Plan:
-    """Return the plan with the length of a chunk in samples: whole blocks."""
-    default = 2 if plan.chunk_s is None and plan.contrastive and plan.backbone in DEFAULT_BLOCK_S else 1
-    blocks = default if plan.chunk_s is None else max(1, round(plan.chunk_s / model.block_s))
-    return replace(plan, batch=replace(plan.batch, chunk_samples=blocks * model.block_samples))
+def _with_crop(plan: Plan, model: TwoTowerModel | TaggerModel) -> Plan:
+    """Return the plan with the length of a crop in samples: whole chunks."""
+    default = 2 if plan.crop_s is None and plan.contrastive and plan.backbone in DEFAULT_CHUNK_S else 1
+    chunks = default if plan.crop_s is None else max(1, round(plan.crop_s / model.chunk_s))
+    return replace(plan, batch=replace(plan.batch, crop_samples=chunks * model.chunk_samples))
 
 
 def _positive_weights(labels: LabelTable) -> np.ndarray:

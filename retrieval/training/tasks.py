@@ -148,7 +148,7 @@ class ContrastiveLearner(_Learner):
                 active = active_share(scores, positive, ignore, margin=self.loss.margin)
             outputs = {"loss": self._loss(scores, positive, ignore), "audio": audio.detach().float(), "active": active}
             if self._kept is not None:
-                before = self._kept.scores(waveforms.reshape(-1, self.model.block_samples), len(waveforms))
+                before = self._kept.scores(waveforms.reshape(-1, self.model.chunk_samples), len(waveforms))
                 held = self.model.text_tower(self._kept.words.to(audio.device)).float()
                 drift = self._kept.drift(audio.float() @ held.T, before)
                 outputs |= {"loss": outputs["loss"] + self._keep_weight * drift, "drift": drift.detach()}
@@ -168,9 +168,9 @@ class ContrastiveLearner(_Learner):
         return None if self._kept is None else self.model.calibration.mean.cpu().numpy()
 
     def audio(self, waveforms: Tensor) -> Tensor:
-        """Return unit vectors [shape=(n, dim)] of waveforms of whole blocks [shape=(n, n_blocks * block_samples)]."""
+        """Return unit vectors [shape=(n, dim)] of waveforms of whole chunks [shape=(n, n_chunks * chunk_samples)]."""
         n = len(waveforms)
-        features = self.model.audio_tower.backbone(waveforms.reshape(-1, self.model.block_samples))
+        features = self.model.audio_tower.backbone(waveforms.reshape(-1, self.model.chunk_samples))
         return self.model.audio_tower.projection(features.reshape(n, -1, features.shape[-1]).mean(1))
 
     @torch.no_grad()
@@ -219,13 +219,13 @@ class TaggerLearner(_Learner):
         self.register_buffer("positive_weights", torch.from_numpy(weights.astype(np.float32)), persistent=False)
 
     def forward(self, waveforms: Tensor, targets: Tensor, ignore: Tensor, seed: Tensor) -> dict[str, Tensor]:
-        """Return the ``loss`` of waveforms of whole blocks against targets in [0, 1] [shape=(n, n_tags)].
+        """Return the ``loss`` of waveforms of whole chunks against targets in [0, 1] [shape=(n, n_tags)].
 
         Pairs to ``ignore`` [shape=(n, n_tags)] take no part: nobody knows whether the clip has the tag.
         """
         self.augment_seed = int(seed)
         n = len(waveforms)
-        logits = self.model(waveforms.reshape(-1, self.model.block_samples)).logits.reshape(n, -1, targets.shape[1])
+        logits = self.model(waveforms.reshape(-1, self.model.chunk_samples)).logits.reshape(n, -1, targets.shape[1])
         with torch.autocast(logits.device.type, enabled=False):
             mean = logits.float().mean(1)
             if self.loss.name == "bce-with-logits":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from encoders.audio import blocks_of
+from encoders.audio import chunks_of
 from encoders.tagger_model import TaggerModel
 from encoders.two_tower import TwoTowerModel
 from retrieval.datasets.waveforms import WaveformStore
@@ -14,18 +14,18 @@ from retrieval.evaluation.protocol import evaluate
 __all__ = ["FIGURES", "calibrate", "clip_vectors", "figures", "tagger_scores"]
 
 FIGURES = ("map", "roc_auc", "precision_at_10", "recall_at_10", "ndcg_at_10", "median_rank")
-_BATCH_BLOCKS = 32
+_BATCH_CHUNKS = 32
 _NEGATIVES_PER_POSITIVE = 9
 
 
 def clip_vectors(model: TwoTowerModel, sounds: WaveformStore) -> np.ndarray:
-    """Return each clip's mean window vector, as tagging has it: not of unit length [shape=(n_clips, dim)]."""
+    """Return each clip's mean segment vector, as tagging has it: not of unit length [shape=(n_clips, dim)]."""
     rows = []
     for clip in range(len(sounds)):
-        blocks = blocks_of(sounds.waveform(clip), sample_rate_hz=model.sample_rate_hz, block_s=model.block_s)
-        samples = np.stack([block.samples for block in blocks])
-        features = [model.block_features(samples[i : i + _BATCH_BLOCKS]) for i in range(0, len(samples), _BATCH_BLOCKS)]
-        rows.append(model.window_vectors(np.concatenate(features)).mean(0))
+        chunks = chunks_of(sounds.waveform(clip), sample_rate_hz=model.sample_rate_hz, chunk_s=model.chunk_s)
+        samples = np.stack([chunk.samples for chunk in chunks])
+        features = [model.chunk_features(samples[i : i + _BATCH_CHUNKS]) for i in range(0, len(samples), _BATCH_CHUNKS)]
+        rows.append(model.segment_vectors(np.concatenate(features)).mean(0))
     return np.stack(rows)
 
 

@@ -83,9 +83,9 @@ def step(
     bank.update(clips, outputs["audio"].cpu().numpy())
 
 
-def bare(backbone: torch.nn.Module, blocks: torch.Tensor) -> None:
+def bare(backbone: torch.nn.Module, chunks: torch.Tensor) -> None:
     """Forward and backward of the network alone."""
-    backbone(blocks).sum().backward()
+    backbone(chunks).sum().backward()
     backbone.zero_grad()
 
 
@@ -98,7 +98,7 @@ def main() -> None:
     model = new_two_towers(options.backbone, words, tag_names=list(TAGS))
     vectors = words.encode(TAGS)
     learner = ContrastiveLearner(model, vectors, LossSettings(name=options.loss)).to(options.device).train()
-    n_blocks = 2 if model.block_s <= 5.0 else 1
+    n_chunks = 2 if model.chunk_s <= 5.0 else 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clips, has_tag = noises(
@@ -106,7 +106,7 @@ def main() -> None:
         )
         sounds = WaveformStore.open(clips, folder / "store", sample_rate_hz=model.sample_rate_hz)
         labels = LabelTable.of(TAGS, has_tag, near_synonyms(vectors, threshold=0.75))
-        settings = BatchSettings(size=options.batch, chunk_samples=n_blocks * model.block_samples)
+        settings = BatchSettings(size=options.batch, crop_samples=n_chunks * model.chunk_samples)
         miner = Miner(options.negatives, labels.has_tag, labels.forbidden)
         maker = BatchMaker(settings, labels, sounds, miner=miner, augment=WaveformAugment.of_strength(options.augment))
         dataset = BatchDataset(maker, contrastive=True)
@@ -115,7 +115,7 @@ def main() -> None:
         random = rng.standard_normal(bank.clips.shape).astype(np.float32)
         bank.update(np.arange(len(clips)), random / np.linalg.norm(random, axis=1, keepdims=True))
         optimiser = torch.optim.AdamW(learner.parameters(), lr=1e-4)
-        blocks = 0.1 * torch.randn(options.batch * n_blocks, model.block_samples, device=options.device)
+        chunks = 0.1 * torch.randn(options.batch * n_chunks, model.chunk_samples, device=options.device)
         whole_s, bare_s = [], []
         batches: Any = iter(())
         for epoch in range(1 + options.steps):
@@ -130,7 +130,7 @@ def main() -> None:
             step(learner, inputs, bank, optimiser)
             whole_s.append(time.perf_counter() - began_s)
             began_s = time.perf_counter()
-            bare(model.audio_tower.backbone, blocks[: n_clips * n_blocks])
+            bare(model.audio_tower.backbone, chunks[: n_clips * n_chunks])
             if options.device != "cpu":
                 torch.cuda.synchronize()
             bare_s.append(time.perf_counter() - began_s)

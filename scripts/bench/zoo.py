@@ -3,7 +3,7 @@
     python -m scripts.bench.zoo [--device cuda] [--names fcn mn04] [--seconds 30] [--runs 5] [--plot FILE.png] [--write]
 
 Each measurement is a process of its own, so that its peak memory is the network's and the interpreter's alone; the
-architectures take turns, run by run, and the medians are told. Speed is seconds of audio a second, over windows of the
+architectures take turns, run by run, and the medians are told. Speed is seconds of audio a second, over segments of the
 published input length that together are about --seconds long, as one batch. Peak memory is the process's resident
 set on the CPU (an empty one, with torch imported, is told as ``idle_mib``), and what CUDA allocated on a GPU.
 ``--write`` keeps the figures of all architectures for ``retrieve models``.

@@ -23,15 +23,15 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-from retrieval.closed_set_tagging import PublishedTagger
-from retrieval.tagging import Tagger
+from retrieval.closed_set_tagging import ClosedSetTagger
+from retrieval.tagging import ZeroShotTagger
 
 GENRES = ("classical", "electronic", "pop", "rock")
 PUBLISHED = "won2020-jamendo-musicnn"
 REPORT_EVERY = 50
 
 
-def scores_of(tagger: Tagger | PublishedTagger, files: Sequence[Path], labels: Sequence[str]) -> np.ndarray:
+def scores_of(tagger: ZeroShotTagger | ClosedSetTagger, files: Sequence[Path], labels: Sequence[str]) -> np.ndarray:
     """Return the probabilities of labels in files [shape=(n_files, n_labels)]."""
     scores = np.empty((len(files), len(labels)))
     for i, file in enumerate(files):
@@ -64,9 +64,9 @@ def main() -> None:
     files = [pack / row["file"] for row in rows]
     genres = np.array([GENRES.index(row["labels"].split(";")[0]) for row in rows])
     checkpoint = args.weights / f"{PUBLISHED.replace('-', '_')}.pth"
-    by_default = figures(scores_of(Tagger.open(device=args.device), files, GENRES), genres)
+    by_default = figures(scores_of(ZeroShotTagger.open(device=args.device), files, GENRES), genres)
     print(json.dumps({"default": by_default}), file=sys.stderr, flush=True)
-    published = PublishedTagger.open(PUBLISHED, checkpoint, device=args.device)
+    published = ClosedSetTagger.open(PUBLISHED, checkpoint, device=args.device)
     by_tags = figures(scores_of(published, files, [f"genre---{genre}" for genre in GENRES]), genres)
     print("| model | top-1 | mAP |\n|---|--:|--:|")
     for name, found in ((PUBLISHED, by_tags), ("default, zero-shot", by_default)):

@@ -9,7 +9,7 @@ DIR of data holds the packs ``instruments_freesound``, ``esc`` (fold 5 is heard)
 for), each with its ``labels.csv``; the other test set are pieces rendered from a soundfont that the recipe does not
 use.
 
-Every label is looked for in every test set that has it, among all clips of the set: a clip's score is its mean window
+Every label is looked for in every test set that has it, among all clips of the set: a clip's score is its mean segment
 vector times the text vector, the label's figure its average precision, or the mean of those of several sets. mAP is the
 mean over labels, chance the mean share of clips that carry the label. The interval of the difference is a bootstrap
 over labels, seen and unseen drawn together; it covers the choice of labels, neither that of clips nor the training's

@@ -46,5 +46,5 @@ def level(samples: np.ndarray) -> float:
     return float(np.sqrt(2.0 * np.mean(np.square(samples, dtype=np.float64))))
 
 
-def streamed(path: Path, *, sample_rate_hz: int = RATE_HZ, chunk_s: float = 10.0) -> np.ndarray:
-    return np.concatenate(list(stream_audio(path, sample_rate_hz=sample_rate_hz, chunk_s=chunk_s)))
+def streamed(path: Path, *, sample_rate_hz: int = RATE_HZ, buffer_s: float = 10.0) -> np.ndarray:
+    return np.concatenate(list(stream_audio(path, sample_rate_hz=sample_rate_hz, buffer_s=buffer_s)))

@@ -1,4 +1,4 @@
-"""The same samples streamed or whole, parts of files, the block and window rules."""
+"""The same samples streamed or whole, parts of files, the chunk and segment rules."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from audio_files import RATE_HZ, encode_with_av, noise, streamed, tone
 from encoders import audio
 from encoders.audio import (
     AudioDecodeError,
-    blocks_of,
+    chunks_of,
     load_audio,
+    segment_spans,
     stream_audio,
-    stream_blocks,
-    window_spans,
+    stream_chunks,
 )
 
 
 def oracle_blocks(waveform: np.ndarray, *, rate_hz: int) -> list[tuple[np.ndarray, float, float]]:
-    """The block rule, written as it is said."""
+    """The chunk rule, written as it is said."""
     size, n = 5 * rate_hz, len(waveform)
     if n < size:
         padded = np.concatenate([waveform, np.zeros(max(0, rate_hz - n), np.float32)])
@@ -39,23 +39,23 @@ def oracle_blocks(waveform: np.ndarray, *, rate_hz: int) -> list[tuple[np.ndarra
 # ---- streaming
 
 
-@pytest.mark.parametrize("chunk_s", [0.013, 0.7, 10.0])
-def test_streaming_equals_resampling_the_whole(tmp_path: Path, chunk_s: float) -> None:
+@pytest.mark.parametrize("buffer_s", [0.013, 0.7, 10.0])
+def test_streaming_equals_resampling_the_whole(tmp_path: Path, buffer_s: float) -> None:
     path = tmp_path / "noise.wav"
     stereo = np.stack([noise(44_100 * 7 + 123), noise(44_100 * 7 + 123, seed=1)], axis=1)
     sf.write(path, stereo, 44_100, subtype="FLOAT")
     whole = soxr.resample(stereo.mean(axis=1), 44_100, RATE_HZ, quality="HQ")
-    parts = streamed(path, chunk_s=chunk_s)
+    parts = streamed(path, buffer_s=buffer_s)
     assert len(parts) == len(whole)
     np.testing.assert_allclose(parts, whole, atol=2e-6)
 
 
-def test_chunks_are_bounded(tmp_path: Path) -> None:
+def test_buffers_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "tone.wav"
     sf.write(path, tone(9.0, rate_hz=16_000), 16_000)
-    chunks = list(stream_audio(path, sample_rate_hz=RATE_HZ, chunk_s=2.0))
-    assert max(len(chunk) for chunk in chunks) <= 2.1 * RATE_HZ
-    assert min(len(chunk) for chunk in chunks) > 0
+    buffers = list(stream_audio(path, sample_rate_hz=RATE_HZ, buffer_s=2.0))
+    assert max(len(buffer) for buffer in buffers) <= 2.1 * RATE_HZ
+    assert min(len(buffer) for buffer in buffers) > 0
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "ogg", "m4a"])
@@ -94,19 +94,19 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     with sf.SoundFile(path, "w", 8_000, 1) as sound:
         for _ in range(30):
             sound.write(np.zeros(60 * 8_000, np.float32))
-    n_blocks = 0
+    n_chunks = 0
     tracemalloc.start()
     try:
-        for _ in stream_blocks(path):
-            n_blocks += 1
+        for _ in stream_chunks(path):
+            n_chunks += 1
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert n_blocks == 360  # half an hour: 230 MB as one array
+    assert n_chunks == 360  # half an hour: 230 MB as one array
     assert peak < 12e6
 
 
-# ---- blocks and windows
+# ---- chunks and segments
 
 
 @pytest.mark.parametrize("duration_s", [0.01, 0.4, 1.0, 3.3, 4.999, 5.0, 5.4, 5.5, 5.6, 10.0, 10.5001, 12.34, 21.0])
@@ -116,41 +116,41 @@ def test_blocks_follow_the_rule(tmp_path: Path, duration_s: float, rate_hz: int)
     sf.write(path, noise(round(duration_s * rate_hz)), rate_hz, subtype="FLOAT")
     waveform = load_audio(path)
     expected = oracle_blocks(waveform, rate_hz=RATE_HZ)
-    for blocks in (list(stream_blocks(path)), blocks_of(waveform, sample_rate_hz=RATE_HZ)):
-        assert len(blocks) == len(expected)
-        for block, (samples, start_s, end_s) in zip(blocks, expected, strict=True):
-            np.testing.assert_array_equal(block.samples, samples)
-            assert block.samples.dtype == np.float32
-            assert (block.start_s, block.end_s) == pytest.approx((start_s, end_s), abs=1e-9)
+    for chunks in (list(stream_chunks(path)), chunks_of(waveform, sample_rate_hz=RATE_HZ)):
+        assert len(chunks) == len(expected)
+        for chunk, (samples, start_s, end_s) in zip(chunks, expected, strict=True):
+            np.testing.assert_array_equal(chunk.samples, samples)
+            assert chunk.samples.dtype == np.float32
+            assert (chunk.start_s, chunk.end_s) == pytest.approx((start_s, end_s), abs=1e-9)
 
 
 def test_the_blocks_tell_the_true_duration(tmp_path: Path) -> None:
     path = tmp_path / "noise.wav"
     sf.write(path, noise(RATE_HZ * 5 + 9_600), RATE_HZ)
-    blocks = stream_blocks(path)
-    assert next(blocks).end_s == 5.0
+    chunks = stream_chunks(path)
+    assert next(chunks).end_s == 5.0
     with pytest.raises(StopIteration) as end:
-        next(blocks)
+        next(chunks)
     assert end.value.value == 5.3
 
 
 def test_blocks_of_another_length() -> None:
     waveform = noise(16_000 * 7)
-    blocks = blocks_of(waveform, sample_rate_hz=16_000, block_s=3.0)
-    assert [(block.start_s, block.end_s) for block in blocks] == [(0.0, 3.0), (3.0, 6.0), (4.0, 7.0)]
+    chunks = chunks_of(waveform, sample_rate_hz=16_000, chunk_s=3.0)
+    assert [(chunk.start_s, chunk.end_s) for chunk in chunks] == [(0.0, 3.0), (3.0, 6.0), (4.0, 7.0)]
 
 
 @pytest.mark.parametrize("waveform", [np.empty(0, np.float32), np.zeros((2, 100), np.float32)])
 def test_blocks_of_no_waveform(waveform: np.ndarray) -> None:
     with pytest.raises(ValueError, match="waveform of shape"):
-        blocks_of(waveform, sample_rate_hz=RATE_HZ)
+        chunks_of(waveform, sample_rate_hz=RATE_HZ)
 
 
 def test_windows_are_neighbouring_blocks() -> None:
     spans = np.array([[0.0, 5.0], [5.0, 10.0], [7.5, 12.5]])
-    np.testing.assert_array_equal(window_spans(spans), [[0.0, 10.0], [5.0, 12.5]])
-    np.testing.assert_array_equal(window_spans(spans[:1]), [[0.0, 5.0]])
-    np.testing.assert_array_equal(window_spans(np.array([[0.0, 0.3]])), [[0.0, 0.3]])
+    np.testing.assert_array_equal(segment_spans(spans), [[0.0, 10.0], [5.0, 12.5]])
+    np.testing.assert_array_equal(segment_spans(spans[:1]), [[0.0, 5.0]])
+    np.testing.assert_array_equal(segment_spans(np.array([[0.0, 0.3]])), [[0.0, 0.3]])
 
 
 def test_only_light_modules_are_imported() -> None:

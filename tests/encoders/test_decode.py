@@ -16,7 +16,7 @@ from audio_files import RATE_HZ, encode_with_av, level, noise, pitch_hz, tone
 from encoders.audio import (
     AudioDecodeError,
     load_audio,
-    stream_blocks,
+    stream_chunks,
 )
 from encoders.decode import container_texts, header_duration_s, printable_path
 
@@ -107,26 +107,26 @@ def test_overshoot_is_clipped(tmp_path: Path) -> None:
 def test_ten_milliseconds(tmp_path: Path) -> None:
     path = tmp_path / "click.wav"
     sf.write(path, tone(0.01, rate_hz=44_100), 44_100)
-    (block,) = stream_blocks(path)
-    assert block.end_s == pytest.approx(0.01, abs=1e-3)
-    assert np.abs(block.samples).max() > 0.1
+    (chunk,) = stream_chunks(path)
+    assert chunk.end_s == pytest.approx(0.01, abs=1e-3)
+    assert np.abs(chunk.samples).max() > 0.1
 
 
 def test_one_sample(tmp_path: Path) -> None:
     path = tmp_path / "sample.wav"
     sf.write(path, np.array([0.5], np.float32), 192_000)
     try:
-        blocks = list(stream_blocks(path))
+        chunks = list(stream_chunks(path))
     except AudioDecodeError as error:
         assert "too short" in str(error)
     else:
-        assert len(blocks) == 1
+        assert len(chunks) == 1
 
 
 def test_silence_is_sound(tmp_path: Path) -> None:
     path = tmp_path / "silence.wav"
     sf.write(path, np.zeros(6 * RATE_HZ, np.float32), RATE_HZ)
-    assert [block.samples.any() for block in stream_blocks(path)] == [False, False]
+    assert [chunk.samples.any() for chunk in stream_chunks(path)] == [False, False]
 
 
 def test_values_that_are_no_numbers_become_zero(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_no_finite_value(tmp_path: Path) -> None:
     path = tmp_path / "nan.wav"
     sf.write(path, np.full(RATE_HZ, np.nan, np.float32), RATE_HZ, subtype="FLOAT")
     with pytest.raises(AudioDecodeError, match="every sample is NaN or infinite"):
-        list(stream_blocks(path))
+        list(stream_chunks(path))
 
 
 def write_bad(path: Path, kind: str) -> None:
@@ -202,7 +202,7 @@ def write_bad(path: Path, kind: str) -> None:
 def test_bad_files_are_named_with_the_reason(tmp_path: Path, kind: str, reason: str) -> None:
     path = tmp_path / "bad.mp3"
     write_bad(path, kind)
-    for read in (lambda: list(stream_blocks(path)), lambda: load_audio(path)):
+    for read in (lambda: list(stream_chunks(path)), lambda: load_audio(path)):
         with pytest.raises(AudioDecodeError, match=rf"bad\.mp3: {reason}$") as caught:
             read()
         assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ import torch
 
 from encoders import DEFAULT_MODEL_DIR, ModelDirError, TextEncoder, TwoTowerModel, UnknownWordsError
 from encoders.calibration import Calibration
-from encoders.pipeline import BlockFeatureExtractor
+from encoders.pipeline import ChunkFeatureExtractor
 
 DEMO = Path(__file__).parents[2] / "scripts" / "demo_library"
 
@@ -38,25 +38,25 @@ def sounds() -> np.ndarray:
 
 
 def test_features_do_not_depend_on_the_batch(model: TwoTowerModel, sounds: np.ndarray) -> None:
-    alone = np.concatenate([model.block_features(sound[None]) for sound in sounds])
-    together = model.block_features(np.concatenate([sounds, sounds]))
-    a, b = model.window_vectors(alone), model.window_vectors(together[: len(sounds)])
+    alone = np.concatenate([model.chunk_features(sound[None]) for sound in sounds])
+    together = model.chunk_features(np.concatenate([sounds, sounds]))
+    a, b = model.segment_vectors(alone), model.segment_vectors(together[: len(sounds)])
     assert np.abs(a - b).max() < 1e-5
 
 
 def test_the_inference_backbone_is_the_trained_one(model: TwoTowerModel, sounds: np.ndarray) -> None:
     with torch.inference_mode():
         plain = model.audio_tower.backbone(torch.from_numpy(sounds)).numpy()
-    np.testing.assert_allclose(model.block_features(sounds), plain, atol=1e-3 * np.abs(plain).max())
+    np.testing.assert_allclose(model.chunk_features(sounds), plain, atol=1e-3 * np.abs(plain).max())
 
 
 def test_windows_are_pairs_of_blocks_of_unit_length(model: TwoTowerModel, sounds: np.ndarray) -> None:
-    features = model.block_features(sounds)
-    windows = model.window_vectors(features)
-    assert windows.shape == (len(sounds) - 1, model.config.dim)
-    np.testing.assert_allclose(np.linalg.norm(windows, axis=1), 1, atol=1e-5)
-    pair = model.window_vectors((features[:1] + features[1:2]) / 2)
-    np.testing.assert_allclose(windows[0], pair[0], atol=1e-6)
+    features = model.chunk_features(sounds)
+    segments = model.segment_vectors(features)
+    assert segments.shape == (len(sounds) - 1, model.config.dim)
+    np.testing.assert_allclose(np.linalg.norm(segments, axis=1), 1, atol=1e-5)
+    pair = model.segment_vectors((features[:1] + features[1:2]) / 2)
+    np.testing.assert_allclose(segments[0], pair[0], atol=1e-6)
 
 
 def test_numpy_and_torch_text_towers_agree(model: TwoTowerModel) -> None:
@@ -67,7 +67,7 @@ def test_numpy_and_torch_text_towers_agree(model: TwoTowerModel) -> None:
 
 
 def test_numpy_and_torch_calibrations_agree(model: TwoTowerModel, sounds: np.ndarray) -> None:
-    audio = model.window_vectors(model.block_features(sounds))
+    audio = model.segment_vectors(model.chunk_features(sounds))
     text = model.encode_text(["piano", "rain", "rock"])
     ours = Calibration.load(DEFAULT_MODEL_DIR).logits(audio, text)
     with torch.inference_mode():
@@ -86,7 +86,7 @@ def test_unknown_words_raise_with_suggestions(model: TwoTowerModel) -> None:
 def test_saved_and_loaded_it_is_the_same_model(model: TwoTowerModel, sounds: np.ndarray, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "again")
     again = TwoTowerModel.from_pretrained(tmp_path / "again")
-    np.testing.assert_array_equal(model.block_features(sounds[:2]), again.block_features(sounds[:2]))
+    np.testing.assert_array_equal(model.chunk_features(sounds[:2]), again.chunk_features(sounds[:2]))
     np.testing.assert_array_equal(model.encode_text(["rain"]), again.encode_text(["rain"]))
 
 
@@ -122,7 +122,7 @@ def test_the_transformers_pipeline_takes_the_directory(sounds: np.ndarray) -> No
 
 
 def test_forward_agrees_with_the_calibrated_windows(model: TwoTowerModel, sounds: np.ndarray) -> None:
-    extractor = BlockFeatureExtractor()
+    extractor = ChunkFeatureExtractor()
     clips = [np.concatenate(list(sounds[:3])), sounds[3]]
     batch = extractor(clips, sampling_rate=32000, return_tensors="pt")
     ids = torch.tensor([[model.vocabulary.ids["piano"]], [model.vocabulary.ids["rain"]]])
@@ -130,16 +130,16 @@ def test_forward_agrees_with_the_calibrated_windows(model: TwoTowerModel, sounds
         logits = model(input_ids=ids, **batch).logits_per_audio.numpy()
     text = model.encode_text(["piano", "rain"])
     calibration = Calibration.load(DEFAULT_MODEL_DIR)
-    for row, blocks in zip(logits, (sounds[:3], sounds[3:4]), strict=True):
-        windows = model.window_vectors(model.block_features(blocks))
-        np.testing.assert_allclose(row, calibration.logits(windows.mean(0, keepdims=True), text)[0], atol=1e-2)
+    for row, chunks in zip(logits, (sounds[:3], sounds[3:4]), strict=True):
+        segments = model.segment_vectors(model.chunk_features(chunks))
+        np.testing.assert_allclose(row, calibration.logits(segments.mean(0, keepdims=True), text)[0], atol=1e-2)
 
 
 def test_wrong_rates_are_refused(model: TwoTowerModel, sounds: np.ndarray) -> None:
     with pytest.raises(ValueError, match="resample to 32000 Hz"):
         model.encode_audio(sounds[0], sample_rate_hz=44100)
     with pytest.raises(ValueError, match="takes 32000 Hz"):
-        BlockFeatureExtractor()(sounds[0], sampling_rate=16000)
+        ChunkFeatureExtractor()(sounds[0], sampling_rate=16000)
 
 
 def test_acoustic_guitar_is_found_in_the_demo_library(model: TwoTowerModel) -> None:

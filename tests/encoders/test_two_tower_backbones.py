@@ -33,11 +33,11 @@ def noise(n_samples: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "block_s"), [("musicnn2019", 3.0), ("harmonic_cnn", 5.0), ("sample_cnn", 59049 / 16000)]
+    ("backbone", "chunk_s"), [("musicnn2019", 3.0), ("harmonic_cnn", 5.0), ("sample_cnn", 59049 / 16000)]
 )
-def test_a_model_on_another_backbone_is_saved_and_loaded(backbone: str, block_s: float, tmp_path: Path) -> None:
-    model = tiny(backbone, block_s=block_s)
-    sound = noise(round(2.3 * block_s * model.sample_rate_hz))
+def test_a_model_on_another_backbone_is_saved_and_loaded(backbone: str, chunk_s: float, tmp_path: Path) -> None:
+    model = tiny(backbone, chunk_s=chunk_s)
+    sound = noise(round(2.3 * chunk_s * model.sample_rate_hz))
     assert model.sample_rate_hz == 16000
     vectors = model.encode_audio([sound])
     model.save_pretrained(tmp_path)
@@ -45,20 +45,20 @@ def test_a_model_on_another_backbone_is_saved_and_loaded(backbone: str, block_s:
     assert again.config.backbone == backbone
     np.testing.assert_array_equal(again.encode_audio([sound]), vectors)
     np.testing.assert_allclose(TextEncoder.load(tmp_path).encode(["rain"]), again.encode_text(["rain"]), atol=1e-5)
-    with pytest.raises(TypeError, match="takes no log-mel blocks"):
+    with pytest.raises(TypeError, match="takes no log-mel chunks"):
         again.mel_features(torch.zeros(1, 96, 187))
 
 
 def test_the_shipped_model_s_config_means_what_it_meant() -> None:
     model = TwoTowerModel.from_pretrained(DEFAULT_MODEL_DIR)
-    assert (model.config.backbone, model.sample_rate_hz, model.block_samples) == ("mn04", 32000, 160000)
+    assert (model.config.backbone, model.sample_rate_hz, model.chunk_samples) == ("mn04", 32000, 160000)
 
 
 def test_blocks_that_a_backbone_cannot_hear_are_refused() -> None:
     with pytest.raises(ValueError, match="SampleCNN hears at least 59047 samples"):
-        tiny("sample_cnn", block_s=3.0)
+        tiny("sample_cnn", chunk_s=3.0)
     with pytest.raises(ValueError, match="MobileNet hears at least 514 samples"):
-        tiny("mn04", block_s=0.01)
+        tiny("mn04", chunk_s=0.01)
     with pytest.raises(ValueError, match="sample_rate_hz=32000: Musicnn2019 hears 16000"):
         TwoTowerModel(TwoTowerConfig(backbone="musicnn2019"))
 
@@ -66,13 +66,13 @@ def test_blocks_that_a_backbone_cannot_hear_are_refused() -> None:
 def test_a_tagger_is_saved_loaded_and_averages_over_blocks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = TaggerModel(TaggerConfig(backbone="musicnn2019", tag_names=["piano", "rain", "dog"])).eval()
-    blocks = noise(2 * model.block_samples)
+    chunks = noise(2 * model.chunk_samples)
     model.save_pretrained(tmp_path)
     again = TaggerModel.from_pretrained(tmp_path)
     assert again.config.tag_names == ["piano", "rain", "dog"]
-    found = again.tag_audio([blocks, blocks[: model.block_samples]])
+    found = again.tag_audio([chunks, chunks[: model.chunk_samples]])
     with torch.inference_mode():
-        logits = model(torch.from_numpy(blocks.reshape(2, -1))).logits
+        logits = model(torch.from_numpy(chunks.reshape(2, -1))).logits
     np.testing.assert_allclose(found[0], torch.sigmoid(logits).mean(0), atol=1e-5)
     np.testing.assert_allclose(found[1], torch.sigmoid(logits)[0], atol=1e-5)
 

@@ -41,20 +41,20 @@ class WordAxes:
 
 
 class PitchEar:
-    """The audio tower: how much of each pitch there is in a block, one pitch an axis."""
+    """The audio tower: how much of each pitch there is in a chunk, one pitch an axis."""
 
     fingerprint = FINGERPRINT
 
-    def block_features(self, blocks: np.ndarray) -> np.ndarray:
-        power = np.abs(np.fft.rfft(blocks, axis=1)) ** 2
-        bins = [round(pitch_hz * blocks.shape[1] / 32000) for pitch_hz in PITCHES_HZ]
-        features = np.zeros((len(blocks), len(AXES)))
+    def chunk_features(self, chunks: np.ndarray) -> np.ndarray:
+        power = np.abs(np.fft.rfft(chunks, axis=1)) ** 2
+        bins = [round(pitch_hz * chunks.shape[1] / 32000) for pitch_hz in PITCHES_HZ]
+        features = np.zeros((len(chunks), len(AXES)))
         features[:, : len(bins)] = power[:, bins]
         return features
 
-    def window_vectors(self, features: np.ndarray) -> np.ndarray:
-        windows = features if len(features) < 2 else (features[:-1] + features[1:]) / 2
-        return (windows / np.linalg.norm(windows, axis=1, keepdims=True)).astype(np.float32)
+    def segment_vectors(self, features: np.ndarray) -> np.ndarray:
+        segments = features if len(features) < 2 else (features[:-1] + features[1:]) / 2
+        return (segments / np.linalg.norm(segments, axis=1, keepdims=True)).astype(np.float32)
 
 
 def unit(*words: str, **weights: float) -> np.ndarray:
@@ -73,7 +73,7 @@ def pitches(*which: str, duration_s: float, rate_hz: int = 32000) -> np.ndarray:
 
 
 def make_index(folder: Path, tracks: dict[str | bytes, list[np.ndarray]]) -> Path:
-    """An index whose tracks have these vectors, a window every 5 s; a track's content hash is its name."""
+    """An index whose tracks have these vectors, a segment every 5 s; a track's content hash is its name."""
     manifest = index.Manifest(encoder=FINGERPRINT, encoder_name="doubles", dim=len(AXES))
     with index.VectorIndex.create(folder, manifest) as made:
         for name, vectors in tracks.items():

@@ -17,7 +17,7 @@ from encoders.backbones.convert import WON_DENSE2_KEYS
 from encoders.backbones.published import published_tags
 from encoders.backbones.registry import build_tagger
 from encoders.tagger import Tagger
-from retrieval.closed_set_tagging import PublishedModelError, PublishedTagger, split_spec
+from retrieval.closed_set_tagging import ClosedSetTagger, PublishedModelError, split_spec
 from retrieval.tagging import LabelError
 
 NAME = "won2020-mtat-musicnn"
@@ -41,12 +41,12 @@ class Loudness(Backbone):
 
 
 @pytest.fixture
-def loudness() -> PublishedTagger:
+def loudness() -> ClosedSetTagger:
     head = nn.Linear(2, 3)
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[8.0, 0.0], [0.0, 8.0], [-8.0, 0.0]]))
         head.bias.zero_()
-    return PublishedTagger(Tagger(Loudness(), head).eval(), ["Loud", "loud, then soft", "genre---quiet"])
+    return ClosedSetTagger(Tagger(Loudness(), head).eval(), ["Loud", "loud, then soft", "genre---quiet"])
 
 
 @pytest.fixture(scope="module")
@@ -79,21 +79,21 @@ def sound(path: Path, *, duration_s: float, rate_hz: int = RATE_HZ) -> np.ndarra
 def test_scores_are_the_mean_probability_of_windows(tagger: Tagger, checkpoint: Path, tmp_path: Path) -> None:
     samples = sound(tmp_path / "a.wav", duration_s=7.3)
     n = 3 * RATE_HZ
-    windows = torch.from_numpy(np.stack([samples[:n], samples[n : 2 * n], samples[-n:]]))
+    segments = torch.from_numpy(np.stack([samples[:n], samples[n : 2 * n], samples[-n:]]))
     with torch.inference_mode():
-        expected = torch.sigmoid(tagger(windows).double()).numpy()
-    found = PublishedTagger.open(NAME, checkpoint, device="cpu").tag(tmp_path / "a.wav", top=50)
+        expected = torch.sigmoid(tagger(segments).double()).numpy()
+    found = ClosedSetTagger.open(NAME, checkpoint, device="cpu").tag(tmp_path / "a.wav", top=50)
     names = published_tags(NAME)
     assert names is not None
     order = np.argsort(-expected.mean(0), kind="stable")
     assert [tag.tag for tag in found.tags] == [names[i] for i in order]
     np.testing.assert_allclose([tag.score for tag in found.tags], expected.mean(0)[order], atol=1e-5)
-    np.testing.assert_allclose(found.window_probabilities, expected[:, order], atol=1e-5)
+    np.testing.assert_allclose(found.segment_probabilities, expected[:, order], atol=1e-5)
     np.testing.assert_allclose(found.spans_s, [[0, 3], [3, 6], [4.3, 7.3]])
     assert found.duration_s == pytest.approx(7.3)
 
 
-def test_a_short_file_is_repeated_to_fill_a_window(loudness: PublishedTagger, tmp_path: Path) -> None:
+def test_a_short_file_is_repeated_to_fill_a_window(loudness: ClosedSetTagger, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(1600, 0.5), RATE_HZ, subtype="FLOAT")
     found = loudness.tag(tmp_path / "a.wav", ["loud"])
     # Shorter than a second: padded with silence to one, so a tenth of it is sound.
@@ -101,7 +101,7 @@ def test_a_short_file_is_repeated_to_fill_a_window(loudness: PublishedTagger, tm
     assert found.spans_s.tolist() == [[0, 0.1]]
 
 
-def test_any_sample_rate_is_heard(loudness: PublishedTagger, tmp_path: Path) -> None:
+def test_any_sample_rate_is_heard(loudness: ClosedSetTagger, tmp_path: Path) -> None:
     time_s = np.arange(3 * 44100) / 44100
     soundfile.write(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 440 * time_s), 44100)
     found = loudness.tag(tmp_path / "a.wav", ["loud"])
@@ -110,16 +110,16 @@ def test_any_sample_rate_is_heard(loudness: PublishedTagger, tmp_path: Path) -> 
     assert len(found.spans_s) == 3
 
 
-def test_a_long_file_goes_through_in_parts(loudness: PublishedTagger, tmp_path: Path) -> None:
+def test_a_long_file_goes_through_in_parts(loudness: ClosedSetTagger, tmp_path: Path) -> None:
     sound(tmp_path / "a.wav", duration_s=75)
     found = loudness.tag(tmp_path / "a.wav")
     backbone = loudness._tagger.backbone
     assert isinstance(backbone, Loudness)
     assert backbone.batches == [30, 30, 15]
-    assert found.window_probabilities.shape == (75, 3)
+    assert found.segment_probabilities.shape == (75, 3)
 
 
-def test_top_threshold_and_labels(loudness: PublishedTagger, tmp_path: Path) -> None:
+def test_top_threshold_and_labels(loudness: ClosedSetTagger, tmp_path: Path) -> None:
     sound(tmp_path / "a.wav", duration_s=2)
     best = loudness.tag(tmp_path / "a.wav")
     assert [tag.tag for tag in best.tags][2] == "genre---quiet"
@@ -141,7 +141,7 @@ def test_top_threshold_and_labels(loudness: PublishedTagger, tmp_path: Path) -> 
     ],
 )
 def test_labels_that_are_not_its_own(
-    loudness: PublishedTagger, tmp_path: Path, labels: list[str], message: str
+    loudness: ClosedSetTagger, tmp_path: Path, labels: list[str], message: str
 ) -> None:
     sound(tmp_path / "a.wav", duration_s=1)
     with pytest.raises(LabelError, match=message):

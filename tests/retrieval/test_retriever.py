@@ -136,10 +136,10 @@ def test_words_steer_a_sound(retriever: Retriever, tmp_path: Path) -> None:
 class Deaf:
     """An audio tower that must not be asked."""
 
-    def block_features(self, blocks: np.ndarray) -> np.ndarray:
+    def chunk_features(self, chunks: np.ndarray) -> np.ndarray:
         raise AssertionError("the sound was embedded although the index holds it")
 
-    def window_vectors(self, features: np.ndarray) -> np.ndarray:
+    def segment_vectors(self, features: np.ndarray) -> np.ndarray:
         raise AssertionError("the sound was embedded although the index holds it")
 
 

@@ -17,7 +17,7 @@ from encoders.checkpoint import ModelDirError
 from encoders.tagger_model import TaggerConfig, TaggerModel
 from encoders.text.tower import TextEncoder
 from retrieval.cli.evaluate import evaluate as evaluate_command
-from retrieval.closed_set_tagging import PublishedTagger
+from retrieval.closed_set_tagging import ClosedSetTagger
 from retrieval.datasets.base import DatasetError, TaggedClip
 from retrieval.evaluation.scoring import score_clips, unknown_tags
 from retrieval.tagging import LabelError
@@ -28,7 +28,7 @@ TAGS = ["Piano", "rain", "dog bark"]
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(3)
-    model = TaggerModel(TaggerConfig(backbone="musicnn2019", tag_names=TAGS, block_s=3.0)).eval()
+    model = TaggerModel(TaggerConfig(backbone="musicnn2019", tag_names=TAGS, chunk_s=3.0)).eval()
     with torch.no_grad():
         model.tagger.head.weight.mul_(20)  # so that tags differ
     folder = tmp_path_factory.mktemp("tagger") / "model"
@@ -88,7 +88,7 @@ def test_tag_judges_by_its_own_tags(model_dir: Path, clips: Path, call: Call) ->
     told = json.loads(out)["tags"]
     assert status == 0 and [tag["tag"] for tag in told] == [TAGS[i] for i in np.argsort(-expected)]
     np.testing.assert_allclose([tag["score"] for tag in told], np.sort(expected)[::-1], atol=1e-5)
-    found = PublishedTagger.from_dir(model_dir, device="cpu").tag(clips / "2.wav", ["piano"])
+    found = ClosedSetTagger.from_dir(model_dir, device="cpu").tag(clips / "2.wav", ["piano"])
     assert found.spans_s.tolist() == [[0, 3], [3, 6], [4, 7]]
 
 

@@ -11,14 +11,14 @@ import soundfile
 from doubles import AXES, PitchEar, WordAxes, pitches
 
 from encoders.audio import AudioDecodeError
-from retrieval.tagging import FileTags, LabelError, Tagger, TagScore, clean_labels, clip_probabilities
+from retrieval.tagging import FileTags, LabelError, TagScore, ZeroShotTagger, clean_labels, clip_probabilities
 from retrieval.taggram import time_edges_s, write_taggram
 
 
 @pytest.fixture
-def tagger(tmp_path: Path) -> Tagger:
+def tagger(tmp_path: Path) -> ZeroShotTagger:
     text: Any = WordAxes()
-    made = Tagger(text=text, model_dir=tmp_path)
+    made = ZeroShotTagger(text=text, model_dir=tmp_path)
     made._model = PitchEar()
     return made
 
@@ -32,24 +32,24 @@ def scores(tags: FileTags) -> dict[str, float]:
     return {tag.tag: tag.score for tag in tags.tags}
 
 
-def test_what_is_heard_comes_first(tagger: Tagger, tmp_path: Path) -> None:
+def test_what_is_heard_comes_first(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     song = write(tmp_path / "song.wav", pitches("high", duration_s=20.3))
     tags = tagger.tag(song, ["low", "high", "noisy"])
     assert tags.tags[0].tag == "high"
     assert tags.tags[0].score > 0.99 > 0.01 > tags.tags[1].score
     assert tags.duration_s == pytest.approx(20.3, abs=0.01)
     assert tags.spans_s.tolist() == [[0.0, 10.0], [5.0, 15.0], [10.0, 20.0]]
-    assert tags.window_probabilities.shape == (3, 3)
+    assert tags.segment_probabilities.shape == (3, 3)
 
 
-def test_the_score_of_a_clip_is_not_that_of_its_best_window(tagger: Tagger, tmp_path: Path) -> None:
+def test_the_score_of_a_clip_is_not_that_of_its_best_window(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     song = write(
         tmp_path / "song.wav",
         np.concatenate([pitches("high", duration_s=10.0), pitches("low", duration_s=40.0)]),
     )
     tags = tagger.tag(song, ["high", "low"])
     column = [tag.tag for tag in tags.tags].index("high")
-    assert tags.window_probabilities[0, column] > 0.99
+    assert tags.segment_probabilities[0, column] > 0.99
     assert scores(tags)["high"] < 0.05
     assert scores(tags)["low"] > 0.99
 
@@ -64,44 +64,44 @@ def test_certainty_stays_a_number() -> None:
     assert np.isfinite(clip_probabilities(np.array([[1e4, -1e4]], dtype=np.float32))).all()
 
 
-def test_without_labels_the_models_own(tagger: Tagger, tmp_path: Path) -> None:
+def test_without_labels_the_models_own(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     song = write(tmp_path / "song.wav", pitches("low", duration_s=3.0))
     assert set(scores(tagger.tag(song))) == set(AXES)
 
 
-def test_top_and_threshold(tagger: Tagger, tmp_path: Path) -> None:
+def test_top_and_threshold(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     song = write(tmp_path / "song.wav", pitches("low", "middle", duration_s=5.0))
     assert len(tagger.tag(song, AXES, top=3).tags) == 3
     assert len(tagger.tag(song, AXES, top=99).tags) == len(AXES)
     found = tagger.tag(song, AXES, threshold=0.5)
     assert {tag.tag for tag in found.tags} == {"low", "middle"}
-    assert found.window_probabilities.shape == (1, 2)
+    assert found.segment_probabilities.shape == (1, 2)
     assert tagger.tag(song, ["noisy"], threshold=0.9).tags == ()
 
 
-def test_window_probabilities_go_with_the_tags(tagger: Tagger, tmp_path: Path) -> None:
+def test_window_probabilities_go_with_the_tags(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     song = write(tmp_path / "song.wav", pitches("middle", duration_s=5.0))
     found = tagger.tag(song, ["noisy", "middle", "low"])
-    assert found.window_probabilities[0].tolist() == pytest.approx([tag.score for tag in found.tags])
+    assert found.segment_probabilities[0].tolist() == pytest.approx([tag.score for tag in found.tags])
 
 
 def test_labels_are_tidied() -> None:
     assert clean_labels([" Low ", "low", "", "  ", "a\t b", "LOW", "a b"]) == ["Low", "a b"]
 
 
-def test_no_label_is_an_error(tagger: Tagger, tmp_path: Path) -> None:
+def test_no_label_is_an_error(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="every one given is empty"):
         tagger.tag(tmp_path / "never_read.wav", ["", " "])
 
 
-def test_all_labels_without_a_known_word_are_named(tagger: Tagger) -> None:
+def test_all_labels_without_a_known_word_are_named(tagger: ZeroShotTagger) -> None:
     with pytest.raises(LabelError, match="no known word in these labels: 'foo', 'bar baz'"):
         tagger.label_vectors(["low", "foo", "bar baz"])
     with pytest.raises(LabelError, match="none of these words: 'foo'"):
         tagger.label_vectors(["low", "foo"])
 
 
-def test_a_file_that_is_no_sound(tagger: Tagger, tmp_path: Path) -> None:
+def test_a_file_that_is_no_sound(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     (tmp_path / "text.mp3").write_text("no sound")
     with pytest.raises(AudioDecodeError, match=r"text\.mp3"):
         tagger.tag(tmp_path / "text.mp3")
@@ -121,7 +121,7 @@ def test_each_moment_goes_to_the_nearest_window() -> None:
     assert time_edges_s(np.array([[0.0, 3.0]])).tolist() == [0.0, 3.0]
 
 
-def test_a_picture_shows_what_changes_in_time(tagger: Tagger, tmp_path: Path) -> None:
+def test_a_picture_shows_what_changes_in_time(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     import matplotlib.image
 
     song = write(
@@ -141,13 +141,13 @@ def test_a_picture_shows_what_changes_in_time(tagger: Tagger, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".pdf"])
-def test_other_kinds_of_picture(tagger: Tagger, tmp_path: Path, suffix: str) -> None:
+def test_other_kinds_of_picture(tagger: ZeroShotTagger, tmp_path: Path, suffix: str) -> None:
     song = write(tmp_path / "song.wav", pitches("low", duration_s=3.0))
     write_taggram(tmp_path / f"picture{suffix}", tagger.tag(song))
     assert (tmp_path / f"picture{suffix}").stat().st_size > 1000
 
 
-def test_a_picture_of_nothing_or_of_no_kind_is_refused(tagger: Tagger, tmp_path: Path) -> None:
+def test_a_picture_of_nothing_or_of_no_kind_is_refused(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     song = write(tmp_path / "song.wav", pitches("low", duration_s=3.0))
     with pytest.raises(ValueError, match="lower the threshold"):
         write_taggram(tmp_path / "picture.png", tagger.tag(song, ["noisy"], threshold=0.9))

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from encoders.two_tower import TwoTowerModel
 from scripts.recipes.default.collection import PACK_SHARE, Collection
 from scripts.recipes.default.feature_inversion import Imagined
-from scripts.recipes.default.features import block_features
+from scripts.recipes.default.features import chunk_features
 
 __all__ = ["clip_vectors", "fit_calibration"]
 
@@ -17,15 +17,15 @@ NEGATIVES_PER_POSITIVE = 9
 
 
 def clip_vectors(model: TwoTowerModel, collection: Collection, features: list[np.ndarray] | None = None) -> np.ndarray:
-    """Return each clip's mean window vector, not normalised [shape=(n_clips, dim)]; no augmentation.
+    """Return each clip's mean segment vector, not normalised [shape=(n_clips, dim)]; no augmentation.
 
     Args:
         model: both towers.
         collection: the clips.
-        features: each clip's block features, where they are known already.
+        features: each clip's chunk features, where they are known already.
     """
-    rows = block_features(model, collection) if features is None else features
-    return np.stack([model.window_vectors(clip).mean(0) for clip in rows])
+    rows = chunk_features(model, collection) if features is None else features
+    return np.stack([model.segment_vectors(clip).mean(0) for clip in rows])
 
 
 def _pairs(collection: Collection, rng: np.random.Generator) -> list[tuple[int, str, bool]]:

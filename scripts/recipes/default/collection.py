@@ -38,7 +38,7 @@ class Collection:
     """
 
     shards: list[Shard]
-    blocks: list[list[tuple[int, int]]]
+    chunks: list[list[tuple[int, int]]]
     labels: list[tuple[str, ...]]
     packs: list[str]
     z: np.ndarray
@@ -77,8 +77,8 @@ class Collection:
         return rng.choice(len(self.labels), size=count, replace=False, p=self.share)
 
     def mel(self, clips: Sequence[int] | np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return log mel power of one random block a clip, float32 [shape=(n, n_mels, n_frames)]."""
-        picked = [self.blocks[i][rng.integers(len(self.blocks[i]))] for i in clips]
+        """Return log mel power of one random chunk a clip, float32 [shape=(n, n_mels, n_frames)]."""
+        picked = [self.chunks[i][rng.integers(len(self.chunks[i]))] for i in clips]
         return np.stack([self.shards[s].mel[row] for s, row in picked]).astype(np.float32)
 
 
@@ -109,15 +109,15 @@ def make_collection(shards: list[Shard], *, held_out: float, leave_out: Sequence
     labels: list[tuple[str, ...]] = []
     packs: list[str] = []
     groups: list[str] = []
-    blocks: list[list[tuple[int, int]]] = []
+    chunks: list[list[tuple[int, int]]] = []
     for s, shard in enumerate(shards):
         first = len(labels)
         labels += shard.labels
         groups += shard.groups
         packs += [shard.name.split("-")[0]] * len(shard.labels)
-        blocks += [[] for _ in shard.labels]
+        chunks += [[] for _ in shard.labels]
         for row, clip in enumerate(shard.clip_of):
-            blocks[first + int(clip)].append((s, row))
+            chunks[first + int(clip)].append((s, row))
     kept = np.array(
         [p in leave_out or is_held_out(g, held_out) for p, g in zip(packs, groups, strict=True)], dtype=bool
     )
@@ -130,4 +130,4 @@ def make_collection(shards: list[Shard], *, held_out: float, leave_out: Sequence
     logits = np.concatenate([np.concatenate([s.audioset, s.music], 1) for s in shards])
     mean, spread = _moments(logits, share)
     z = ((logits - mean) / spread).astype(np.float32)
-    return Collection(shards, blocks, labels, packs, z, mean, spread, share, kept)
+    return Collection(shards, chunks, labels, packs, z, mean, spread, share, kept)

@@ -10,7 +10,7 @@ from encoders.backbones.mobilenet import MobileNet
 from encoders.two_tower import TwoTowerModel
 from scripts.recipes.default.collection import Collection
 
-__all__ = ["block_features", "mobile_net", "scaled_mel"]
+__all__ = ["chunk_features", "mobile_net", "scaled_mel"]
 
 
 def mobile_net(model: TwoTowerModel) -> MobileNet:
@@ -26,14 +26,14 @@ def scaled_mel(model: TwoTowerModel, log_power: Tensor) -> Tensor:
     return (log_power + spec.offset) * spec.scale
 
 
-def block_features(model: TwoTowerModel, collection: Collection, *, batch_blocks: int = 32) -> list[np.ndarray]:
-    """Return each clip's features [shape=(n_blocks, feature_dim)] of the unaugmented audio."""
+def chunk_features(model: TwoTowerModel, collection: Collection, *, batch_chunks: int = 32) -> list[np.ndarray]:
+    """Return each clip's features [shape=(n_chunks, feature_dim)] of the unaugmented audio."""
     model.eval()
     features: list[np.ndarray] = []
     for shard in collection.shards:
         rows = [
-            model.mel_features(scaled_mel(model, torch.from_numpy(shard.mel[i : i + batch_blocks].astype(np.float32))))
-            for i in range(0, len(shard.mel), batch_blocks)
+            model.mel_features(scaled_mel(model, torch.from_numpy(shard.mel[i : i + batch_chunks].astype(np.float32))))
+            for i in range(0, len(shard.mel), batch_chunks)
         ]
         joined = np.concatenate(rows)
         features += [joined[shard.clip_of == clip] for clip in range(len(shard.labels))]

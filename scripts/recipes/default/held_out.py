@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score
 
 from encoders.two_tower import TwoTowerModel
 from scripts.recipes.default.collection import Collection
-from scripts.recipes.default.features import block_features
+from scripts.recipes.default.features import chunk_features
 
 __all__ = ["MIN_POSITIVES", "held_out_figures"]
 
@@ -24,7 +24,7 @@ def held_out_figures(
     Args:
         model: both towers.
         collection: the clips.
-        features: each clip's block features, where they are known already.
+        features: each clip's chunk features, where they are known already.
 
     Returns:
         pack -> mAP (mean over labels that at least ``MIN_POSITIVES`` kept clips carry), top1 (share of kept clips whose
@@ -32,14 +32,14 @@ def held_out_figures(
     """
     assert model.vocabulary is not None
     model.eval()
-    rows = block_features(model, collection) if features is None else features
+    rows = chunk_features(model, collection) if features is None else features
     figures = {}
     for pack in sorted(set(collection.packs)):
         kept = [i for i in np.flatnonzero(collection.held_out) if collection.packs[i] == pack and collection.labels[i]]
         counts = Counter(name for i in kept for name in collection.labels[i])
         names = sorted(n for n, count in counts.items() if count >= MIN_POSITIVES and model.vocabulary.split(n)[0])
         if names:
-            audio = np.stack([model.window_vectors(rows[i]).mean(0) for i in kept])
+            audio = np.stack([model.segment_vectors(rows[i]).mean(0) for i in kept])
             scores = audio @ model.encode_text(names).T
             figures[pack] = _figures(scores, [collection.labels[i] for i in kept], names)
     return figures

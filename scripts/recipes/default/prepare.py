@@ -1,4 +1,4 @@
-"""Clips -> what training reads: log-mel blocks and the teachers' logits, one shard a pack, made once and kept."""
+"""Clips -> what training reads: log-mel chunks and the teachers' logits, one shard a pack, made once and kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from encoders.audio import blocks_of, load_audio
+from encoders.audio import chunks_of, load_audio
 from encoders.backbones.mobilenet import MobileNetTagger
 from scripts.recipes.default.clips import MUSIC_PACKS, TRAINING_PACKS, TrainingClip, training_clips
 from scripts.recipes.default.single_sounds import render_single_sounds
@@ -30,7 +30,7 @@ RENDERED_PACKS = {"synth": (render_clips, 1), "single": (render_single_sounds, 2
 class Shard:
     """The clips of one pack.
 
-    ``mel`` [shape=(n_blocks, n_mels, n_frames)] float16 log-mel blocks (memory-mapped); ``clip_of`` [shape=(n_blocks,)]
+    ``mel`` [shape=(n_chunks, n_mels, n_frames)] float16 log-mel chunks (memory-mapped); ``clip_of`` [shape=(n_chunks,)]
     the clip of each; ``audioset`` [shape=(n_clips, 527)] and ``music`` [shape=(n_clips, n_music_tags)], NaN where no
     music teacher listened, hold logits.
     """
@@ -73,11 +73,11 @@ def _write(
     groups: list[str] = []
     front_end = teacher.backbone.front_end
     for clip in heard:
-        blocks = np.stack([b.samples for b in blocks_of(clip.waveform, sample_rate_hz=SAMPLE_RATE_HZ)])
-        mel = front_end.power(torch.from_numpy(blocks)).add(front_end.spec.log_floor).log()
+        chunks = np.stack([b.samples for b in chunks_of(clip.waveform, sample_rate_hz=SAMPLE_RATE_HZ)])
+        mel = front_end.power(torch.from_numpy(chunks)).add(front_end.spec.log_floor).log()
         mels.append(mel.numpy().astype(np.float16))
         clip_of += [len(labels)] * len(mel)
-        whole = clip.waveform if len(clip.waveform) >= 160000 else blocks[0]
+        whole = clip.waveform if len(clip.waveform) >= 160000 else chunks[0]
         audioset.append(teacher(torch.from_numpy(whole)[None])[0].numpy())
         if music:
             low_rate = to_16khz(whole)

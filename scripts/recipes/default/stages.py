@@ -23,7 +23,7 @@ from scripts.recipes.default.collection import Collection, make_collection
 from scripts.recipes.default.conse import Teaching, class_weights
 from scripts.recipes.default.corpus import Corpus, read_corpus
 from scripts.recipes.default.feature_inversion import imagine
-from scripts.recipes.default.features import block_features
+from scripts.recipes.default.features import chunk_features
 from scripts.recipes.default.held_out import held_out_figures
 from scripts.recipes.default.label_leakage import check_resumed, withhold
 from scripts.recipes.default.phrase_sampling import PhraseBook, make_phrase_book
@@ -157,7 +157,7 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
     label_vectors = dict(zip(labels, table.phrase_vectors(labels, vocabulary), strict=True))
     model = _new_model(run, table, vocabulary, _tag_names([*short_names, *labels], vocabulary))
     head = withheld.head(load_audioset_teacher(run.weights_dir).classifier)
-    published = block_features(model, collection)
+    published = chunk_features(model, collection)
     imagined = imagine(head, np.concatenate(published), per_class=run.recipe.imagined_per_class, seed=run.recipe.seed)
     log({"stage": "imagined", "sounds": len(imagined.features)})
     music_vectors = table.phrase_vectors(sorted(set(class_names[imagined.logits.shape[1] :])), vocabulary)
@@ -172,7 +172,7 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
         log({"stage": "heads", "held_out": held_out_figures(model, collection, published)})
         torch.save(model.state_dict(), heads)
     student.fit(run.out_dir, on_step=log)
-    features = block_features(model, collection)
+    features = chunk_features(model, collection)
     held_out = held_out_figures(model, collection, features)
     log({"stage": "towers", "held_out": held_out})
     figures = fit_calibration(model, collection, imagined, seed=run.recipe.seed, features=features)

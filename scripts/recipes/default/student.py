@@ -181,7 +181,7 @@ class Student:
     # -- stage one -------------------------------------------------------------------------------------------------
 
     def fit_heads(self, features: list[np.ndarray], *, on_step: Callable[[dict[str, Any]], None]) -> None:
-        """Stage one: both heads on the published backbone's features of each clip [shape=(n_blocks, feature_dim)]."""
+        """Stage one: both heads on the published backbone's features of each clip [shape=(n_chunks, feature_dim)]."""
         recipe, collection = self.recipe, self.collection
         torch.manual_seed(recipe.seed)
         rng = np.random.default_rng([recipe.seed, 1])

@@ -25,7 +25,7 @@ def conv_multiply_adds(n_in: int, n_out: int, places: int) -> int:
 
 
 def test_multiply_adds_are_those_of_the_layers() -> None:
-    # 3 s are 130 frames of 128 bands; every block halves both.
+    # 3 s are 130 frames of 128 bands; every chunk halves both.
     widths, sides = (1, 32, 64, 128, 256, 256), [(128, 130), (64, 65), (32, 32), (16, 16), (8, 8)]
     convolutions = sum(
         conv_multiply_adds(n_in, n_out, height * width)
@@ -87,7 +87,7 @@ def test_measuring_replaces_the_figures(call: Call, shipped: None, monkeypatch: 
 
 def test_a_measurement_hears_the_audio_that_it_says() -> None:
     backbone = build_without_weights("genre_cnn")
-    assert [costs.n_windows(backbone, audio_s=seconds) for seconds in (0.1, 3, 8, 30)] == [1, 1, 3, 10]
+    assert [costs.n_segments(backbone, audio_s=seconds) for seconds in (0.1, 3, 8, 30)] == [1, 1, 3, 10]
     speed = measure_speed("genre_cnn", audio_s=3.0, repeats=1)
     assert speed.real_time_x > 0
     assert speed.peak_mib is None

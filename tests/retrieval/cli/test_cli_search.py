@@ -103,7 +103,7 @@ def test_the_table_has_one_line_a_hit(call: Call, music_index: Path) -> None:
 def test_every_place_on_demand(call: Call, music_index: Path) -> None:
     _, out, _ = call("violin", "--index", music_index, "--per-segment", "--top", "100", "--json")
     found = hits(out)
-    assert len(found) == 2 * len(AWKWARD_NAMES)  # 12 s: windows at 0-10 and 5-12
+    assert len(found) == 2 * len(AWKWARD_NAMES)  # 12 s: segments at 0-10 and 5-12
     assert {(hit["start_s"], hit["end_s"]) for hit in found} == {(0.0, 10.0), (5.0, 12.0)}
 
 

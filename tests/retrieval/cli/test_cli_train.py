@@ -40,7 +40,7 @@ def run(*arguments: str | Path) -> typer.testing.Result:
 def test_a_tagger_is_trained_from_the_command_line(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "tagger"
     options = ("--data", data, "--out", out, "--objective", "bce", "--backbone", "mn04", "--device", "cpu")
-    options = (*options, "--batch", "2", "--chunk", "0.5", "--json")
+    options = (*options, "--batch", "2", "--crop", "0.5", "--json")
     done = run(*options, "--epochs", "1")
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout.strip().splitlines()[-1])

@@ -1,4 +1,4 @@
-"""The sound of a clip: files, arrays, chunks and levels."""
+"""The sound of a clip: files, arrays, crops and levels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from encoders.audio import AudioDecodeError
-from retrieval.datasets.audio import RMS_LEVEL, load_clip, normalised, random_chunk
+from retrieval.datasets.audio import RMS_LEVEL, load_clip, normalised, random_crop
 from retrieval.datasets.base import DatasetError, TaggedClip
 
 RATE_HZ = 8000
@@ -69,20 +69,20 @@ def test_files_that_are_no_sound(tmp_path: Path) -> None:
         load_clip(array_clip(tmp_path, TONE), sample_rate_hz=RATE_HZ, start_s=2.0)
 
 
-def test_chunks_come_from_everywhere_and_are_the_seeds() -> None:
+def test_crops_come_from_everywhere_and_are_the_seeds() -> None:
     waveform = np.arange(6.0)
-    chunks = [random_chunk(waveform, 4, np.random.default_rng(seed)) for seed in range(40)]
-    assert {int(chunk[0]) for chunk in chunks} == {0, 1, 2}
-    assert all(np.array_equal(chunk, np.arange(4) + chunk[0]) for chunk in chunks)
-    np.testing.assert_array_equal(chunks[7], random_chunk(waveform, 4, np.random.default_rng(7)))
-    padded = random_chunk(waveform, 9, np.random.default_rng(0))
+    crops = [random_crop(waveform, 4, np.random.default_rng(seed)) for seed in range(40)]
+    assert {int(crop[0]) for crop in crops} == {0, 1, 2}
+    assert all(np.array_equal(crop, np.arange(4) + crop[0]) for crop in crops)
+    np.testing.assert_array_equal(crops[7], random_crop(waveform, 4, np.random.default_rng(7)))
+    padded = random_crop(waveform, 9, np.random.default_rng(0))
     np.testing.assert_array_equal(padded, [0, 1, 2, 3, 4, 5, 0, 0, 0])
     one, other = np.random.default_rng(1), np.random.default_rng(1)
-    random_chunk(waveform, 9, one)
-    random_chunk(waveform, 4, other)
+    random_crop(waveform, 9, one)
+    random_crop(waveform, 4, other)
     assert one.random() == other.random()  # one draw either way
     with pytest.raises(ValueError, match="at least 1"):
-        random_chunk(waveform, 0, one)
+        random_crop(waveform, 0, one)
 
 
 def test_levels() -> None:

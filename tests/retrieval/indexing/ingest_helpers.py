@@ -18,41 +18,41 @@ FAULTY = """
 import ctypes, json, os, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 import retrieval.indexing.worker as worker
-decode = worker.stream_blocks
-def stream_blocks(path, **form):
-    blocks = decode(path, **form)
-    yield next(blocks)
+decode = worker.stream_chunks
+def stream_chunks(path, **form):
+    chunks = decode(path, **form)
+    yield next(chunks)
     if "crash" in path:
         os.abort()
     if "hang" in path:
         time.sleep(600)
-    return (yield from blocks)
-worker.stream_blocks = stream_blocks
+    return (yield from chunks)
+worker.stream_chunks = stream_chunks
 worker.main()
 """
 
 
 class Model:
-    """Three numbers of a block: how rough it is, how loud, how high its peak. Counts what it is given."""
+    """Three numbers of a chunk: how rough it is, how loud, how high its peak. Counts what it is given."""
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.fingerprint: str | None = "5ca1ab1e" * 4
         self.delay_s = delay_s
-        self.n_blocks = self.n_calls = self.n_files = 0
+        self.n_chunks = self.n_calls = self.n_files = 0
 
-    def block_features(self, blocks: np.ndarray) -> np.ndarray:
-        assert blocks.dtype == np.float32
-        assert blocks.shape[1:] == (160_000,)
+    def chunk_features(self, chunks: np.ndarray) -> np.ndarray:
+        assert chunks.dtype == np.float32
+        assert chunks.shape[1:] == (160_000,)
         time.sleep(self.delay_s)
-        self.n_blocks += len(blocks)
+        self.n_chunks += len(chunks)
         self.n_calls += 1
-        steps = np.abs(np.diff(blocks, axis=1)).mean(axis=1)
-        return np.stack([steps, np.abs(blocks).mean(axis=1) + 0.01, np.abs(blocks).max(axis=1)], axis=1)
+        steps = np.abs(np.diff(chunks, axis=1)).mean(axis=1)
+        return np.stack([steps, np.abs(chunks).mean(axis=1) + 0.01, np.abs(chunks).max(axis=1)], axis=1)
 
-    def window_vectors(self, features: np.ndarray) -> np.ndarray:
+    def segment_vectors(self, features: np.ndarray) -> np.ndarray:
         self.n_files += 1
-        windows = features if len(features) == 1 else (features[:-1] + features[1:]) / 2
-        return (windows / np.linalg.norm(windows, axis=1, keepdims=True)).astype(np.float32)
+        segments = features if len(features) == 1 else (features[:-1] + features[1:]) / 2
+        return (segments / np.linalg.norm(segments, axis=1, keepdims=True)).astype(np.float32)
 
 
 def song(path: Path, *, duration_s: float = 6.0, seed: int = 0) -> Path:

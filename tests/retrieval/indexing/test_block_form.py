@@ -1,4 +1,4 @@
-"""Models that hear blocks of another rate and length than the shipped one: files are cut to their measure."""
+"""Models that hear chunks of another rate and length than the shipped one: files are cut to their measure."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from pathlib import Path
 import numpy as np
 from ingest_helpers import Model, song, vectors_in
 
-from encoders.embed import block_form, embed_file
+from encoders.embed import chunk_form, embed_file
 from retrieval.indexing.build import build
 
 
 class ShortModel(Model):
-    """Hears blocks of 2 s at 8 kHz."""
+    """Hears chunks of 2 s at 8 kHz."""
 
     sample_rate_hz = 8000
-    block_s = 2.0
+    chunk_s = 2.0
 
-    def block_features(self, blocks: np.ndarray) -> np.ndarray:
-        assert blocks.dtype == np.float32 and blocks.shape[1:] == (16000,)
-        return np.stack([np.abs(blocks).mean(axis=1) + 0.01, np.abs(blocks).max(axis=1)], axis=1)
+    def chunk_features(self, chunks: np.ndarray) -> np.ndarray:
+        assert chunks.dtype == np.float32 and chunks.shape[1:] == (16000,)
+        return np.stack([np.abs(chunks).mean(axis=1) + 0.01, np.abs(chunks).max(axis=1)], axis=1)
 
 
 def test_files_are_cut_as_the_model_says(tmp_path: Path) -> None:
     file = song(tmp_path / "music" / "a.wav", duration_s=7.0)
-    assert block_form(ShortModel()) == (8000, 2.0) and block_form(Model()) == (32000, 5.0)
+    assert chunk_form(ShortModel()) == (8000, 2.0) and chunk_form(Model()) == (32000, 5.0)
     sound = embed_file(file, model=ShortModel())
-    # Blocks of 2 s at 0, 2 and 4 s, and the last second's at 5 s.
+    # Chunks of 2 s at 0, 2 and 4 s, and the last second's at 5 s.
     assert sound.spans_s.tolist() == [[0.0, 4.0], [2.0, 6.0], [4.0, 7.0]]
     summary = build([tmp_path / "music"], index_path=tmp_path / "index", model=ShortModel())
     assert summary.added == 1

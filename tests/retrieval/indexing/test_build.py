@@ -16,7 +16,7 @@ import soundfile as sf
 from ingest_helpers import FAULTY, RATE_HZ, Model, counts, library, paths_in, song
 
 import retrieval
-from encoders.audio import blocks_of, load_audio
+from encoders.audio import chunks_of, load_audio
 from index import IndexBusyError, IndexMismatchError, VectorIndex
 from retrieval.indexing import worker_process
 from retrieval.indexing.build import (
@@ -45,17 +45,17 @@ def music(tmp_path: Path) -> Path:
 def test_vectors_are_those_of_the_files_own_blocks(music: Path, place: Path) -> None:
     library(music, 5)
     oracle = Model()
-    for options in (IngestOptions(workers=1, batch_blocks=1), IngestOptions(workers=3, batch_blocks=7)):
+    for options in (IngestOptions(workers=1, batch_chunks=1), IngestOptions(workers=3, batch_chunks=7)):
         shutil.rmtree(place, ignore_errors=True)
         summary = build([music], index_path=place, model=Model(), options=options)
         assert counts(summary) == {"added": 5}
         with VectorIndex.open(place) as index:
             for track in index.tracks():
-                blocks = blocks_of(load_audio(track.file), sample_rate_hz=32_000)
-                expected = oracle.window_vectors(oracle.block_features(np.stack([block.samples for block in blocks])))
+                chunks = chunks_of(load_audio(track.file), sample_rate_hz=32_000)
+                expected = oracle.segment_vectors(oracle.chunk_features(np.stack([chunk.samples for chunk in chunks])))
                 np.testing.assert_allclose(index.vectors(track.path), expected, atol=1e-6)
                 spans = [(segment.start_s, segment.end_s) for segment in index.segments(track.path)]
-                assert len(spans) == max(1, len(blocks) - 1)
+                assert len(spans) == max(1, len(chunks) - 1)
                 assert spans[0][0] == 0.0
                 assert track.duration_s == pytest.approx(sf.info(track.file).duration, abs=1e-4)
                 assert spans[-1][1] == pytest.approx(track.duration_s, abs=0.5)
@@ -87,8 +87,8 @@ def test_batches_are_gathered_over_files(music: Path, place: Path) -> None:
     for number in range(12):
         song(music / f"{number}.wav", duration_s=1.0, seed=number)
     model = Model(delay_s=0.3)  # slower than decoding, so the queue fills
-    build([music], index_path=place, model=model, options=IngestOptions(workers=1, batch_blocks=4))
-    assert model.n_blocks == 12 + 1  # and the one that asks for the width
+    build([music], index_path=place, model=model, options=IngestOptions(workers=1, batch_chunks=4))
+    assert model.n_chunks == 12 + 1  # and the one that asks for the width
     assert model.n_calls < 12
 
 
@@ -134,7 +134,7 @@ def test_two_builds_at_once_are_refused(music: Path, place: Path) -> None:
         build([music], index_path=place, model=Model())
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"batch_blocks": 0}, {"stall_s": 0.0}, {"stall_s": float("nan")}])
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"batch_chunks": 0}, {"stall_s": 0.0}, {"stall_s": float("nan")}])
 def test_options_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         IngestOptions(**wrong)  # type: ignore[arg-type]
@@ -157,7 +157,7 @@ def test_progress_is_told_for_each_file_and_within_long_ones(music: Path, place:
         [music],
         index_path=place,
         model=Model(delay_s=0.11),
-        options=IngestOptions(workers=1, batch_blocks=4),
+        options=IngestOptions(workers=1, batch_chunks=4),
         on_progress=told.append,
     )
     assert told[0].stage == "scanning"
@@ -200,11 +200,11 @@ def test_memory_stays_flat_before_a_slow_model(music: Path, place: Path) -> None
     model = Model(delay_s=0.02)
     tracemalloc.start()
     try:
-        build([music], index_path=place, model=model, options=IngestOptions(batch_blocks=4))
+        build([music], index_path=place, model=model, options=IngestOptions(batch_chunks=4))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert model.n_blocks == 120 + 1  # 77 MB of samples
+    assert model.n_chunks == 120 + 1  # 77 MB of samples
     assert peak < 20e6
 
 

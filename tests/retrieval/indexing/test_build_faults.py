@@ -80,7 +80,7 @@ def test_a_track_that_turned_bad_is_dropped(music: Path, place: Path) -> None:
 def test_a_file_that_fails_at_its_end_leaves_nothing(music: Path, place: Path) -> None:
     sf.write(music / "nan.wav", np.full(RATE_HZ * 30, np.nan), RATE_HZ, subtype="FLOAT")
     song(music / "good.wav", duration_s=11.0)
-    summary = build([music], index_path=place, model=Model(), options=IngestOptions(batch_blocks=4))
+    summary = build([music], index_path=place, model=Model(), options=IngestOptions(batch_chunks=4))
     assert counts(summary) == {"added": 1, "skipped": 1}
     assert summary.problems[0].reason == "every sample is NaN or infinite"
     assert len(vectors_in(place, music / "good.wav")) == 2
@@ -147,12 +147,12 @@ def test_an_error_of_the_model_ends_the_build_and_keeps_what_is_done(music: Path
     library(music, 4)
 
     class Failing(Model):
-        def block_features(self, blocks: np.ndarray) -> np.ndarray:
+        def chunk_features(self, chunks: np.ndarray) -> np.ndarray:
             if self.n_calls == 3:
                 raise RuntimeError("out of memory")
-            return super().block_features(blocks)
+            return super().chunk_features(chunks)
 
-    options = IngestOptions(workers=1, batch_blocks=1)
+    options = IngestOptions(workers=1, batch_chunks=1)
     with pytest.raises(RuntimeError, match="out of memory"):
         build([music], index_path=place, model=Failing(), options=options)
     assert len(paths_in(place)) >= 1
@@ -164,8 +164,8 @@ def test_vectors_that_are_no_numbers_skip_the_file(music: Path, place: Path) -> 
     sf.write(music / "silent.wav", np.zeros(RATE_HZ * 2), RATE_HZ)
 
     class Undirected(Model):
-        def block_features(self, blocks: np.ndarray) -> np.ndarray:
-            return np.where(blocks.any(axis=1, keepdims=True), super().block_features(blocks), np.nan)
+        def chunk_features(self, chunks: np.ndarray) -> np.ndarray:
+            return np.where(chunks.any(axis=1, keepdims=True), super().chunk_features(chunks), np.nan)
 
     summary = build([music], index_path=place, model=Undirected())
     assert counts(summary) == {"added": 1, "skipped": 1}
@@ -191,7 +191,7 @@ def test_a_signal_stops_between_two_steps(music: Path, place: Path, number: int,
                 [music],
                 index_path=place,
                 model=Model(),
-                options=IngestOptions(workers=1, batch_blocks=1),
+                options=IngestOptions(workers=1, batch_chunks=1),
                 on_progress=interrupt,
             )
         assert signal.getsignal(number) is signal.default_int_handler
@@ -216,7 +216,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     build(
         sys.argv[3:], index_path=sys.argv[2], model=Model(delay_s=0.15),
-        options=IngestOptions(workers=2, batch_blocks=1),
+        options=IngestOptions(workers=2, batch_chunks=1),
         on_progress=lambda progress: print(progress.files_done, flush=True),
     )
 except IngestInterrupted as stop:

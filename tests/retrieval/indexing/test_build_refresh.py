@@ -40,7 +40,7 @@ def test_unchanged_files_are_not_even_opened(music: Path, place: Path, monkeypat
     model = Model()
     monkeypatch.setattr(worker_process, "_BOOT", "raise SystemExit('no decoder is needed')")
     assert counts(build([music], index_path=place, model=model)) == {"unchanged": 3}
-    assert model.n_blocks == 0
+    assert model.n_chunks == 0
 
 
 def test_touched_moved_and_copied_files_are_not_embedded_again(music: Path, place: Path) -> None:
@@ -54,7 +54,7 @@ def test_touched_moved_and_copied_files_are_not_embedded_again(music: Path, plac
     model = Model()
     summary = build([music], index_path=place, model=model)
     assert counts(summary) == {"added": 1, "updated": 1, "unchanged": 2, "moved": 1}
-    assert (model.n_blocks, summary.audio_s, summary.n_segments) == (0, 0.0, 0)
+    assert (model.n_chunks, summary.audio_s, summary.n_segments) == (0, 0.0, 0)
     assert not any(path.endswith("01.wav") for path in paths_in(place))
     np.testing.assert_array_equal(vectors_in(place, music / "sub" / "moved.wav"), before["01.wav"])
     np.testing.assert_array_equal(vectors_in(place, music / "copy.wav"), before["02.wav"])

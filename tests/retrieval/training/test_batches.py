@@ -17,7 +17,7 @@ from retrieval.training.config import Plan, choose_splits, known_tags, label_tab
 from retrieval.training.memory_bank import EmbeddingBank
 from retrieval.training.mining import Miner
 
-SETTINGS = BatchSettings(size=6, chunk_samples=RATE_HZ, seed=5)
+SETTINGS = BatchSettings(size=6, crop_samples=RATE_HZ, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_the_store_keeps_what_it_decoded(tmp_path: Path) -> None:
         dataset.clips, tmp_path / "store", sample_rate_hz=RATE_HZ, on_clip=lambda i, n: told.append(i)
     )
     np.testing.assert_allclose(store.waveform(1), sound(dataset.clips[1].labels, 1), atol=1e-3)
-    padded = store.chunk(0, 2 * RATE_HZ, np.random.default_rng(0))
+    padded = store.crop(0, 2 * RATE_HZ, np.random.default_rng(0))
     assert not padded[-RATE_HZ // 2 :].any() and padded[:100].any()
     again = WaveformStore.open(
         dataset.clips, tmp_path / "store", sample_rate_hz=RATE_HZ, on_clip=lambda i, n: told.append(i)

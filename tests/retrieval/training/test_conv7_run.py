@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from encoders.backbones.conv7 import Conv7
 from encoders.tagger_model import TaggerModel
 from retrieval.cli.train import train
-from retrieval.closed_set_tagging import PublishedTagger
+from retrieval.closed_set_tagging import ClosedSetTagger
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:(torch|accelerate|transformers).*")
 
@@ -38,8 +38,8 @@ def test_conv7_trains_saves_loads_and_tags(tmp_path: Path, monkeypatch: pytest.M
     assert (settings["backbone"], settings["head"], settings["loss"]["name"]) == ("conv7", "linear", "bce-with-logits")
     assert (settings["run"]["optimiser"], settings["run"]["learning_rate"]) == ("sgd", 0.001)
     model = TaggerModel.from_pretrained(out)
-    assert (model.config.backbone, model.block_s) == ("conv7", 2.0)
-    found = PublishedTagger.from_dir(out, device="cpu").tag(tmp_path / "0.wav")
+    assert (model.config.backbone, model.chunk_s) == ("conv7", 2.0)
+    found = ClosedSetTagger.from_dir(out, device="cpu").tag(tmp_path / "0.wav")
     assert sorted(tag.tag for tag in found.tags) == sorted(TAGS)
     expected = sorted(model.tag_audio([tmp_path / "0.wav"])[0], reverse=True)
     np.testing.assert_allclose([tag.score for tag in found.tags], expected, atol=1e-5)

@@ -69,7 +69,7 @@ def test_what_is_learnt_and_its_near_synonyms_are_not_held(tmp_path: Path) -> No
 
 def settle(model: TwoTowerModel, clips: TaggedClips) -> None:
     """Give batch norms the statistics of the clips; a few steps of training leave them those of no sound at all."""
-    blocks = torch.from_numpy(np.stack([np.load(clip.path)[: model.block_samples] for clip in clips.clips]))
+    chunks = torch.from_numpy(np.stack([np.load(clip.path)[: model.chunk_samples] for clip in clips.clips]))
     norms = batch_norms(model.audio_tower)
     for norm in norms:
         norm.reset_running_stats()
@@ -77,7 +77,7 @@ def settle(model: TwoTowerModel, clips: TaggedClips) -> None:
     model.train()
     with torch.no_grad():
         for _ in range(3):
-            model.audio_tower.projection(model.audio_tower.backbone(blocks))
+            model.audio_tower.projection(model.audio_tower.backbone(chunks))
     model.eval()
 
 
@@ -91,8 +91,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
         backbone="mn04",
         out=folder / "model",
         text=words_file(folder),
-        block_s=0.5,
         chunk_s=0.5,
+        crop_s=0.5,
         batch=BatchSettings(size=8),
         run=RunSettings(epochs=8, device="cpu", learning_rate=1e-3),
     )
@@ -118,8 +118,8 @@ def run(folder: Path, start: Path, *, validated: bool = True, **changes: Any) ->
         "backbone": "mn04",
         "out": folder / f"out{changes.get('keep', 0)}",
         "init": start,
-        "block_s": 0.5,
         "chunk_s": 0.5,
+        "crop_s": 0.5,
         "batch": BatchSettings(size=4),
         "run": RunSettings(epochs=1, device="cpu"),
     }
@@ -133,11 +133,11 @@ def test_drift_is_the_move_of_the_scores_in_their_spreads(start: Path) -> None:
     model = TwoTowerModel.from_pretrained(start)
     words = WordVectors.load(start)
     kept = Kept(model, {tag: words.encode([tag])[0] for tag in ("middle", "noise")})
-    blocks = 0.1 * torch.randn(4, model.block_samples, generator=torch.Generator().manual_seed(3))
+    chunks = 0.1 * torch.randn(4, model.chunk_samples, generator=torch.Generator().manual_seed(3))
     text = model.encode_text(["middle", "noise"])
-    features = model.block_features(blocks).reshape(2, 2, -1).mean(1)
-    clips = np.concatenate([model.window_vectors(one[None]) for one in features])
-    before = kept.scores(blocks, 2)
+    features = model.chunk_features(chunks).reshape(2, 2, -1).mean(1)
+    clips = np.concatenate([model.segment_vectors(one[None]) for one in features])
+    before = kept.scores(chunks, 2)
     np.testing.assert_allclose(before.numpy(), clips @ text.T, atol=1e-4)
     assert kept.drift(before, before).item() == 0
     moved = before + torch.tensor([[0.1, 0.0], [-0.2, 0.3]])
@@ -145,15 +145,15 @@ def test_drift_is_the_move_of_the_scores_in_their_spreads(start: Path) -> None:
     expected = (np.array([[0.1, 0.0], [-0.2, 0.3]]) / spread) ** 2
     assert kept.drift(moved, before).item() == pytest.approx(expected.mean(), rel=1e-3)
     torch.nn.init.zeros_(model.audio_tower.projection.fc1.weight)  # it is a copy that is asked
-    assert torch.equal(kept.scores(blocks, 2), before)
+    assert torch.equal(kept.scores(chunks, 2), before)
 
 
 def test_held_words_move_less(tmp_path: Path, start: Path) -> None:
     before = TwoTowerModel.from_pretrained(start)
-    blocks = np.stack([sound((tag,), 50 + i)[: before.block_samples] for i, tag in enumerate(2 * TAGS)])
+    chunks = np.stack([sound((tag,), 50 + i)[: before.chunk_samples] for i, tag in enumerate(2 * TAGS)])
 
     def scores(model: TwoTowerModel) -> np.ndarray:
-        audio = np.concatenate([model.window_vectors(one[None]) for one in model.block_features(blocks)])
+        audio = np.concatenate([model.segment_vectors(one[None]) for one in model.chunk_features(chunks)])
         return audio @ model.encode_text(["middle", "noise"]).T
 
     moved = {}
@@ -205,7 +205,7 @@ def test_where_scores_are_held_the_loss_is_over_log_odds(tmp_path: Path, start: 
     assert learner._kept is not None
     generator = torch.Generator().manual_seed(2)
     batch = {
-        "waveforms": 0.1 * torch.randn(3, learner.model.block_samples, generator=generator),
+        "waveforms": 0.1 * torch.randn(3, learner.model.chunk_samples, generator=generator),
         "tags": torch.tensor([0, 1]),
         "targets": torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]),
         "ignore": torch.zeros(3, 2, dtype=torch.bool),
@@ -227,7 +227,7 @@ def test_what_cannot_be_held_is_said(tmp_path: Path, start: Path) -> None:
         run(tmp_path, start, objective="bce", loss=LossSettings(name="bce"), keep=1.0)
     with pytest.raises(ValueError, match="does not go with --text"):
         run(tmp_path, start, keep=1.0, text=start)
-    new_tagger("mn04", tag_names=["low"], block_s=0.5).save_pretrained(tmp_path / "tagger")
+    new_tagger("mn04", tag_names=["low"], chunk_s=0.5).save_pretrained(tmp_path / "tagger")
     with pytest.raises(ModelDirError, match="no model of two towers, so there are no words to hold"):
         run(tmp_path, tmp_path / "tagger", keep=1.0)
 

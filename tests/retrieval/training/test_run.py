@@ -49,8 +49,8 @@ def plan(out: Path, words: Path, **changes: Any) -> Plan:
         "backbone": "mn04",
         "out": out,
         "text": words,
-        "block_s": 0.5,
-        "chunk_s": 1.0,
+        "chunk_s": 0.5,
+        "crop_s": 1.0,
         "negatives": "distance-weighted",
         "spec_augment": True,
         "augment": WaveformAugment(gain=0.5, noise=0.5),
@@ -97,7 +97,7 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> No
 def test_a_resumed_run_holds_what_the_first_start_said(tmp_path: Path) -> None:
     torch.manual_seed(0)
     words = WordVectors.load(words_file(tmp_path))
-    new_two_towers("mn04", words, tag_names=[*TAGS, "treble"], block_s=0.5).save_pretrained(tmp_path / "start")
+    new_two_towers("mn04", words, tag_names=[*TAGS, "treble"], chunk_s=0.5).save_pretrained(tmp_path / "start")
     settings = RunSettings(epochs=2, seed=3, device="cpu", save_steps=1, mining_warmup=0)
     changes = {"text": None, "init": tmp_path / "start", "keep": 2.0, "negatives": "hard", "synonym_cosine": 1.1}
     clips = tagged_clips(tmp_path / "clips")
@@ -123,7 +123,7 @@ def test_a_trained_model_directory_is_searched_and_tagged_with(tmp_path: Path) -
     result = run.go()
     assert set(result.validation) >= {"map", "roc_auc", "precision_at_10"}
     model = TwoTowerModel.from_pretrained(tmp_path / "model")
-    assert model.config.block_s == 0.5
+    assert model.config.chunk_s == 0.5
     text = TextEncoder.load(tmp_path / "model")
     assert text.tag_names() == sorted(TAGS)
     np.testing.assert_allclose(text.encode(["low"]), model.encode_text(["low"]), atol=1e-5)

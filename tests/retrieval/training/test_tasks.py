@@ -19,7 +19,7 @@ from retrieval.training.losses import decoupled, info_nce, sigmoid, triplet
 from retrieval.training.tasks import CONTRASTIVE_LOSSES, ContrastiveLearner, LossSettings, TaggerLearner
 from retrieval.training.validation import calibrate
 
-BLOCK_S = 0.25
+CHUNK_S = 0.25
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,13 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> WordVectors:
 @pytest.fixture
 def towers(words: WordVectors) -> TwoTowerModel:
     torch.manual_seed(0)
-    return new_two_towers("mn04", words, tag_names=list(TAGS), block_s=BLOCK_S)
+    return new_two_towers("mn04", words, tag_names=list(TAGS), chunk_s=CHUNK_S)
 
 
 @pytest.fixture
 def tagger() -> TaggerModel:
     torch.manual_seed(0)
-    return new_tagger("mn04", tag_names=list(TAGS), block_s=BLOCK_S)
+    return new_tagger("mn04", tag_names=list(TAGS), chunk_s=CHUNK_S)
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def test_the_loss_is_the_function_of_the_towers(
     vectors = words.encode(list(TAGS))
     learner = ContrastiveLearner(towers, vectors, LossSettings(name=name)).eval()
     found = learner(**batch)
-    blocks = batch["waveforms"].reshape(6, 8000)
-    features = towers.audio_tower.backbone(blocks).reshape(3, 2, -1).mean(1)
+    chunks = batch["waveforms"].reshape(6, 8000)
+    features = towers.audio_tower.backbone(chunks).reshape(3, 2, -1).mean(1)
     scores = towers.audio_tower.projection(features) @ towers.text_tower(torch.from_numpy(vectors[[0, 1, 3]])).T
     given = scores, batch["targets"] > 0, batch["ignore"]
     scale = learner.log_scale
@@ -148,7 +148,7 @@ def test_weights_to_start_from_must_be_of_the_same_backbone(
     towers: TwoTowerModel, words: WordVectors, tmp_path: Path
 ) -> None:
     towers.save_pretrained(tmp_path / "towers")
-    again = new_two_towers("mn04", words, tag_names=["low"], block_s=BLOCK_S, init=tmp_path / "towers")
+    again = new_two_towers("mn04", words, tag_names=["low"], chunk_s=CHUNK_S, init=tmp_path / "towers")
     for name, value in towers.state_dict().items():
         assert torch.equal(again.state_dict()[name], value)
     tagger = new_tagger("mn04", tag_names=["low"], init=tmp_path / "towers")

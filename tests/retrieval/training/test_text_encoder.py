@@ -17,7 +17,7 @@ from encoders import TextEncoder, TwoTowerModel, UnknownWordsError
 from encoders.checkpoint import ModelDirError
 from encoders.text.sentence import SentenceTower
 from encoders.text.word_vectors import WordVectors
-from retrieval.tagging import Tagger
+from retrieval.tagging import ZeroShotTagger
 from retrieval.training.batches import BatchSettings
 from retrieval.training.config import Plan
 from retrieval.training.run import TrainingRun
@@ -64,7 +64,7 @@ def bert_dir(folder: Path) -> Path:
 def trained(folder: Path, text: Path | str, **changes: Any) -> Path:
     """Two steps on tones."""
     out = folder / "model"
-    values: dict[str, Any] = {"block_s": 0.5, "chunk_s": 0.5, "batch": BatchSettings(size=4, mined_share=0.0)}
+    values: dict[str, Any] = {"chunk_s": 0.5, "crop_s": 0.5, "batch": BatchSettings(size=4, mined_share=0.0)}
     values |= {"run": RunSettings(epochs=1, device="cpu"), "synonym_cosine": 2.0, **changes}
     plan = Plan(objective="contrastive", backbone="mn04", out=out, text=text, **values)
     clips = tagged_clips(folder / "clips")
@@ -132,7 +132,7 @@ def test_a_sentence_encoder_lies_in_the_model_directory_and_is_asked(sentence_mo
     assert not any("sentence" in name or "transformer" in name for name in names)
     tone = sentence_model.parent / "tone.wav"
     soundfile.write(tone, 0.2 * np.sin(np.arange(32000) / 20), 32000)
-    found = Tagger.open(sentence_model, device="cpu").tag(tone, ["zither", "low"])
+    found = ZeroShotTagger.open(sentence_model, device="cpu").tag(tone, ["zither", "low"])
     assert sorted(tag.tag for tag in found.tags) == ["low", "zither"]
 
 
@@ -174,10 +174,10 @@ def test_the_sentence_encoder_is_covered_by_the_checksums(sentence_model: Path, 
 def test_training_starts_from_a_model_with_the_same_sentence_encoder(sentence_model: Path, tmp_path: Path) -> None:
     from retrieval.training.init import new_two_towers
 
-    same = new_two_towers("mn04", read_phrases(sentence_model), tag_names=[*TAGS], block_s=0.5, init=sentence_model)
+    same = new_two_towers("mn04", read_phrases(sentence_model), tag_names=[*TAGS], chunk_s=0.5, init=sentence_model)
     source = TwoTowerModel.from_pretrained(sentence_model)
     assert torch.equal(same.text_tower.fc1.weight, source.text_tower.fc1.weight)
     words = WordVectors.load(subword_file(tmp_path))
-    other = new_two_towers("mn04", words, tag_names=[*TAGS], block_s=0.5, init=sentence_model)
+    other = new_two_towers("mn04", words, tag_names=[*TAGS], chunk_s=0.5, init=sentence_model)
     assert not torch.equal(other.text_tower.fc1.weight, source.text_tower.fc1.weight)
     assert torch.equal(other.audio_tower.projection.fc1.weight, source.audio_tower.projection.fc1.weight)

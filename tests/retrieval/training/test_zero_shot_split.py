@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 from training_helpers import TAGS, tagged_clips, words_file
 
-from encoders.audio import blocks_of
+from encoders.audio import chunks_of
 from encoders.tagger_model import TaggerModel
 from encoders.text.tower import TextEncoder
 from encoders.text.word_vectors import WordVectors
@@ -61,8 +61,8 @@ def run(folder: Path, **changes: Any) -> TrainingRun:
         "backbone": "mn04",
         "out": folder / "out",
         "text": words_file(folder),
-        "block_s": 0.5,
         "chunk_s": 0.5,
+        "crop_s": 0.5,
         "unseen": ("high",),
         "batch": BatchSettings(size=4),
         "run": RunSettings(epochs=1, device="cpu"),
@@ -87,12 +87,12 @@ def test_two_towers_are_measured_on_seen_and_unseen_tags_apart(tmp_path: Path) -
     # The unseen tag's average precision, from the directory alone, on the sounds as they are stored for training.
     loaded = TwoTowerModel.from_pretrained(model)
     held = tagged_clips(tmp_path / "clips").of_split("val")
-    form = {"sample_rate_hz": loaded.sample_rate_hz, "block_s": loaded.block_s}
+    form = {"sample_rate_hz": loaded.sample_rate_hz, "chunk_s": loaded.chunk_s}
     vectors = []
     for one in held.clips:
         stored = load_clip(one, sample_rate_hz=loaded.sample_rate_hz).astype("<f2").astype(np.float32)
-        blocks = np.stack([block.samples for block in blocks_of(stored, **form)])
-        vectors.append(loaded.window_vectors(loaded.block_features(blocks)).mean(0))
+        chunks = np.stack([chunk.samples for chunk in chunks_of(stored, **form)])
+        vectors.append(loaded.segment_vectors(loaded.chunk_features(chunks)).mean(0))
     scores = np.stack(vectors) @ loaded.encode_text(["high"])[0]
     carried = np.array(["high" in one.labels for one in held.clips])
     assert 0 < carried.sum() < len(carried)

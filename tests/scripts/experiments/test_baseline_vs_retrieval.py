@@ -80,7 +80,7 @@ def test_plans_differ_in_objective_and_negatives_alone() -> None:
     assert [plan.negatives for name, plan in plans.items() if name != "bce"] == list(NEGATIVES)
     for name, plan in plans.items():
         assert plan.objective == ("bce" if name == "bce" else "contrastive")
-        assert (plan.run.learning_rate, plan.run.optimiser, plan.freeze_stages, plan.chunk_s) == (3e-3, "adamw", 7, 5.0)
+        assert (plan.run.learning_rate, plan.run.optimiser, plan.freeze_stages, plan.crop_s) == (3e-3, "adamw", 7, 5.0)
         assert (plan.run.seed, plan.batch.seed, plan.batch.size) == (7, 7, 32)
 
 

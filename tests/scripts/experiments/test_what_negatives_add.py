@@ -31,7 +31,7 @@ def figures(sounds: WaveformStore, kind: str, **settings: int | float) -> dict[s
     vectors = np.stack([np.cos(angles), np.sin(angles), np.zeros(len(TAGS))], 1).astype(np.float32)
     labels = LabelTable.of(TAGS, np.eye(len(TAGS), dtype=bool))
     miner = Miner(kind, labels.has_tag, labels.forbidden)
-    made = BatchMaker(BatchSettings(chunk_samples=160, **settings), labels, sounds, miner=miner)
+    made = BatchMaker(BatchSettings(crop_samples=160, **settings), labels, sounds, miner=miner)
     return experiment.figures_of(made, labels, (vectors, vectors))
 
 

@@ -16,7 +16,7 @@ from scripts.recipes.default.calibrate import clip_vectors, fit_calibration
 from scripts.recipes.default.collection import Collection, make_collection
 from scripts.recipes.default.conse import Teaching
 from scripts.recipes.default.feature_inversion import imagine
-from scripts.recipes.default.features import block_features
+from scripts.recipes.default.features import chunk_features
 from scripts.recipes.default.held_out import held_out_figures
 from scripts.recipes.default.phrase_sampling import PhraseBook
 from scripts.recipes.default.prepare import Shard
@@ -36,7 +36,7 @@ RECIPE = Recipe(
 
 
 def shard() -> Shard:
-    """Sixty clips of one block: energy in low bands, high bands, or everywhere; teachers that know which."""
+    """Sixty clips of one chunk: energy in low bands, high bands, or everywhere; teachers that know which."""
     rng = np.random.default_rng(0)
     kinds = np.arange(60) % 3
     mel = rng.normal(-9, 0.3, (60, 128, 120)).astype(np.float16)
@@ -87,7 +87,7 @@ def test_groups_are_held_out_whole_and_never_drawn(collection: Collection) -> No
 def test_both_stages_learn_and_calibrate(collection: Collection, tmp_path: Path) -> None:
     run = student(collection, dataclasses.replace(RECIPE, head_steps=250, head_learning_rate=3e-3, imagined_weight=0.1))
     losses: list[float] = []
-    run.fit_heads(block_features(run.model, collection), on_step=lambda row: losses.append(row["loss"]))
+    run.fit_heads(chunk_features(run.model, collection), on_step=lambda row: losses.append(row["loss"]))
     assert min(losses[-2:]) < losses[0]
     run.fit(tmp_path, on_step=lambda row: None)
     figures = fit_calibration(run.model, collection, run.lessons.imagined, seed=1)
