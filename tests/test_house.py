@@ -32,6 +32,7 @@ HOMES = {
     "mutagen": ("retrieval/library/metadata.py",),
     "rich": ("retrieval/cli/",),
     "sklearn": ("retrieval/evaluation/", "retrieval/training/"),
+    "snowballstemmer": ("encoders/text/tokenizer.py",),
     "soundfile": ("encoders/decode.py",),
     "sqlite3": ("index/", "retrieval/cli/group.py"),
     "torch": (

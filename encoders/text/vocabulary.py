@@ -1,7 +1,7 @@
-"""Words of a phrase that the model knows: a vocabulary with weights, numpy only.
+"""The vocabulary of a text encoder: the words of a phrase that have vectors. Imports neither numpy nor torch.
 
-A phrase is looked up whole ("double bass" has a vector of its own), then word by word; each word weighs
-a / (a + p(word)) (smooth inverse frequency: Arora, Liang, Ma, "A simple but tough-to-beat baseline for sentence
+A phrase is looked up group by group ("double bass" has a vector of its own), then word by word. Each word has the
+weight a / (a + p(word)) (smooth inverse frequency: Arora, Liang, Ma, "A simple but tough-to-beat baseline for sentence
 embeddings", ICLR 2017, equation 3).
 """
 
@@ -9,52 +9,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from itertools import pairwise
 
-from encoders.text.tokenizer import tokenize
+from encoders.text.tokenizer import Word, split_words, tokenize
 
 __all__ = ["PAD_TOKEN", "UNKNOWN_TOKEN", "UnknownWordsError", "Vocabulary"]
 
 PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"
-_LONGEST_PHRASE_WORDS = 4
-# Words that carry no sound; a query is never turned down for them and never searched by them alone.
+_LONGEST_GROUP_WORDS = 4
+# They describe no sound: not reported when they are unknown, and used only where a phrase has no other word.
 _FUNCTION_WORDS = frozenset(
     (
-        *(
-            "a",
-            "an",
-            "and",
-            "are",
-            "as",
-            "at",
-            "be",
-            "by",
-            "for",
-            "from",
-            "in",
-            "into",
-            "is",
-            "it",
-            "its",
-            "of",
-            "on",
-            "or",
-        ),
-        *(
-            "some",
-            "than",
-            "that",
-            "the",
-            "their",
-            "there",
-            "these",
-            "this",
-            "to",
-            "was",
-            "were",
-            "which",
-            "who",
-            "with",
-        ),
+        *("a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "in", "into", "is", "it", "its", "of", "on"),
+        *("or", "some", "than", "that", "the", "their", "there", "these", "this", "to", "was", "were", "which", "who"),
+        "with",
     )
 )
 
@@ -77,7 +45,7 @@ class UnknownWordsError(ValueError):
 
 
 class Vocabulary:
-    """The tokens that have vectors: words, and word groups written with underscores (``double_bass``)."""
+    """The tokens that have vectors: words, and word groups joined by underscores (`double_bass`)."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
         if list(tokens[:2]) != [PAD_TOKEN, UNKNOWN_TOKEN]:
@@ -88,9 +56,46 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def split(self, phrase: str) -> tuple[list[str], list[str]]:
+        """Split a phrase into known and unknown words.
+
+        Returns:
+            The tokens that have vectors, and the words that have none. Function words are in neither, unless the
+            phrase has no other word.
+        """
+        words = split_words(phrase)
+        known: list[str] = []
+        unknown: list[str] = []
+        at = 0
+        while at < len(words):
+            group = self._group(words, at)
+            if group is not None:
+                token, n_words = group
+                known.append(token)
+                at += n_words
+                continue
+            word = words[at].text
+            if word not in _FUNCTION_WORDS:
+                form = self._known_form(word)
+                if form is None:
+                    unknown.append(word)
+                else:
+                    known.append(form)
+            at += 1
+        if not known and not unknown:
+            known = [word.text for word in words if word.text in self.ids]
+        return known, unknown
+
     def _known_form(self, word: str) -> str | None:
-        """Return the word, or its singular or plural, whichever has a vector."""
-        forms = [word, word + "s"]
+        """Return the word, or its singular or plural, whichever has a vector.
+
+        Single letters, notes and numbers have no other form: "c" is not "cs", "80" is not "80s".
+        """
+        if word in self.ids:
+            return word
+        if len(word) < 2 or not word.isalpha():
+            return None
+        forms = [word + "s"]
         if word.endswith("s"):
             forms.append(word[:-1])
         if word.endswith("es"):
@@ -99,51 +104,58 @@ class Vocabulary:
             forms.append(word[:-3] + "y")
         return next((form for form in forms if len(form) > 1 and form in self.ids), None)
 
-    def _group(self, words: list[str], at: int) -> tuple[str, int] | None:
-        """Return the longest word group that starts at ``at`` and its number of words."""
-        for n in range(min(_LONGEST_PHRASE_WORDS, len(words) - at), 1, -1):
-            group = words[at : at + n]
-            last = self._known_form(group[-1]) or group[-1]
-            for candidate in ("_".join(group), "_".join([*group[:-1], last]), "".join(group)):
+    def _group(self, words: list[Word], at: int) -> tuple[str, int] | None:
+        """Return the longest word group that starts at `at` and its number of words.
+
+        Words that punctuation other than a hyphen separates are never a group.
+        """
+        longest = 1
+        while longest < min(_LONGEST_GROUP_WORDS, len(words) - at) and words[at + longest].before != ",":
+            longest += 1
+        for n_words in range(longest, 1, -1):
+            group = words[at : at + n_words]
+            texts = [word.text for word in group]
+            last = self._known_form(texts[-1]) or texts[-1]
+            candidates = ["_".join(texts), "_".join([*texts[:-1], last])]
+            if _is_compound(group):
+                candidates.append("".join(texts))
+            for candidate in candidates:
                 if candidate in self.ids:
-                    return candidate, n
+                    return candidate, n_words
         return None
 
-    def split(self, phrase: str) -> tuple[list[str], list[str]]:
-        """Split a phrase.
-
-        Returns:
-            The tokens that have vectors, and the words that have none. Function words are in neither, unless the
-            phrase has no other word.
-        """
-        words = tokenize(phrase)
-        known: list[str] = []
-        unknown: list[str] = []
-        at = 0
-        while at < len(words):
-            found = self._group(words, at)
-            if found is not None:
-                token, n = found
-                known.append(token)
-                at += n
-                continue
-            word = words[at]
-            form = self._known_form(word)
-            if word not in _FUNCTION_WORDS:
-                if form is None:
-                    unknown.append(word)
-                else:
-                    known.append(form)
-            at += 1
-        if not known and not unknown:
-            known = [w for w in words if w in self.ids]
-        return known, unknown
-
     def near_spellings(self, word: str, *, count: int = 3) -> list[str]:
-        """Return up to ``count`` known words that are spelt like ``word``, nearest first."""
-        near = difflib.get_close_matches(word.lower(), self.tokens[2:], n=count, cutoff=0.75)
+        """Return up to `count` known words that are spelled like `word`, nearest first.
+
+        A candidate has a similar length, the same first letter or the same two letters after it, and two fifths of the
+        letter pairs. Without this selection the comparison takes ten times as long.
+        """
+        wanted = "_".join(tokenize(word)) or word.lower()
+        start, rest, pairs = wanted[:1], wanted[1:3], _letter_pairs(wanted)
+        shortest, longest = len(wanted) - 3, len(wanted) + 3
+        candidates = [
+            token
+            for token in self.tokens[2:]
+            if shortest <= len(token) <= longest and (token[:1] == start or token[1:3] == rest)
+        ]
+        candidates = [token for token in candidates if len(pairs & _letter_pairs(token)) >= 0.4 * len(pairs)]
+        near = difflib.get_close_matches(wanted, candidates, n=count, cutoff=0.75)
         return [token.replace("_", " ") for token in near]
 
     def unknown_error(self, words: Sequence[str]) -> UnknownWordsError:
         """Return the error for a phrase none of whose words is known."""
         return UnknownWordsError(words, {word: self.near_spellings(word) for word in words})
+
+
+def _is_compound(group: list[Word]) -> bool:
+    """Whether words may be one word that is written apart: "wood block" or "sub-bass", but not "a way" or "3-4"."""
+    for left, right in pairwise(group):
+        if left.text[-1].isdigit() and right.text[0].isdigit():
+            return False
+        if right.before == " " and any(len(w.text) < 2 or w.text in _FUNCTION_WORDS for w in (left, right)):
+            return False
+    return True
+
+
+def _letter_pairs(word: str) -> set[str]:
+    return {word[at : at + 2] for at in range(len(word) - 1)}

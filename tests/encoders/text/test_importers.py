@@ -87,9 +87,9 @@ def test_a_fasttext_model_keeps_its_subwords(tmp_path: Path, fasttext_file: Path
     np.testing.assert_array_equal(model.buckets, oracle.vectors_ngrams)
 
     words = import_words(str(path)).words
-    counts = np.array([oracle.get_vecattr(word, "count") for word in oracle.index_to_key if word != "東京"])
-    tokens = [normalised_token(word) for word in oracle.index_to_key if word != "東京"]
-    vectors = np.stack([oracle[word] for word in oracle.index_to_key if word != "東京"])
+    counts = np.array([oracle.get_vecattr(word, "count") for word in oracle.index_to_key])
+    tokens = [normalised_token(word) for word in oracle.index_to_key]
+    vectors = np.stack([oracle[word] for word in oracle.index_to_key])
     assert_vectors(words, tokens, expected(vectors, counts / counts.sum()))
     assert words.kind == "fasttext"
     assert words.subwords is not None
