@@ -38,6 +38,7 @@ from sklearn.metrics import average_precision_score
 from transformers.utils.logging import disable_progress_bar
 
 from encoders.checkpoint import DEFAULT_MODEL_DIR
+from encoders.text.word_vectors import WordVectors
 from encoders.two_tower import TwoTowerModel
 from retrieval.datasets.base import TaggedClips, named
 from retrieval.datasets.load import read_dataset
@@ -47,7 +48,6 @@ from scripts.experiments.comparison.data import Rendering, render_dataset
 from scripts.experiments.console import status_of, tell, telling
 from scripts.experiments.unseen_report import GROUPS, draw, markdown
 from scripts.recipes.default.label_leakage import GiveAway, read_labels
-from scripts.recipes.default.word_vectors import WordTable
 
 LABELS = Path(__file__).with_suffix(".txt")
 SOUNDFONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")  # where Debian's package puts it
@@ -168,9 +168,10 @@ def others(sets: Mapping[str, TestSet], labels: Sequence[str], model: TwoTowerMo
     """Return the labels of the test sets that the model knows words of and that give none of ``labels`` away."""
     assert model.vocabulary is not None
     words = model.words
-    table = WordTable(*(part.detach().cpu().numpy() for part in (words.codes, words.scales, words.weights)))
+    codes, scales, weights = (part.detach().cpu().numpy() for part in (words.codes, words.scales, words.weights))
+    word_vectors = WordVectors(model.vocabulary, codes, scales, weights)
     there = sorted({name for of in sets.values() for name in of.clips.tags})
-    gone = GiveAway(labels, table, model.vocabulary).of(there)
+    gone = GiveAway(labels, word_vectors).of(there)
     return [name for name in there if name not in gone and model.vocabulary.split(name)[0]]
 
 

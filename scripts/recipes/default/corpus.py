@@ -14,7 +14,7 @@ from pathlib import Path
 
 from encoders.text.tokenizer import tokenize
 
-__all__ = ["Corpus", "join_phrases", "read_corpus"]
+__all__ = ["Corpus", "join_phrases", "read_corpus", "training_sentences"]
 
 MAX_PHRASE_WORDS = 4
 GLOSSARY = Path(__file__).with_name("glossary.txt")
@@ -176,3 +176,13 @@ def join_phrases(
             joined.append(sentence[i])
             i += 1
     return joined
+
+
+def training_sentences(corpus: Corpus) -> list[list[str]]:
+    """Return the sentences for the word vectors: each one, and its copy with joined phrases where it has any."""
+    sentences = list(corpus.sentences)
+    for sentence in corpus.sentences:
+        joined = join_phrases(sentence, corpus.phrases)
+        if len(joined) != len(sentence):
+            sentences.append(joined)
+    return sentences

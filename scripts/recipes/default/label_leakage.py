@@ -30,9 +30,8 @@ import torch
 from torch import nn
 
 from encoders.text.tokenizer import tokenize
-from encoders.text.vocabulary import Vocabulary
+from encoders.text.word_vectors import WordVectors
 from scripts.recipes.default.collection import Collection
-from scripts.recipes.default.word_vectors import WordTable
 
 __all__ = ["SYNONYM_COSINE", "GiveAway", "Withheld", "check_resumed", "read_labels", "reduced_head", "withhold"]
 
@@ -90,8 +89,7 @@ class GiveAway:
 
     Args:
         labels: to withhold; with none of them no phrase gives anything away.
-        table: word vectors.
-        vocabulary: what has a vector.
+        word_vectors: the vectors that decide what is a near-synonym.
         synonym_cosine: near-synonyms have it.
 
     Raises:
@@ -101,14 +99,14 @@ class GiveAway:
     def __init__(
         self,
         labels: Iterable[str],
-        table: WordTable,
-        vocabulary: Vocabulary,
+        word_vectors: WordVectors,
         *,
         synonym_cosine: float = SYNONYM_COSINE,
     ) -> None:
         self.labels = tuple(dict.fromkeys(labels))
         self.synonym_cosine = synonym_cosine
-        self._table, self._vocabulary = table, vocabulary
+        self._word_vectors = word_vectors
+        vocabulary = word_vectors.vocabulary
         unknown = [label for label in self.labels if not vocabulary.split(label)[0]]
         if unknown:
             raise ValueError(f"the vocabulary has no word of these labels to hold out: {', '.join(unknown)}")
@@ -119,17 +117,18 @@ class GiveAway:
 
     @cached_property
     def _vectors(self) -> np.ndarray:
-        return self._table.phrase_vectors(self.labels, self._vocabulary)
+        return self._word_vectors.encode(self.labels)
 
     def cosines(self, phrases: Sequence[str]) -> np.ndarray:
         """Return each phrase's best cosine with each label, of all its names [shape=(n_phrases, n_labels)]; -1: none.
 
         A phrase without a known word has none.
         """
-        known = [(i, n) for i, phrase in enumerate(phrases) for n in _names(phrase) if self._vocabulary.split(n)[0]]
+        vocabulary = self._word_vectors.vocabulary
+        known = [(i, n) for i, phrase in enumerate(phrases) for n in _names(phrase) if vocabulary.split(n)[0]]
         found = np.full((len(phrases), len(self.labels)), -1.0, np.float32)
         if known and self.labels:
-            of_names = self._table.phrase_vectors([name for _, name in known], self._vocabulary) @ self._vectors.T
+            of_names = self._word_vectors.encode([name for _, name in known]) @ self._vectors.T
             np.maximum.at(found, [i for i, _ in known], of_names)
         return found
 
@@ -211,7 +210,7 @@ def reduced_head(head: nn.Sequential, kept: np.ndarray) -> nn.Sequential:
 
 
 def withhold(
-    labels: Sequence[str], collection: Collection, class_names: Sequence[str], table: WordTable, vocabulary: Vocabulary
+    labels: Sequence[str], collection: Collection, class_names: Sequence[str], word_vectors: WordVectors
 ) -> Withheld:
     """Take labels, and whatever gives them away, out of the clips' labels and the teachers' classes.
 
@@ -219,14 +218,13 @@ def withhold(
         labels: to withhold; without any, everything stays as it is.
         collection: clips, one column of ``z`` a class.
         class_names: of the teachers.
-        table: word vectors.
-        vocabulary: what has a vector.
+        word_vectors: see `GiveAway`.
 
     Raises:
         ValueError: the vocabulary has no word of a label, or neither a clip nor a teacher names it: the recipe would
             be the same without it; or no class would be left.
     """
-    rule = GiveAway(labels, table, vocabulary)
+    rule = GiveAway(labels, word_vectors)
     names = list(class_names)
     if not rule.labels:
         return Withheld(rule, collection, names, np.ones(len(names), dtype=bool), {}, {})

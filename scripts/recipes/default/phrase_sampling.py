@@ -1,4 +1,4 @@
-"""The phrases that the text tower practises on: names that mean a sound, and every other word it may be asked."""
+"""The phrases that the text tower is trained on: names of sounds, and all other words that a query may contain."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encoders.text.vocabulary import Vocabulary
+from encoders.text.word_vectors import WordVectors
 from scripts.recipes.default.corpus import Corpus
-from scripts.recipes.default.word_vectors import WordTable
 
 __all__ = ["PhraseBook", "make_phrase_book"]
 
 
 @dataclass(frozen=True)
 class PhraseBook:
-    """Phrases with their unit word vectors [shape=(n, word_dim)] and how often each is drawn [shape=(n,)], sum 1."""
+    """Training phrases.
+
+    Attributes:
+        phrases: n distinct phrases.
+        vectors: their unit word vectors [shape=(n, word_dim)].
+        share: the probability with which each is drawn [shape=(n,)], summing to 1.
+    """
 
     phrases: list[str]
     vectors: np.ndarray
@@ -25,26 +30,25 @@ class PhraseBook:
 
 def make_phrase_book(
     corpus: Corpus,
-    vocabulary: Vocabulary,
-    words: WordTable,
+    word_vectors: WordVectors,
     *,
     names: Sequence[str],
     extra: Sequence[str],
     keep: Callable[[Sequence[str]], list[str]] = list,
 ) -> PhraseBook:
-    """Collect phrases and how often to practise each.
+    """Collect the training phrases and the probability of each.
 
-    Half of the practice goes to names (classes of the teachers, labels of the clips), three tenths to the phrases that
-    people describe music with, the rest to single words of captions and of the whole vocabulary.
+    Half of the draws are names (classes of the teachers, labels of the clips), three tenths are phrases with which
+    people describe music, the rest are single words of captions and of the whole vocabulary.
 
     Args:
-        corpus: gives aspects and caption words.
-        vocabulary: what has a vector.
-        words: the vectors.
+        corpus: source of aspects and caption words.
+        word_vectors: their vocabulary decides which phrases are used.
         names: class names of the teachers.
         extra: labels of the training clips.
-        keep: returns those of some phrases that may be practised.
+        keep: returns the allowed ones of some phrases.
     """
+    vocabulary = word_vectors.vocabulary
     groups: list[tuple[float, list[str]]] = [
         (0.5, [*names, *extra]),
         (0.3, [a for a, n in corpus.aspects.items() if n >= 2]),
@@ -58,4 +62,4 @@ def make_phrase_book(
             phrases[phrase] = phrases.get(phrase, 0.0) + share / len(known)
     listed = list(phrases)
     share_of = np.array([phrases[p] for p in listed])
-    return PhraseBook(listed, words.phrase_vectors(listed, vocabulary), share_of / share_of.sum())
+    return PhraseBook(listed, word_vectors.encode(listed), share_of / share_of.sum())

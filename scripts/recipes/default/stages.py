@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ import torch
 from torch import nn
 
 from encoders.backbones.convert import efficientat_state
+from encoders.text.train import TrainRecipe, train_words
 from encoders.text.vocabulary import Vocabulary
+from encoders.text.word_vectors import WordVectors
 from encoders.two_tower import TwoTowerConfig, TwoTowerModel
 from scripts.recipes.default.calibrate import fit_calibration
 from scripts.recipes.default.collection import Collection, make_collection
 from scripts.recipes.default.conse import Teaching, class_weights
-from scripts.recipes.default.corpus import Corpus, read_corpus
+from scripts.recipes.default.corpus import Corpus, read_corpus, training_sentences
 from scripts.recipes.default.feature_inversion import imagine
 from scripts.recipes.default.features import chunk_features
 from scripts.recipes.default.held_out import held_out_figures
@@ -31,9 +33,10 @@ from scripts.recipes.default.prepare import load_shards, prepare_packs, prepare_
 from scripts.recipes.default.spectral_init import composed_space, fit_text_tower, start_projection
 from scripts.recipes.default.student import Lessons, Recipe, Student
 from scripts.recipes.default.teachers import load_audioset_teacher, load_music_teachers
-from scripts.recipes.default.word_vectors import WordRecipe, WordTable, train_words
 
-__all__ = ["DefaultRun", "train_default"]
+__all__ = ["WORD_VECTORS_FILE", "DefaultRun", "train_default"]
+
+WORD_VECTORS_FILE = "word_vectors.safetensors"
 
 _NO_TAGS = frozenset(("00s", "60s", "70s", "80s", "90s", "sound effect", "inside", "outside", "computer", "weird"))
 
@@ -55,16 +58,16 @@ class DefaultRun:
     leave_out: tuple[str, ...] = ()
     hold_out: tuple[str, ...] = ()
     device: str = "cpu"
-    words: WordRecipe = field(default_factory=WordRecipe)
+    word_vectors: TrainRecipe = field(default_factory=lambda: TrainRecipe(min_count=6))
     recipe: Recipe = field(default_factory=Recipe)
 
 
-def _words(run: DefaultRun, corpus: Corpus) -> tuple[WordTable, Vocabulary]:
-    path = run.out_dir / "words.npz"
+def _word_vectors(run: DefaultRun, corpus: Corpus) -> WordVectors:
+    path = run.out_dir / WORD_VECTORS_FILE
     if not path.is_file():
-        table, vocabulary = train_words(corpus, run.words, seed=run.recipe.seed)
-        table.save(path, vocabulary)
-    return WordTable.load(path)
+        settings = replace(run.word_vectors, seed=run.recipe.seed)
+        train_words(training_sentences(corpus), settings, source=str(run.data_dir / "text")).save(path)
+    return WordVectors.load(path)
 
 
 def _short_name(class_name: str) -> str:
@@ -105,15 +108,15 @@ def _prepare(run: DefaultRun, log: Callable[[dict[str, Any]], None]) -> tuple[li
     return tags, make_collection(load_shards(cache), held_out=run.held_out, leave_out=run.leave_out)
 
 
-def _new_model(run: DefaultRun, table: WordTable, vocabulary: Vocabulary, tag_names: list[str]) -> TwoTowerModel:
+def _new_model(run: DefaultRun, word_vectors: WordVectors, tag_names: list[str]) -> TwoTowerModel:
     """Return the towers before training: published backbone, first projection layer and word vectors."""
     torch.manual_seed(run.recipe.seed)
-    config = TwoTowerConfig(vocab_size=len(vocabulary), word_dim=table.codes.shape[1], tag_names=tag_names)
+    config = TwoTowerConfig(vocab_size=len(word_vectors.vocabulary), word_dim=word_vectors.dim, tag_names=tag_names)
     model = TwoTowerModel(config)
-    model.vocabulary = vocabulary
-    model.words.codes.copy_(torch.from_numpy(table.codes))
-    model.words.scales.copy_(torch.from_numpy(table.scales))
-    model.words.weights.copy_(torch.from_numpy(table.weights))
+    model.vocabulary = word_vectors.vocabulary
+    model.words.codes.copy_(torch.from_numpy(word_vectors.codes))
+    model.words.scales.copy_(torch.from_numpy(word_vectors.scales))
+    model.words.weights.copy_(torch.from_numpy(word_vectors.weights))
     published = torch.load(run.weights_dir / "efficientat_mn04_audioset.pt", map_location="cpu", weights_only=True)
     state = efficientat_state(published)
     prefix = "backbone."
@@ -143,24 +146,25 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
     run.out_dir.mkdir(parents=True, exist_ok=True)
     check_resumed(run.out_dir, run.hold_out)
     corpus = read_corpus(run.data_dir / "text", seed=run.recipe.seed)
-    table, vocabulary = _words(run, corpus)
+    word_vectors = _word_vectors(run, corpus)
+    vocabulary = word_vectors.vocabulary
     log({"stage": "words", "vocabulary": len(vocabulary)})
     music_tags, collection = _prepare(run, log)
-    withheld = withhold(run.hold_out, collection, [*corpus.class_names, *music_tags], table, vocabulary)
+    withheld = withhold(run.hold_out, collection, [*corpus.class_names, *music_tags], word_vectors)
     collection, class_names = withheld.collection, withheld.class_names
-    teaching = Teaching(collection.z, table.phrase_vectors(class_names, vocabulary))
+    teaching = Teaching(collection.z, word_vectors.encode(class_names))
     labels = sorted({label for clip in collection.labels for label in clip if vocabulary.split(label)[0]})
     short_names = [_short_name(name) for name in class_names]
     book: PhraseBook = make_phrase_book(
-        corpus, vocabulary, table, names=[*class_names, *short_names], extra=labels, keep=withheld.keep
+        corpus, word_vectors, names=[*class_names, *short_names], extra=labels, keep=withheld.keep
     )
-    label_vectors = dict(zip(labels, table.phrase_vectors(labels, vocabulary), strict=True))
-    model = _new_model(run, table, vocabulary, _tag_names([*short_names, *labels], vocabulary))
+    label_vectors = dict(zip(labels, word_vectors.encode(labels), strict=True))
+    model = _new_model(run, word_vectors, _tag_names([*short_names, *labels], vocabulary))
     head = withheld.head(load_audioset_teacher(run.weights_dir).classifier)
     published = chunk_features(model, collection)
     imagined = imagine(head, np.concatenate(published), per_class=run.recipe.imagined_per_class, seed=run.recipe.seed)
     log({"stage": "imagined", "sounds": len(imagined.features)})
-    music_vectors = table.phrase_vectors(sorted(set(class_names[imagined.logits.shape[1] :])), vocabulary)
+    music_vectors = word_vectors.encode(sorted(set(class_names[imagined.logits.shape[1] :])))
     lessons = Lessons(collection, teaching, imagined, book, label_vectors, music_vectors, head)
     student = Student(model, lessons, run.recipe, device=run.device)
     heads = run.out_dir / "heads.pt"
@@ -179,7 +183,7 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
     log({"stage": "calibration", **figures})
     folder = run.out_dir / "model"
     model.cpu().save_pretrained(folder)
-    notes = {"recipe": asdict(run.recipe), "words": asdict(run.words), "calibration": figures}
+    notes = {"recipe": asdict(run.recipe), "word_vectors": asdict(run.word_vectors), "calibration": figures}
     notes["held_out"] = held_out
     if run.hold_out:
         notes["withheld"] = withheld.record()

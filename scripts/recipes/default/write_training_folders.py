@@ -6,7 +6,7 @@ DIR of --data holds ``audio/`` (one folder a pack). OUT gets a folder for each p
 and for the synthesised pieces and single sounds, with the labels that the recipe uses; the clips of the other packs are
 there to be heard, all of a pack under one label. A row's split is "val" for the recordings that the recipe keeps from
 training. Folders that are finished are left as they are. --hold-out-labels takes labels away, with whatever gives them
-away by the word vectors of --words (``words.npz`` in the folder of the recipe's run).
+away by the word vectors of --word-vectors (`word_vectors.safetensors` in the folder of the recipe's run).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pathlib import Path
 
 import soundfile
 
+from encoders.text.word_vectors import WordVectors
 from scripts.recipes.default.clips import EXHAUSTIVE_PACKS, TRAINING_PACKS, TrainingClip, training_clips
 from scripts.recipes.default.collection import is_held_out
 from scripts.recipes.default.label_leakage import GiveAway, read_labels
 from scripts.recipes.default.prepare import RENDERED_PACKS, RENDERED_SHARD, SAMPLE_RATE_HZ
-from scripts.recipes.default.stages import DefaultRun
+from scripts.recipes.default.stages import WORD_VECTORS_FILE, DefaultRun
 from scripts.recipes.default.student import Recipe
 from scripts.recipes.default.train import SOUNDFONTS
-from scripts.recipes.default.word_vectors import WordTable
 
 ONE_LABEL = {"music": "music", "ambience": "environmental noise", "sms_sounds": "sound"}
 
@@ -89,12 +89,14 @@ def main() -> None:
     parser.add_argument("--soundfont", type=Path, action="append", help="General MIDI soundfont, repeatable")
     parser.add_argument("--singles", type=int, default=1500, help="single sounds (default: %(default)s)")
     parser.add_argument("--pieces", type=int, default=500, help="synthesised pieces (default: %(default)s)")
-    parser.add_argument("--hold-out-labels", type=Path, metavar="FILE", help="labels to take away; with --words")
-    parser.add_argument("--words", type=Path, metavar="FILE", help="word vectors of the recipe's run: RUN/words.npz")
+    parser.add_argument("--hold-out-labels", type=Path, metavar="FILE", help="labels to take away; with --word-vectors")
+    parser.add_argument("--word-vectors", type=Path, metavar="FILE", help=f"RUN/{WORD_VECTORS_FILE} of the recipe")
     args = parser.parse_args()
-    if bool(args.hold_out_labels) != bool(args.words):
-        parser.error("--hold-out-labels and --words go together")
-    gone = GiveAway(read_labels(args.hold_out_labels), *WordTable.load(args.words)) if args.words else None
+    if bool(args.hold_out_labels) != bool(args.word_vectors):
+        parser.error("--hold-out-labels and --word-vectors go together")
+    gone = None
+    if args.word_vectors:
+        gone = GiveAway(read_labels(args.hold_out_labels), WordVectors.load(args.word_vectors))
     soundfonts = args.soundfont or list(SOUNDFONTS)
     clips = list(training_clips(args.data / "audio"))
     written: dict[str, int] = {}

@@ -7,11 +7,10 @@ import json
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from scripts.recipes.default.corpus import Corpus, join_phrases, read_corpus
-from scripts.recipes.default.word_vectors import WordRecipe, WordTable, train_words
+from encoders.text.train import TrainRecipe, train_words
+from scripts.recipes.default.corpus import Corpus, join_phrases, read_corpus, training_sentences
 
 PAIRS = (("banjo", "bluegrass"), ("violin", "orchestra"), ("synth", "techno"))
 
@@ -71,12 +70,14 @@ def test_phrases_are_joined_longest_first() -> None:
     assert 60 < some.count(1) < 140
 
 
-def test_words_that_stand_together_lie_together(corpus: Corpus, tmp_path: Path) -> None:
-    recipe = WordRecipe(dim=16, epochs=10, min_count=5, subsampling=1e-2)
-    table, vocabulary = train_words(corpus, recipe, seed=1)
-    near, far = (table.phrase_vectors(list(words), vocabulary) for words in (PAIRS[0], ("banjo", "techno")))
+def test_a_sentence_with_phrases_is_read_twice() -> None:
+    corpus = Corpus([["a", "b", "c"], ["c", "d"]], frozenset({("a", "b")}), [])
+    assert training_sentences(corpus) == [["a", "b", "c"], ["c", "d"], ["a_b", "c"]]
+
+
+def test_words_of_the_same_sentences_have_near_vectors(corpus: Corpus) -> None:
+    settings = TrainRecipe(dim=16, epochs=10, min_count=5, subsampling=1e-2, seed=1)
+    word_vectors = train_words(training_sentences(corpus), settings, source="corpus")
+    near, far = (word_vectors.encode(words) for words in (PAIRS[0], ("banjo", "techno")))
     assert near[0] @ near[1] > far[0] @ far[1]
-    table.save(tmp_path / "words.npz", vocabulary)
-    again, words = WordTable.load(tmp_path / "words.npz")
-    assert words.tokens == vocabulary.tokens
-    np.testing.assert_array_equal(again.codes, table.codes)
+    assert word_vectors.split("double bass")[0] == ["double_bass"]

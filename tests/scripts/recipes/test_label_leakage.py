@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
+from encoders.text.word_vectors import WordVectors
 from scripts.recipes.default.collection import Collection, make_collection
 from scripts.recipes.default.corpus import Corpus
 from scripts.recipes.default.label_leakage import GiveAway, check_resumed, read_labels, reduced_head, withhold
 from scripts.recipes.default.phrase_sampling import make_phrase_book
 from scripts.recipes.default.prepare import Shard
 from scripts.recipes.default.stages import DefaultRun, _short_name, _tag_names
-from scripts.recipes.default.word_vectors import WordTable
 
 WORDS = (
     *("alto", "saxophone", "sax", "flute", "acoustic", "guitar", "acoustic_guitar", "church", "bell", "hiccup"),
@@ -29,17 +29,17 @@ AUDIOSET = ["Saxophone", "Violin, fiddle", "Acoustic guitar", "Guitar", "Church 
 MUSIC = ["sax", "rock", "mellow"]
 
 
-def table_of() -> WordTable:
+def word_vectors_of() -> WordVectors:
     """Every word has a direction of its own, but for "violin", which is near "fiddle" (cosine 0.8)."""
     codes = np.zeros((len(VOCABULARY), len(VOCABULARY)), np.int8)
     np.fill_diagonal(codes, 100)
     violin, fiddle = VOCABULARY.ids["violin"], VOCABULARY.ids["fiddle"]
     codes[violin, [violin, fiddle]] = 60, 80
     used = np.arange(len(codes)) > 1
-    return WordTable(codes * used[:, None], used.astype(np.float32), used.astype(np.float32))
+    return WordVectors(VOCABULARY, codes * used[:, None], used.astype(np.float32), used.astype(np.float32))
 
 
-TABLE = table_of()
+WORD_VECTORS = word_vectors_of()
 
 
 def shard(name: str, labels: list[tuple[str, ...]]) -> Shard:
@@ -85,7 +85,7 @@ def collection() -> Collection:
     ],
 )
 def test_a_phrase_that_gives_a_label_away(label: str, phrase: str) -> None:
-    assert GiveAway([label], TABLE, VOCABULARY).of([phrase]) == {phrase: (label,)}
+    assert GiveAway([label], WORD_VECTORS).of([phrase]) == {phrase: (label,)}
 
 
 @pytest.mark.parametrize(
@@ -102,24 +102,24 @@ def test_a_phrase_that_gives_a_label_away(label: str, phrase: str) -> None:
     ],
 )
 def test_a_phrase_that_does_not(label: str, phrase: str) -> None:
-    assert GiveAway([label], TABLE, VOCABULARY).of([phrase]) == {}
+    assert GiveAway([label], WORD_VECTORS).of([phrase]) == {}
 
 
 def test_the_threshold_of_near_synonyms() -> None:
-    rule = GiveAway(["fiddle"], TABLE, VOCABULARY)
+    rule = GiveAway(["fiddle"], WORD_VECTORS)
     assert rule.cosines(["violin", "unheard of", "flute"])[:, 0].tolist() == pytest.approx([0.8, -1, 0], abs=1e-6)
-    assert GiveAway(["fiddle"], TABLE, VOCABULARY, synonym_cosine=0.81).of(["violin"]) == {}
+    assert GiveAway(["fiddle"], WORD_VECTORS, synonym_cosine=0.81).of(["violin"]) == {}
     assert rule.of(["violin"]) == {"violin": ("fiddle",)}
 
 
 def test_only_the_known_words_of_a_label_count() -> None:
-    rule = GiveAway(["xyzzy saxophone"], TABLE, VOCABULARY)
+    rule = GiveAway(["xyzzy saxophone"], WORD_VECTORS)
     assert list(rule.of(["saxophone", "xyzzy"])) == ["saxophone"]
 
 
 def test_nothing_named_after_a_held_out_label_is_left(collection: Collection) -> None:
     held_out = ["saxophone", "violin", "acoustic guitar", "rock"]
-    left = withhold(held_out, collection, [*AUDIOSET, *MUSIC], TABLE, VOCABULARY)
+    left = withhold(held_out, collection, [*AUDIOSET, *MUSIC], WORD_VECTORS)
     assert left.class_names == ["Guitar", "Church bell", "Flute", "mellow"]
     assert left.collection.labels == [("mellow",), ("guitar",), ("piano",), ("flute",), (), ()]
     assert left.collection.vocabularies["single"] == {"flute"}
@@ -131,7 +131,7 @@ def test_nothing_named_after_a_held_out_label_is_left(collection: Collection) ->
         aspects=Counter({"mellow guitar": 3, "rock music": 5, "mellow alto saxophone": 2}),
         caption_words=Counter({"sax": 9, "saxophones": 9, "piano": 9}),
     )
-    book = make_phrase_book(corpus, VOCABULARY, TABLE, names=left.class_names, extra=labels, keep=left.keep)
+    book = make_phrase_book(corpus, WORD_VECTORS, names=left.class_names, extra=labels, keep=left.keep)
     assert left.rule.of(book.phrases) == {}
     assert {"mellow guitar", "piano", "acoustic", "guitar", "church"} <= set(book.phrases)
     named = {"rock", "rock music", "sax", "saxophone", "saxophones", "violin", "fiddle", "acoustic guitar"}
@@ -155,7 +155,7 @@ def test_nothing_named_after_a_held_out_label_is_left(collection: Collection) ->
 
 def test_columns_and_head_rows_are_those_of_the_classes_left(collection: Collection) -> None:
     names = [*AUDIOSET, *MUSIC]
-    left = withhold(["saxophone", "rock"], collection, names, TABLE, VOCABULARY)
+    left = withhold(["saxophone", "rock"], collection, names, WORD_VECTORS)
     columns = [names.index(name) for name in left.class_names]
     assert columns == [1, 2, 3, 4, 5, 8]
     assert left.kept.tolist() == [i in columns for i in range(len(names))]
@@ -179,7 +179,7 @@ def test_columns_and_head_rows_are_those_of_the_classes_left(collection: Collect
 def test_nothing_changes_when_nothing_is_held_out(collection: Collection) -> None:
     assert {field.name: field.default for field in dataclasses.fields(DefaultRun)}["hold_out"] == ()
     names = [*AUDIOSET, *MUSIC]
-    left = withhold((), collection, names, TABLE, VOCABULARY)
+    left = withhold((), collection, names, WORD_VECTORS)
     assert left.collection is collection
     assert left.class_names == names
     assert left.kept.all()
@@ -188,8 +188,8 @@ def test_nothing_changes_when_nothing_is_held_out(collection: Collection) -> Non
     assert left.head(head) is head
     assert torch.equal(state, torch.get_rng_state())
     corpus = Corpus([], frozenset(), AUDIOSET, Counter({"rock music": 5}), Counter({"sax": 9}))
-    with_keep = make_phrase_book(corpus, VOCABULARY, TABLE, names=names, extra=["flute"], keep=left.keep)
-    without = make_phrase_book(corpus, VOCABULARY, TABLE, names=names, extra=["flute"])
+    with_keep = make_phrase_book(corpus, WORD_VECTORS, names=names, extra=["flute"], keep=left.keep)
+    without = make_phrase_book(corpus, WORD_VECTORS, names=names, extra=["flute"])
     assert with_keep.phrases == without.phrases
     np.testing.assert_array_equal(with_keep.share, without.share)
     assert left.record()["labels"] == {}
@@ -198,15 +198,15 @@ def test_nothing_changes_when_nothing_is_held_out(collection: Collection) -> Non
 def test_a_label_that_cannot_be_held_out_is_refused(collection: Collection) -> None:
     names = [*AUDIOSET, *MUSIC]
     with pytest.raises(ValueError, match="the vocabulary has no word of these labels to hold out: shehnai"):
-        withhold(["flute", "shehnai"], collection, names, TABLE, VOCABULARY)
+        withhold(["flute", "shehnai"], collection, names, WORD_VECTORS)
     with pytest.raises(ValueError, match="no clip and no teacher's class names these labels to hold out: hi-hat"):
-        withhold(["flute", "hi-hat"], collection, names, TABLE, VOCABULARY)
+        withhold(["flute", "hi-hat"], collection, names, WORD_VECTORS)
     with pytest.raises(ValueError, match="leaves the teachers no class: hold out fewer"):
-        withhold(["flute"], collection, ["Flute"], TABLE, VOCABULARY)
+        withhold(["flute"], collection, ["Flute"], WORD_VECTORS)
 
 
 def test_a_label_whose_every_phrase_gives_another_away_too_is_no_error(collection: Collection) -> None:
-    left = withhold(["saxophone", "alto saxophone"], collection, [*AUDIOSET, *MUSIC], TABLE, VOCABULARY)
+    left = withhold(["saxophone", "alto saxophone"], collection, [*AUDIOSET, *MUSIC], WORD_VECTORS)
     assert left.went["alto saxophone"]["clip_labels"] == ["alto saxophone"]
     assert left.went["saxophone"]["clip_labels"] == ["alto saxophone", "saxes"]
 

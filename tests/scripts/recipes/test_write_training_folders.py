@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 
 from encoders.checkpoint import DEFAULT_MODEL_DIR
-from encoders.text.tower import read_vocabulary
 from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.load import read_dataset
 from scripts.recipes.default import write_training_folders as script
 from scripts.recipes.default.clips import TrainingClip
 from scripts.recipes.default.collection import is_held_out
 from scripts.recipes.default.label_leakage import GiveAway
-from scripts.recipes.default.word_vectors import WordTable
 
 
 def clip(path: Path, *labels: str, pack: str) -> TrainingClip:
@@ -53,9 +51,7 @@ def test_the_split_is_the_recipes(tmp_path: Path) -> None:
 
 
 def test_labels_that_are_held_out_go_with_what_gives_them_away(tmp_path: Path) -> None:
-    words = WordVectors.load(DEFAULT_MODEL_DIR)
-    table = WordTable(words.codes, words.scales, words.weights)
-    gone = GiveAway(["saxophone"], table, read_vocabulary(DEFAULT_MODEL_DIR))
+    gone = GiveAway(["saxophone"], WordVectors.load(DEFAULT_MODEL_DIR))
     rows = [script.Row("a", ("alto saxophone", "brass instrument"), "g/a"), script.Row("b", ("saxophone",), "g/b")]
     for row in rows:
         (tmp_path / row.file).write_bytes(b"x")
@@ -63,7 +59,7 @@ def test_labels_that_are_held_out_go_with_what_gives_them_away(tmp_path: Path) -
     assert [c.labels for c in read_dataset(tmp_path).clips] == [("brass instrument",)]
 
 
-def test_words_go_with_labels_to_hold_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_word_vectors_go_with_labels_to_hold_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["x", "--data", str(tmp_path), "--out", str(tmp_path), "--hold-out-labels", "f"])
     with pytest.raises(SystemExit):
         script.main()
