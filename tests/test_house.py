@@ -56,7 +56,7 @@ HOMES = {
         "encoders/text/sentence.py",
         "encoders/two_tower.py",
         "encoders/two_tower_config.py",
-        "retrieval/cli/train_progress.py",
+        "retrieval/cli/progress.py",
         "retrieval/training/",
     ),
     "typer": ("retrieval/cli/",),

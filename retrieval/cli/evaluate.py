@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,8 @@ import typer
 
 from retrieval.cli.options import DeviceOption
 from retrieval.cli.output import print_table, print_warning
-from retrieval.cli.tag_list import tags_of_file
+from retrieval.cli.progress import show_progress
+from retrieval.label_file import read_label_file
 
 if TYPE_CHECKING:
     from retrieval.datasets.base import TaggedClips
@@ -80,7 +80,7 @@ def evaluate(
     clips = read_dataset(data, split or (), drop_bad=drop_bad, array_rate_hz=array_rate)
     for line in clips.dropped:
         print_warning(f"left out: {line}")
-    unseen = [] if unseen_file is None else tags_of_file(unseen_file, option="--unseen-file")
+    unseen = [] if unseen_file is None else read_label_file(unseen_file)
     result = _measured(
         model,
         clips,
@@ -138,12 +138,12 @@ def _measured(
         if names:
             print_warning(f"left out: {len(names)} {what}: {named(names)}")
     tags = [tag for tag in tags if tag not in set(strange)]
-    with _progress(len(clips)) as advance:
+    with show_progress() as progress:
         scored = score_clips(
             model_dir,
             clips.clips,
             tags,
-            on_clip=advance,
+            on_clip=partial(progress.update, "embedding clips"),
             on_bad=(lambda clip, error: print_warning(f"left out: {error}")) if drop_bad else None,
             **scoring,
         )
@@ -170,18 +170,3 @@ def _print_result(result: dict[str, Any], *, per_tag: bool) -> None:
         typer.echo()
         header, rows = report.tag_table(result)
         print_table(header, rows, right=frozenset(header[1:]))
-
-
-@contextmanager
-def _progress(n_clips: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr where a terminal shows it; gives what to call after each clip."""
-    if n_clips < 4 or not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("listening", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False, transient=True) as progress:
-        task = progress.add_task("listening", total=n_clips)
-        yield lambda done, total: progress.update(task, completed=done)

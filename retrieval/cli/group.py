@@ -89,11 +89,12 @@ def _expected_message(error: Exception) -> str | None:
     from retrieval.closed_set_tagging import PublishedModelError
     from retrieval.datasets.base import DatasetError
     from retrieval.indexing.build import IngestError
+    from retrieval.label_file import LabelFileError
     from retrieval.query import QueryError
     from retrieval.tagging import LabelError
 
     of_models = (ModelDirError, PublishedModelError, DeviceError, UnknownWordsError, LabelError, QueryError)
-    of_data = (AudioDecodeError, DatasetError, IngestError, WordsError)
+    of_data = (AudioDecodeError, DatasetError, IngestError, LabelFileError, WordsError)
     of_indexes = (IndexBusyError, IndexDamagedError, IndexMismatchError, IndexMissingError)
     # Its module needs transformers: an error of it has loaded it already.
     learning = sys.modules.get("retrieval.training.run_settings")

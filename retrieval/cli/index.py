@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -12,10 +13,11 @@ import typer
 from retrieval.cli.group import CommandGroup
 from retrieval.cli.options import DeviceOption, IndexOption, ModelOption, index_dir
 from retrieval.cli.output import clock, print_error, print_table, print_warning, shown, shown_path
+from retrieval.cli.progress import Progress, show_progress
 
 if TYPE_CHECKING:
     from index import VectorIndex
-    from retrieval.indexing.build import AudioEncoder, BuildSummary
+    from retrieval.indexing.build import AudioEncoder, BuildProgress, BuildSummary
 
 __all__ = ["group"]
 
@@ -57,8 +59,6 @@ def build(
     `retrieve index info --skipped`, and no error: the exit status is 0. With
     --strict it is 2; what could be read is indexed all the same.
     """
-    from retrieval.cli.progress import shown_progress
-
     _check_folders(folders)
     from encoders.checkpoint import DEFAULT_MODEL_DIR
     from encoders.embed import load_model
@@ -70,9 +70,13 @@ def build(
     place = index_dir(index)
     options = IngestOptions(workers=workers, strict=strict, retry_skipped=retry_skipped)
     try:
-        with shown_progress() as show:
+        with show_progress(lines=True) as progress:
             summary = build_index(
-                folders, index_path=place, model=cast("AudioEncoder", towers), options=options, on_progress=show
+                folders,
+                index_path=place,
+                model=cast("AudioEncoder", towers),
+                options=options,
+                on_progress=partial(_show, progress),
             )
     except IngestInterrupted as stop:
         print_error(str(stop), label="")
@@ -145,6 +149,30 @@ def compact(index: IndexOption = None) -> None:
     with _opened(index, read_only=False) as opened:
         n_rows = opened.compact()
     typer.echo(f"{n_rows} {'row' if n_rows == 1 else 'rows'} dropped")
+
+
+def _show(progress: Progress, build: BuildProgress) -> None:
+    sized = build.stage != "scanning" and build.bytes_total > 0
+    progress.update(
+        build.stage,
+        build.bytes_done if sized else 0,
+        build.bytes_total if sized else None,
+        note=_progress_note(build),
+    )
+
+
+def _progress_note(build: BuildProgress) -> str:
+    """Return the files, the hours of audio, the rate and the time left, as one line."""
+    if build.stage == "scanning":
+        return f"{build.files_total} files found"
+    parts = [f"{build.files_done}/{build.files_total} files", f"{build.audio_s / 3600:.2f} h"]
+    if build.rate_x:
+        parts.append(f"{build.rate_x:.0f} x real time")
+    if build.remaining_s is not None:
+        parts.append(f"{clock(build.remaining_s)} left")
+    if build.skipped:
+        parts.append(f"{build.skipped} skipped")
+    return ", ".join(parts)
 
 
 def _opened(index: Path | None, *, read_only: bool = True) -> VectorIndex:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from retrieval.cli.output import print_table
+from retrieval.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from encoders.backbones.base import Backbone
@@ -117,23 +116,8 @@ def _measured(names: Sequence[str]) -> MeasuredSpeeds:
     from encoders.backbones.profile import MeasuredSpeeds, machine_name, measure_speed
 
     speeds = {}
-    with _progress(len(names)) as advance:
-        for name in names:
+    with show_progress() as progress:
+        for done, name in enumerate(names, start=1):
             speeds[name] = measure_speed(name)
-            advance(name)
+            progress.update("measuring", done, len(names))
     return MeasuredSpeeds(machine_name(), speeds)
-
-
-@contextmanager
-def _progress(n_names: int) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr where a terminal shows it; gives what to call after each architecture."""
-    if not sys.stderr.isatty():
-        yield lambda name: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("measuring", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False, transient=True) as progress:
-        task = progress.add_task("measuring", total=n_names)
-        yield lambda name: progress.advance(task)

@@ -1,85 +1,118 @@
-"""How far an index build has come: a bar on a terminal, a line now and then elsewhere. Both on stderr."""
+"""Progress of long commands, on stderr: bars on a terminal, lines elsewhere where a command asks for them."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from retrieval.cli.output import clock
 
 if TYPE_CHECKING:
-    from retrieval.indexing.build import BuildProgress
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+    from transformers import TrainerCallback
 
-__all__ = ["progress_line", "shown_progress"]
+__all__ = ["Progress", "show_progress", "trainer_callback"]
 
 _LINE_EVERY_S = 10.0
+_LOGGED_METRICS = ("loss", "eval_map", "active_triplets", "collapse", "bank_collapse")
 
 
-@contextmanager
-def shown_progress() -> Iterator[Callable[[BuildProgress], None]]:
-    """Gives what a build calls with its progress."""
-    if sys.stderr.isatty():
-        with _bar() as show:
-            yield show
-    else:
-        yield _Lines()
+class Progress:
+    """Receive progress and show it; `show_progress` opens one.
 
+    Args:
+        bars: an open rich display; None where there is no terminal.
+        lines: without a terminal, print a line at each new stage and every ten seconds.
+    """
 
-def progress_line(progress: BuildProgress) -> str:
-    """One line for people: files, hours of audio, rate, time left."""
-    if progress.stage == "scanning":
-        return f"{progress.files_total} files found"
-    parts = [f"{progress.files_done}/{progress.files_total} files", f"{progress.audio_s / 3600:.2f} h"]
-    if progress.rate_x:
-        parts.append(f"{progress.rate_x:.0f} x real time")
-    if progress.remaining_s is not None:
-        parts.append(f"{clock(progress.remaining_s)} left")
-    if progress.skipped:
-        parts.append(f"{progress.skipped} skipped")
-    return ", ".join(parts)
-
-
-class _Lines:
-    """A line when the stage changes, and every ten seconds."""
-
-    def __init__(self) -> None:
+    def __init__(self, bars: RichProgress | None = None, *, lines: bool = False) -> None:
+        self._bars = bars
+        self._lines = lines
+        self._task_of: dict[str, TaskID] = {}
         self._stage = ""
-        self._last_s = 0.0
+        self._printed_s = 0.0
 
-    def __call__(self, progress: BuildProgress) -> None:
+    def update(self, stage: str, done: float, total: float | None = None, *, note: str | None = None) -> None:
+        """Show that `done` of `total` (None: not known yet) is finished.
+
+        Args:
+            stage: the bar to move; a new name opens a new bar.
+            done: a count.
+            total: a count.
+            note: the text after the bar; default: the counts and the time left.
+        """
+        if self._bars is not None:
+            self._update_bar(self._bars, stage, done, total, note)
+        elif self._lines:
+            self._print_line(stage, note or _counts(done, total))
+
+    def log(self, line: str) -> None:
+        """Print a line, above the bars if there are any."""
+        if self._bars is None:
+            typer.echo(line, err=True)
+        else:
+            self._bars.console.print(line, highlight=False, markup=False)
+
+    def _update_bar(self, bars: RichProgress, stage: str, done: float, total: float | None, note: str | None) -> None:
+        if stage not in self._task_of:
+            self._task_of[stage] = bars.add_task(stage, total=total, note="")
+        task = self._task_of[stage]
+        bars.update(task, completed=done, total=total)
+        if note is None:
+            left_s = bars.tasks[bars.task_ids.index(task)].time_remaining
+            note = _counts(done, total) + ("" if left_s is None else f", {clock(left_s)} left")
+        bars.update(task, note=note)
+
+    def _print_line(self, stage: str, note: str) -> None:
         now_s = time.monotonic()
-        if progress.stage == self._stage and now_s - self._last_s < _LINE_EVERY_S:
-            return
-        self._stage, self._last_s = progress.stage, now_s
-        typer.echo(f"{progress.stage}: {progress_line(progress)}", err=True)
+        if stage != self._stage or now_s - self._printed_s >= _LINE_EVERY_S:
+            self._stage, self._printed_s = stage, now_s
+            typer.echo(f"{stage}: {note}", err=True)
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[BuildProgress], None]]:
+def show_progress(*, lines: bool = False, hidden: bool = False) -> Iterator[Progress]:
+    """Show progress while the body runs.
+
+    Args:
+        lines: print lines where stderr is not a terminal; by default nothing is printed there.
+        hidden: show no bars, for work that is too short or whose output shows its progress.
+    """
+    if hidden or not sys.stderr.isatty():
+        yield Progress(lines=lines and not hidden)
+        return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as RichProgress
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.fields[told]}", markup=False),
-    )
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False, transient=True, expand=True) as bar:
-        task = bar.add_task("starting", total=None, told="")
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}", markup=False))
+    with RichProgress(*columns, console=Console(stderr=True), redirect_stdout=False, transient=True) as bars:
+        yield Progress(bars)
 
-        def show(progress: BuildProgress) -> None:
-            known = progress.stage != "scanning" and progress.bytes_total > 0
-            bar.update(
-                task,
-                description=progress.stage,
-                completed=progress.bytes_done if known else 0,
-                total=progress.bytes_total if known else None,
-                told=progress_line(progress),
-            )
 
-        yield show
+def trainer_callback(progress: Progress) -> TrainerCallback:
+    """Return a callback for the transformers Trainer that shows steps as a bar and metrics as lines."""
+    from transformers import TrainerCallback
+
+    class ShowProgress(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                progress.update("training", state.global_step, state.max_steps)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            values = logs or {}
+            shown = [f"{name.removeprefix('eval_')} {values[name]:.4g}" for name in _LOGGED_METRICS if name in values]
+            if state.is_world_process_zero and shown:
+                progress.log(f"step {state.global_step}, epoch {state.epoch or 0.0:.3g}: {', '.join(shown)}")
+
+    return ShowProgress()
+
+
+def _counts(done: float, total: float | None) -> str:
+    return f"{done:g}" if total is None else f"{done:g}/{total:g}"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,8 @@ import typer
 
 from retrieval.cli.options import DeviceOption, TaggerOption
 from retrieval.cli.output import clock, print_error, print_table, print_warning, shown, shown_path
+from retrieval.cli.progress import show_progress
+from retrieval.label_file import read_label_file
 
 if TYPE_CHECKING:
     from retrieval.closed_set_tagging import ClosedSetTagger
@@ -33,7 +34,9 @@ def tag(
     ] = None,
     labels_file: Annotated[
         Path | None,
-        typer.Option("--labels-file", metavar="FILE", help="Labels, one a line; # begins a comment."),
+        typer.Option(
+            "--labels-file", metavar="FILE", help="Labels, one a line; a line that begins with # is a comment."
+        ),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many tags a file.")] = 10,
     threshold: Annotated[
@@ -77,8 +80,9 @@ def tag(
     names = None if given is None else clean_labels(given)
     tagger = _opened(model, names, device=device)
     n_failed = 0
-    with _progress(len(files)) as advance:
-        for path in files:
+    # Results on the same terminal show the progress themselves.
+    with show_progress(hidden=len(files) < _MANY_FILES or sys.stdout.isatty()) as progress:
+        for done, path in enumerate(files, start=1):
             try:
                 found = tagger.tag(path, names, top=top, threshold=threshold)
             except (AudioDecodeError, OSError) as error:
@@ -88,7 +92,7 @@ def tag(
                 _print_tags(found, as_json=as_json, path_first=len(files) > 1)
                 if taggram is not None:
                     _draw(taggram, found)
-            advance()
+            progress.update("tagging", done, len(files))
     if n_failed:
         raise typer.Exit(_EXIT_ALL_FAILED if n_failed == len(files) else _EXIT_SOME_FAILED)
 
@@ -110,13 +114,7 @@ def _given_labels(labels: str | None, labels_file: Path | None) -> list[str] | N
         return None
     given = [] if labels is None else labels.split(",")
     if labels_file is not None:
-        try:
-            text = labels_file.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise typer.BadParameter(
-                f"{shown(str(labels_file))} is not UTF-8 text", param_hint="--labels-file"
-            ) from error
-        given += [line.split("#", 1)[0] for line in text.splitlines()]
+        given += read_label_file(labels_file)
     return given
 
 
@@ -173,18 +171,3 @@ def _draw(picture: Path, found: FileTags) -> None:
         print_warning(f"no tag to draw: {shown(str(picture))} is not written")
         return
     write_taggram(picture, found)
-
-
-@contextmanager
-def _progress(n_files: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr for many files, where a terminal shows it; gives what to call after each."""
-    if n_files < _MANY_FILES or not sys.stderr.isatty() or sys.stdout.isatty():
-        yield lambda: None  # results on the same terminal show the progress by themselves
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("tagging", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as progress:
-        task = progress.add_task("tagging", total=n_files)
-        yield lambda: progress.advance(task)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval.cli.output import print_warning, shown
-from retrieval.cli.tag_list import tags_of_file
+from retrieval.cli.progress import show_progress, trainer_callback
+from retrieval.label_file import read_label_file
 
 if TYPE_CHECKING:
     from retrieval.datasets.audio import Level
@@ -157,6 +158,7 @@ def train(
 
     contrastive = objective != "bce"
     balanced = contrastive and negatives != "random"
+    unseen = () if unseen_file is None else tuple(read_label_file(unseen_file))
     try:
         plan = Plan(
             objective=objective,
@@ -170,7 +172,7 @@ def train(
             init=init,
             published=published,
             text=text,
-            unseen=() if unseen_file is None else tuple(tags_of_file(unseen_file, option="--unseen-file")),
+            unseen=unseen,
             crop_s=crop_s,
             level=_known_level(level),
             positive_weights=positive_weights,
@@ -239,18 +241,17 @@ def _known_metric(metric: str) -> str:
 
 def _run(plan: Plan, learnt: Any, held: Any, *, drop_unknown: bool, resume: bool) -> RunResult:
     from encoders.embed import no_progress_bars
-    from retrieval.cli.train_progress import TrainProgress
     from retrieval.training.run import TrainingRun
 
-    with no_progress_bars(), TrainProgress() as progress:
+    with no_progress_bars(), show_progress() as progress:
         try:
             run = TrainingRun(
                 plan,
                 learnt,
                 held,
                 drop_unknown=drop_unknown,
-                on_clip=progress.decoded,
-                callbacks=[progress.callback()],
+                on_clip=lambda done, total: progress.update("decoding", done, total),
+                callbacks=[trainer_callback(progress)],
             )
         except (ValueError, TypeError) as error:
             if type(error) in (ValueError, TypeError):  # named errors are told by their own words

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +11,8 @@ import typer
 
 from retrieval.cli.group import CommandGroup
 from retrieval.cli.output import print_table, print_warning, shown, shown_path
+from retrieval.cli.progress import show_progress
+from retrieval.label_file import read_label_file
 
 if TYPE_CHECKING:
     from encoders.text.coverage import Coverage
@@ -70,10 +70,11 @@ def train(
         workers=workers,
     )
     _check_out(out)
-    with _progress("reading files") as show:
-        sentences = read_sentences(text_dir, on_file=show)
-    with _progress("epochs") as show:
-        words = train_words(sentences, recipe, source=str(text_dir), on_epoch=show)
+    with show_progress() as progress:
+        sentences = read_sentences(text_dir, on_file=partial(progress.update, "reading files"))
+        words = train_words(
+            sentences, recipe, source=str(text_dir), on_epoch=partial(progress.update, "training epochs")
+        )
     words.save(out)
     summary = {**_facts(words, out), "sentences": len(sentences), "seed": seed}
     told = [f"{len(sentences)} sentences", f"{len(words)} words of {words.dim} values ({kind})"]
@@ -104,8 +105,8 @@ def import_(
     from encoders.text.importers import import_words
 
     _check_out(out)
-    with _progress("reading words") as show:
-        found = import_words(source, limit=limit or None, on_words=show)
+    with show_progress() as progress:
+        found = import_words(source, limit=limit or None, on_words=partial(progress.update, "reading words"))
     found.words.save(out)
     if found.n_repeated:
         print_warning(f"{shown(source)}: words that stand in it twice, {found.n_repeated}: the first vector is kept")
@@ -147,7 +148,7 @@ def info(
 
     vectors = WordVectors.load(file)
     facts: dict[str, Any] = _facts(vectors, file)
-    covered = None if labels is None else coverage(vectors, _labels(labels))
+    covered = None if labels is None else coverage(vectors, read_label_file(labels))
     near = {word: nearest(vectors, word, count=top) for word in words or []}
     if as_json:
         if covered is not None:
@@ -205,29 +206,3 @@ def _check_out(out: Path) -> None:
         raise typer.BadParameter(f"{shown(str(out))} is a folder: give the file to write", param_hint="--out")
     if not out.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {shown(str(out.absolute().parent))}", param_hint="--out")
-
-
-def _labels(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{shown(str(path))} is not UTF-8 text", param_hint="--labels") from error
-    found = [label for line in text.splitlines() if (label := line.split("#", 1)[0].strip())]
-    if not found:
-        raise typer.BadParameter(f"{shown(str(path))} holds no label: write one a line", param_hint="--labels")
-    return found
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on stderr where it is a terminal; gives what to call with what is done and what there is."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False, transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

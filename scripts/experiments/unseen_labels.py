@@ -43,11 +43,12 @@ from encoders.two_tower import TwoTowerModel
 from retrieval.datasets.base import TaggedClips, named
 from retrieval.datasets.load import read_dataset
 from retrieval.datasets.waveforms import WaveformStore
+from retrieval.label_file import read_label_file
 from retrieval.training.validation import clip_vectors
 from scripts.experiments.comparison.data import Rendering, render_dataset
 from scripts.experiments.console import status_of, tell, telling
 from scripts.experiments.unseen_report import GROUPS, draw, markdown
-from scripts.recipes.default.label_leakage import GiveAway, read_labels
+from scripts.recipes.default.label_leakage import GiveAway
 
 LABELS = Path(__file__).with_suffix(".txt")
 SOUNDFONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")  # where Debian's package puts it
@@ -275,7 +276,7 @@ def run(args: argparse.Namespace) -> None:
     disable_progress_bar()
     if args.threads:
         torch.set_num_threads(args.threads)
-    labels = read_labels(args.labels)
+    labels = tuple(read_label_file(args.labels))
     check_models(args.seen, args.unseen, labels)
     rendering = Rendering(
         train_fonts=(),

@@ -33,7 +33,7 @@ from encoders.text.tokenizer import tokenize
 from encoders.text.word_vectors import WordVectors
 from scripts.recipes.default.collection import Collection
 
-__all__ = ["SYNONYM_COSINE", "GiveAway", "Withheld", "check_resumed", "read_labels", "reduced_head", "withhold"]
+__all__ = ["SYNONYM_COSINE", "GiveAway", "Withheld", "check_resumed", "reduced_head", "withhold"]
 
 SYNONYM_COSINE = 0.75
 """What training with unseen tags takes for a near-synonym too."""
@@ -41,20 +41,6 @@ SYNONYM_COSINE = 0.75
 _FORMS = {"sax": "saxophone", "glock": "glockenspiel", "tympani": "timpani", "electronica": "electronic"}
 _VOWELS = frozenset("aeiouy")
 _NOTE = "withheld_labels.json"
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels of a UTF-8 file, one a line, each once; # begins a comment.
-
-    Raises:
-        ValueError: it has none, or is no UTF-8 text.
-        OSError: it cannot be read.
-    """
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    labels = tuple(dict.fromkeys(label for line in lines if (label := " ".join(line.split("#", 1)[0].split()))))
-    if not labels:
-        raise ValueError(f"{path} has no label: write one a line")
-    return labels
 
 
 def _stem(word: str) -> str:

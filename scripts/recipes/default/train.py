@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from scripts.recipes.default.label_leakage import read_labels
+from retrieval.label_file import read_label_file
 from scripts.recipes.default.stages import DefaultRun, train_default
 from scripts.recipes.default.student import Recipe
 
@@ -44,7 +44,7 @@ def main() -> None:
         out_dir=args.out,
         soundfonts=args.soundfont or list(SOUNDFONTS),
         leave_out=tuple(args.leave_out),
-        hold_out=read_labels(args.hold_out_labels) if args.hold_out_labels else (),
+        hold_out=tuple(read_label_file(args.hold_out_labels)) if args.hold_out_labels else (),
         device=args.device,
         recipe=Recipe(seed=args.seed, steps=args.steps),
     )

@@ -23,9 +23,10 @@ from pathlib import Path
 import soundfile
 
 from encoders.text.word_vectors import WordVectors
+from retrieval.label_file import read_label_file
 from scripts.recipes.default.clips import EXHAUSTIVE_PACKS, TRAINING_PACKS, TrainingClip, training_clips
 from scripts.recipes.default.collection import is_held_out
-from scripts.recipes.default.label_leakage import GiveAway, read_labels
+from scripts.recipes.default.label_leakage import GiveAway
 from scripts.recipes.default.prepare import RENDERED_PACKS, RENDERED_SHARD, SAMPLE_RATE_HZ
 from scripts.recipes.default.stages import WORD_VECTORS_FILE, DefaultRun
 from scripts.recipes.default.student import Recipe
@@ -96,7 +97,7 @@ def main() -> None:
         parser.error("--hold-out-labels and --word-vectors go together")
     gone = None
     if args.word_vectors:
-        gone = GiveAway(read_labels(args.hold_out_labels), WordVectors.load(args.word_vectors))
+        gone = GiveAway(read_label_file(args.hold_out_labels), WordVectors.load(args.word_vectors))
     soundfonts = args.soundfont or list(SOUNDFONTS)
     clips = list(training_clips(args.data / "audio"))
     written: dict[str, int] = {}

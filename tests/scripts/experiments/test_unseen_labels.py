@@ -14,10 +14,10 @@ from sklearn.metrics import average_precision_score
 from encoders.checkpoint import DEFAULT_MODEL_DIR
 from encoders.two_tower import TwoTowerModel
 from retrieval.datasets.base import TaggedClip, TaggedClips
+from retrieval.label_file import read_label_file
 from scripts.experiments import unseen_labels as experiment
 from scripts.experiments.unseen_labels import Figures, TestSet
 from scripts.experiments.unseen_report import draw, markdown
-from scripts.recipes.default.label_leakage import read_labels
 
 KEPT_SEEN = ("violin", "flute", "double bass", "snare drum", "bass drum")
 
@@ -39,7 +39,7 @@ def figures_of(group: str, chance: float, seen: float, unseen: float) -> Figures
 
 
 def test_the_list_has_sixty_labels_in_three_groups() -> None:
-    labels = read_labels(experiment.LABELS)
+    labels = read_label_file(experiment.LABELS)
     text = experiment.LABELS.read_text(encoding="utf-8")
     assert len(labels) == 60
     instruments, genres, sounds = ([line for line in part.splitlines()[1:] if line] for part in text.split("\n\n")[-3:])

@@ -14,7 +14,7 @@ from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from encoders.text.word_vectors import WordVectors
 from scripts.recipes.default.collection import Collection, make_collection
 from scripts.recipes.default.corpus import Corpus
-from scripts.recipes.default.label_leakage import GiveAway, check_resumed, read_labels, reduced_head, withhold
+from scripts.recipes.default.label_leakage import GiveAway, check_resumed, reduced_head, withhold
 from scripts.recipes.default.phrase_sampling import make_phrase_book
 from scripts.recipes.default.prepare import Shard
 from scripts.recipes.default.stages import DefaultRun, _short_name, _tag_names
@@ -209,15 +209,6 @@ def test_a_label_whose_every_phrase_gives_another_away_too_is_no_error(collectio
     left = withhold(["saxophone", "alto saxophone"], collection, [*AUDIOSET, *MUSIC], WORD_VECTORS)
     assert left.went["alto saxophone"]["clip_labels"] == ["alto saxophone"]
     assert left.went["saxophone"]["clip_labels"] == ["alto saxophone", "saxes"]
-
-
-def test_a_file_of_labels(tmp_path: Path) -> None:
-    path = tmp_path / "labels.txt"
-    path.write_text("# head\nflute # wind\n\n  church   bells\nflute\n", encoding="utf-8")
-    assert read_labels(path) == ("flute", "church bells")
-    path.write_text("# none\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"labels\.txt has no label"):
-        read_labels(path)
 
 
 def test_weights_of_a_run_with_other_labels_are_not_gone_on_with(tmp_path: Path) -> None:
