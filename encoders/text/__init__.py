@@ -1,1 +1,1 @@
-"""Text encoding: from phrases to unit vectors, and the word vectors that it rests on."""
+"""Text encoders: phrases to unit vectors, by word vectors or by a sentence encoder."""

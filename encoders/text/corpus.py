@@ -1,4 +1,4 @@
-"""A folder of text as sentences: what word vectors are learnt from."""
+"""Read a folder of text as sentences, to train word vectors on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from encoders.text.tokenizer import tokenize
-from encoders.text.word_vectors import WordsError
+from encoders.text.word_vectors import WordVectorsError
 
 __all__ = ["read_sentences", "text_files"]
 
@@ -24,27 +24,27 @@ def text_files(text_dir: Path) -> list[Path]:
     """Return the text files of a folder and the folders in it, sorted by path.
 
     Raises:
-        WordsError: there is no such folder, or no such file in it.
+        WordVectorsError: the folder does not exist or has no text file.
     """
     if not text_dir.is_dir():
-        raise WordsError(f"{text_dir} is no folder: give one that holds {', '.join(_SUFFIXES)} files")
+        raise WordVectorsError(f"{text_dir} is not a folder: give a folder of {', '.join(_SUFFIXES)} files")
     found = sorted(path for path in text_dir.rglob("*") if path.name.lower().endswith(_SUFFIXES) and path.is_file())
     if not found:
-        raise WordsError(f"{text_dir} holds no {', '.join(_SUFFIXES)} file: put the text there, one sentence a line")
+        raise WordVectorsError(f"{text_dir} has no {', '.join(_SUFFIXES)} file: add the text, one sentence per line")
     return found
 
 
 def read_sentences(text_dir: Path, *, on_file: Callable[[int, int], None] | None = None) -> list[list[str]]:
     """Return the sentences of a folder as tokens: lines of .txt files, cells of the text columns of .csv files.
 
-    A column is text when most of its cells hold two words or more; the first row of a .csv is its header.
+    A column counts as text if most of its cells have two words or more. The first row of a .csv file is its header.
 
     Args:
-        text_dir: the folder; its .gz files are read too.
-        on_file: is called with the number of files read and of all files.
+        text_dir: folder of .txt and .csv files, plain or as .gz.
+        on_file: called after each file with the number of files read and their total.
 
     Raises:
-        WordsError: a file cannot be read as UTF-8 text or CSV, or no sentence has two words.
+        WordVectorsError: a file is not UTF-8 text or not CSV, or no sentence has two words.
         OSError: a file cannot be opened.
     """
     files = text_files(text_dir)
@@ -55,15 +55,15 @@ def read_sentences(text_dir: Path, *, on_file: Callable[[int, int], None] | None
                 texts = _cells(file) if ".csv" in path.name.lower() else file
                 sentences.extend(tokens for text in texts if len(tokens := tokenize(text)) > 1)
         except UnicodeDecodeError as error:
-            raise WordsError(f"{path} is no UTF-8 text (byte {error.start}): convert it, or take it away") from None
+            raise WordVectorsError(f"{path} is not UTF-8 text (byte {error.start}): convert or remove it") from None
         except csv.Error as error:
-            raise WordsError(f"{path} cannot be read as CSV ({error}): mend it, or take it away") from None
+            raise WordVectorsError(f"{path} cannot be read as CSV ({error}): repair or remove it") from None
         except (EOFError, gzip.BadGzipFile) as error:
-            raise WordsError(f"{path} is a damaged .gz file ({error}): make or copy it again") from None
+            raise WordVectorsError(f"{path} is a damaged .gz file ({error}): create or copy it again") from None
         if on_file is not None:
             on_file(done, len(files))
     if not sentences:
-        raise WordsError(f"{text_dir}: no line or cell has two words; word vectors are learnt from words side by side")
+        raise WordVectorsError(f"{text_dir}: no line or cell has two words, as training needs; add sentences")
     return sentences
 
 

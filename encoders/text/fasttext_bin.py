@@ -13,7 +13,7 @@ import numpy as np
 
 from encoders.text.formats import MAX_DIM, open_source
 from encoders.text.subwords import Subwords
-from encoders.text.word_vectors import WordsError
+from encoders.text.word_vectors import WordVectorsError
 
 __all__ = ["FastTextModel", "read_fasttext"]
 
@@ -54,7 +54,7 @@ def read_fasttext(
         on_word: is called with the number of words made and of all words, now and then.
 
     Raises:
-        WordsError: the file is cut short, supervised or quantised.
+        WordVectorsError: the file is cut short, supervised or quantised.
     """
     try:
         with open_source(path) as file:
@@ -62,7 +62,7 @@ def read_fasttext(
             words, counts = _read_words(file, path)
             matrix = _read_matrix(file, path, rows=len(words) + header["bucket"], dim=header["dim"])
     except (EOFError, struct.error, zlib.error):
-        raise WordsError(f"{path} is cut short or damaged: copy it again") from None
+        raise WordVectorsError(f"{path} is cut short or damaged: copy it again") from None
     n_all = len(words)
     kept = min(limit or n_all, n_all)
     buckets = matrix[n_all:] if header["maxn"] > 0 else matrix[:0]
@@ -85,22 +85,24 @@ def _unpack(file: BinaryIO, layout: str) -> tuple[Any, ...]:
 def _read_header(file: BinaryIO, path: Path) -> dict[str, int]:
     _, version = _unpack(file, "2i")
     if version not in _VERSIONS:
-        raise WordsError(f"{path} is of fastText's format {version}: formats 11 and 12 are read")
+        raise WordVectorsError(f"{path} is of fastText's format {version}: formats 11 and 12 are read")
     header = dict(zip(_ARGUMENTS, _unpack(file, f"{len(_ARGUMENTS)}i"), strict=True))
     _unpack(file, "d")
     if not 1 <= header["dim"] <= MAX_DIM or not 0 <= header["bucket"] <= _MAX_WORDS:
-        raise WordsError(f"{path} is damaged: it says {header['dim']} values a word and {header['bucket']} buckets")
+        raise WordVectorsError(
+            f"{path} is damaged: it says {header['dim']} values a word and {header['bucket']} buckets"
+        )
     return header
 
 
 def _read_words(file: BinaryIO, path: Path) -> tuple[list[str], np.ndarray]:
     size, n_words, n_labels, _, pruned = _unpack(file, "3i2q")
     if n_labels:
-        raise WordsError(f"{path} is a classifier (supervised fastText): import vectors learnt without labels")
+        raise WordVectorsError(f"{path} is a classifier (supervised fastText): import vectors learnt without labels")
     if pruned > 0:
-        raise WordsError(f"{path} is a pruned model: import the .bin that it was made from")
+        raise WordVectorsError(f"{path} is a pruned model: import the .bin that it was made from")
     if size != n_words or not 1 <= size <= _MAX_WORDS:
-        raise WordsError(f"{path} is damaged: it says {n_words} words in a dictionary of {size}")
+        raise WordVectorsError(f"{path} is damaged: it says {n_words} words in a dictionary of {size}")
     words, counts = [], np.empty(size, np.float64)
     for at in range(size):
         word = bytearray()
@@ -116,10 +118,10 @@ def _read_words(file: BinaryIO, path: Path) -> tuple[list[str], np.ndarray]:
 def _read_matrix(file: BinaryIO, path: Path, *, rows: int, dim: int) -> np.ndarray:
     (quantised,) = _unpack(file, "?")
     if quantised:
-        raise WordsError(f"{path} is quantised (.ftz): import the .bin that it was made from")
+        raise WordVectorsError(f"{path} is quantised (.ftz): import the .bin that it was made from")
     shape = _unpack(file, "2q")
     if shape != (rows, dim):
-        raise WordsError(f"{path} is damaged: a matrix of shape {shape} where {(rows, dim)} is due")
+        raise WordVectorsError(f"{path} is damaged: a matrix of shape {shape} where {(rows, dim)} is due")
     values = np.empty((rows, dim), "<f4") if rows * dim < 1 << 28 else None
     if values is None and file.seekable() and type(file).__name__ == "BufferedReader":
         if path.stat().st_size < file.tell() + 4 * rows * dim:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from encoders.text.word_vectors import WordsError
+from encoders.text.word_vectors import WordVectorsError
 
 __all__ = ["MAX_DIM", "detect_format", "open_source", "read_binary", "read_text"]
 
@@ -37,29 +37,29 @@ def detect_format(path: Path) -> str:
     """Say what a file is by its first bytes: "fasttext", "binary", "text" or "glove" (text without a header).
 
     Raises:
-        WordsError: it is none of these, a pickle or an archive; the message says what to do.
+        WordVectorsError: it is none of these, a pickle or an archive; the message says what to do.
         OSError: it cannot be read.
     """
     try:
         with open_source(path) as file:
             head = file.read(1 << 16)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise WordsError(f"{path} is a damaged .gz file ({error}): copy it again") from None
+        raise WordVectorsError(f"{path} is a damaged .gz file ({error}): copy it again") from None
     if not head:
-        raise WordsError(f"{path} is empty")
+        raise WordVectorsError(f"{path} is empty")
     if head.startswith(_FASTTEXT_MAGIC):
         return "fasttext"
     if (head[0] == 0x80 and head[1:2] <= b"\x08") or path.suffix in {".kv", ".model", ".pkl"}:
-        raise WordsError(_UNPICKLING.format(path=path))
+        raise WordVectorsError(_UNPICKLING.format(path=path))
     if head.startswith(b"PK"):
-        raise WordsError(f"{path} is a .zip archive: unzip it and import the file in it")
+        raise WordVectorsError(f"{path} is a .zip archive: unzip it and import the file in it")
     line, _, rest = head.partition(b"\n")
     if _header(line) is not None:
         second = rest.partition(b"\n")[0]
         return "text" if _is_text(second, whole=b"\n" in rest) else "binary"
     if _is_text(line, whole=b"\n" in head) and len(line.split()) > 2:
         return "glove"
-    raise WordsError(f"{path} holds no word vectors that are read here: word2vec, GloVe or fastText files are")
+    raise WordVectorsError(f"{path} holds no word vectors that are read here: word2vec, GloVe or fastText files are")
 
 
 def _header(line: bytes) -> tuple[int, int] | None:
@@ -85,7 +85,7 @@ def read_text(path: Path, *, header: bool) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the words and vectors [shape=(dim,)] of a text file: a word, a space, numbers; spaces may be in the word.
 
     Raises:
-        WordsError: a line has the wrong number of values or one that is no number, or lines are missing.
+        WordVectorsError: a line has the wrong number of values or one that is no number, or lines are missing.
     """
     n_words = dim = n_read = 0
     number = 0
@@ -104,24 +104,28 @@ def read_text(path: Path, *, header: bool) -> Iterator[tuple[str, np.ndarray]]:
                 dim = dim or line.count(space)
                 parts = line.rsplit(space, dim)
                 if len(parts) != dim + 1:
-                    raise WordsError(f"{path}, line {number}: {len(parts) - 1} values where {dim} are due")
+                    raise WordVectorsError(f"{path}, line {number}: {len(parts) - 1} values where {dim} are due")
                 yield parts[0], np.array(parts[1:], dtype=np.float32)
                 n_read += 1
     except ValueError as error:
-        if isinstance(error, WordsError):
+        if isinstance(error, WordVectorsError):
             raise
-        raise WordsError(f"{path}, line {number}: a value is no number ({error}), or there are not {dim}") from None
+        raise WordVectorsError(
+            f"{path}, line {number}: a value is no number ({error}), or there are not {dim}"
+        ) from None
     except (EOFError, zlib.error) as error:
-        raise WordsError(f"{path} is cut short or damaged ({error}): copy it again") from None
+        raise WordVectorsError(f"{path} is cut short or damaged ({error}): copy it again") from None
     if n_read < n_words:
-        raise WordsError(f"{path} is cut short: its header says {n_words} words, {n_read} are there; copy it again")
+        raise WordVectorsError(
+            f"{path} is cut short: its header says {n_words} words, {n_read} are there; copy it again"
+        )
 
 
 def read_binary(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the words and vectors [shape=(dim,)] of a word2vec binary file: a word, a space, little-endian float32.
 
     Raises:
-        WordsError: the file is cut short, or has other dimensions than its header says.
+        WordVectorsError: the file is cut short, or has other dimensions than its header says.
     """
     with open_source(path) as file:
         found = _header(file.readline())
@@ -135,10 +139,12 @@ def read_binary(path: Path) -> Iterator[tuple[str, np.ndarray]]:
                 word = values = b""
             if len(values) < 4 * dim:
                 said = f"its header says {n_words} words of {dim} values, it ends in or after word {at}"
-                raise WordsError(f"{path} is cut short, or its header is wrong: {said}; copy it again")
+                raise WordVectorsError(f"{path} is cut short, or its header is wrong: {said}; copy it again")
             yield word.decode("utf-8", errors="replace"), np.frombuffer(values, "<f4")
         if file.read(2).strip():
-            raise WordsError(f"{path} goes on after the {n_words} words of {dim} values of its header: copy it again")
+            raise WordVectorsError(
+                f"{path} goes on after the {n_words} words of {dim} values of its header: copy it again"
+            )
 
 
 def _word_before(file: BinaryIO, end: bytes) -> bytes:

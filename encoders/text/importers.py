@@ -16,9 +16,9 @@ from encoders.text.fasttext_bin import read_fasttext
 from encoders.text.formats import detect_format, read_binary, read_text
 from encoders.text.tokenizer import tokenize
 from encoders.text.train import quiet_gensim
-from encoders.text.word_vectors import WordsError, WordVectors
+from encoders.text.word_vectors import WordVectors, WordVectorsError
 
-__all__ = ["ImportedWords", "import_words", "normalised_token"]
+__all__ = ["ImportedVectors", "import_word_vectors", "normalised_token"]
 
 _KINDS = {"fasttext": "fasttext", "binary": "word2vec", "text": "word2vec", "glove": "glove"}
 _LONGEST_GROUP_WORDS = 4  # as a phrase is looked up
@@ -28,11 +28,11 @@ _Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
-class ImportedWords:
+class ImportedVectors:
     """What an import gave.
 
     Attributes:
-        words: the stored form.
+        word_vectors: the stored form.
         format: what the file was: fasttext, binary, text or glove.
         n_read: words read.
         n_left_out: of them, those left out: punctuation, other scripts, more than four words.
@@ -40,7 +40,7 @@ class ImportedWords:
         n_repeated: of them, those that stand in the file more than once; the first is kept.
     """
 
-    words: WordVectors
+    word_vectors: WordVectors
     format: str
     n_read: int
     n_left_out: int
@@ -61,7 +61,7 @@ def normalised_token(word: str) -> str:
     return "_".join(tokens) if len(tokens) <= _LONGEST_GROUP_WORDS else ""
 
 
-def import_words(source: str, *, limit: int | None = None, on_words: _Progress | None = None) -> ImportedWords:
+def import_word_vectors(source: str, *, limit: int | None = None, on_words: _Progress | None = None) -> ImportedVectors:
     """Import word2vec (text, binary), GloVe or fastText (.bin, .vec) vectors, packed by gzip or not.
 
     Without counts in the file, a word's share of running text follows from its rank (Zipf's law: these files are sorted
@@ -73,7 +73,7 @@ def import_words(source: str, *, limit: int | None = None, on_words: _Progress |
         on_words: is called with the number of words done and, where it is known, of all words.
 
     Raises:
-        WordsError: the file or name is not there, is damaged or of another kind, or the network fails.
+        WordVectorsError: the file or name is not there, is damaged or of another kind, or the network fails.
         OSError: the file cannot be read.
     """
     path = _resolved(source)
@@ -138,15 +138,15 @@ class _Kept:
     def matrix(self, path: Path) -> np.ndarray:
         """Return the vectors [shape=(n, dim)]."""
         if not self._vectors:
-            raise WordsError(
+            raise WordVectorsError(
                 f"{path}: none of its {self._n_read} words has Latin letters or digits, as words of a query have"
             )
         return np.stack(self._vectors)
 
-    def summary(self, words: WordVectors, kind: str) -> ImportedWords:
+    def summary(self, words: WordVectors, kind: str) -> ImportedVectors:
         """Return the counts with the words made of these."""
         merged = len(self.of_read) - len(self.tokens)
-        return ImportedWords(words, kind, self._n_read, self._n_empty, merged, self._n_repeated)
+        return ImportedVectors(words, kind, self._n_read, self._n_empty, merged, self._n_repeated)
 
 
 def _resolved(source: str) -> Path:
@@ -155,9 +155,9 @@ def _resolved(source: str) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        raise WordsError(f"{source} is a folder: give the file of vectors in it")
+        raise WordVectorsError(f"{source} is a folder: give the file of vectors in it")
     if not re.fullmatch(r"[\w-]+", source):
-        raise WordsError(f"no file {source}: give a file of vectors, or a name such as glove-wiki-gigaword-100")
+        raise WordVectorsError(f"no file {source}: give a file of vectors, or a name such as glove-wiki-gigaword-100")
     return _downloaded(source)
 
 
@@ -171,13 +171,15 @@ def _downloaded(name: str) -> Path:
             models = sorted(downloader.info()["models"])
             if name not in models:
                 known = ", ".join(model for model in models if not model.startswith("__"))
-                raise WordsError(f"no file {name}, and gensim.downloader has no vectors of that name; it has {known}")
+                raise WordVectorsError(
+                    f"no file {name}, and gensim.downloader has no vectors of that name; it has {known}"
+                )
             # The path only: gensim would run a program that comes with the data.
             return Path(downloader.load(name, return_path=True))
-    except WordsError:
+    except WordVectorsError:
         raise
     except Exception as error:  # gensim raises a bare Exception for a checksum that is wrong
-        raise WordsError(
+        raise WordVectorsError(
             f"no file {name}, and gensim.downloader could not fetch vectors of that name ({error}): check the network, "
             "or download the vectors elsewhere and give the file"
         ) from None

@@ -1,8 +1,8 @@
-"""Vectors for words that no vocabulary holds, from their character n-grams, numpy only.
+"""Vectors of words outside the vocabulary, from their character n-grams. Imports numpy only.
 
 FastText (Bojanowski, Grave, Joulin, Mikolov, "Enriching word vectors with subword information", TACL 2017, section
-3.2): the n-grams of ``<word>`` are hashed into buckets, each with a vector; a word unseen in training is the mean of
-its n-grams' vectors.
+3.2): the n-grams of `<word>` are hashed into buckets, each with a vector. The vector of a word that training did not
+see is the mean of its n-grams' vectors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHUNK_ROWS = 65536
 
 
 def ngrams(word: str, *, min_chars: int, max_chars: int) -> list[str]:
-    """Return the n-grams of ``<word>``, from each start the shorter first; a lone ``<`` or ``>`` is none."""
+    """Return the n-grams of `<word>`, ordered by start, then by length; a lone `<` or `>` is not an n-gram."""
     marked = f"<{word}>"
     found = []
     for start in range(len(marked)):
@@ -32,10 +32,9 @@ def ngrams(word: str, *, min_chars: int, max_chars: int) -> list[str]:
 
 
 def ngram_hash(ngram: str) -> int:
-    """Return fastText's hash of an n-gram, in [0, 2**32): FNV-1a over its UTF-8 bytes read as signed characters.
+    """Return fastText's hash of an n-gram, in [0, 2**32): FNV-1a over its UTF-8 bytes as signed characters.
 
-    The sign matters for bytes of 128 and more: they are widened to 32 bits with their sign before the exclusive or,
-    which plain FNV-1a does not do.
+    Bytes of 128 and more are sign-extended to 32 bits before the exclusive or, unlike in plain FNV-1a.
     """
     h = _FNV_OFFSET
     for byte in ngram.encode("utf-8"):
@@ -45,12 +44,12 @@ def ngram_hash(ngram: str) -> int:
 
 
 def quantised(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return int8 codes [shape=(n, dim)] and scales [shape=(n,)] with ``codes * scales`` near the vectors.
+    """Return int8 codes [shape=(n, dim)] and scales [shape=(n,)] such that codes * scales approximates the vectors.
 
-    The error of a value is at most half its row's scale. A row of zeros has scale 0.
+    The error of a value is at most half the scale of its row. A row of zeros has scale 0.
     """
     codes, scales = np.zeros(vectors.shape, np.int8), np.zeros(len(vectors), np.float32)
-    for start in range(0, len(vectors), _CHUNK_ROWS):  # vectors may be a file of gigabytes, mapped into memory
+    for start in range(0, len(vectors), _CHUNK_ROWS):  # without copies of the whole
         rows = slice(start, start + _CHUNK_ROWS)
         chunk = np.asarray(vectors[rows], np.float32)
         scales[rows] = np.abs(chunk).max(1) / 127
@@ -60,15 +59,15 @@ def quantised(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Subwords:
-    """Buckets of n-gram vectors.
+    """Hash buckets with a vector each.
 
     Attributes:
-        codes: int8 [shape=(n_buckets, dim)]: an array, or a slice of a safetensors file, of which only the rows that a
-            word needs are read.
+        codes: int8 [shape=(n_buckets, dim)]: an array, or a slice of a safetensors file, from which a word's rows are
+            read on demand.
         scales: of the codes [shape=(n_buckets,)].
-        mean: what was taken off the unit vectors of the known words [shape=(dim,)].
-        min_chars: of an n-gram.
-        max_chars: of an n-gram.
+        mean: subtracted from unit vectors, as from those of the known words [shape=(dim,)].
+        min_chars: length of the shortest n-gram.
+        max_chars: length of the longest n-gram.
     """
 
     codes: Any
@@ -83,7 +82,7 @@ class Subwords:
         return [ngram_hash(ngram) % len(self.scales) for ngram in found]
 
     def vector(self, word: str) -> np.ndarray | None:
-        """Return the mean of a word's n-gram vectors [shape=(dim,)] float32; None when it is too short to have any."""
+        """Return the mean of a word's n-gram vectors [shape=(dim,)], float32; None: the word has no n-gram."""
         buckets = self.buckets(word)
         if not buckets:
             return None
@@ -91,16 +90,17 @@ class Subwords:
         return (rows * self.scales[buckets, None]).mean(0)
 
     def centred(self, word: str) -> np.ndarray | None:
-        """Return a word's vector as known words are stored: unit length less ``mean``; None where there is none."""
+        """Return a word's unit vector less `mean`, as known words are stored; None: the word has no vector."""
         vector = self.vector(word)
         norm = 0.0 if vector is None else float(np.linalg.norm(vector))
         return None if vector is None or norm == 0 else vector / norm - self.mean
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Return what a safetensors file holds of them.
+        """Return the tensors to store.
 
-        ``subwords.codes`` int8 [shape=(n_buckets, dim)], ``subwords.scales`` float32 [shape=(n_buckets,)],
-        ``subwords.mean`` float32 [shape=(dim,)], ``subwords.chars`` int32 (shortest and longest n-gram).
+        Returns:
+            `subwords.codes` int8 [shape=(n_buckets, dim)], `subwords.scales` float32 [shape=(n_buckets,)],
+            `subwords.mean` float32 [shape=(dim,)], `subwords.chars` int32 (shortest and longest n-gram).
         """
         return {
             "subwords.codes": np.asarray(self.codes[:]),
@@ -111,17 +111,17 @@ class Subwords:
 
 
 def read_subwords(path: Path) -> Subwords:
-    """Read the buckets of a file of words; their codes stay on disk until a word needs them.
+    """Load the subwords of a safetensors file; the codes of a word are read on demand.
 
     Raises:
-        SafetensorError: it has none, or is damaged.
-        ValueError: the buckets do not fit together.
+        SafetensorError: the file has no subwords, or is damaged.
+        ValueError: its tensors do not match.
     """
     with safe_open(path, framework="np") as file:
         codes = file.get_slice("subwords.codes")
         scales, mean, chars = (file.get_tensor(f"subwords.{part}") for part in ("scales", "mean", "chars"))
     if codes.get_dtype() != "I8" or codes.get_shape() != [len(scales), len(mean)] or not len(scales):
-        raise ValueError("its buckets of subwords do not fit together")
+        raise ValueError("its subword tensors do not match")
     if chars.shape != (2,) or not 1 <= chars[0] <= chars[1] or not np.isfinite(scales).all():
-        raise ValueError("its buckets of subwords are not what was saved")
+        raise ValueError("its subword tensors have invalid values")
     return Subwords(codes, scales, mean, int(chars[0]), int(chars[1]))

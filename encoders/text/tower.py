@@ -117,7 +117,7 @@ class TextEncoder:
         except (KeyError, ValueError, SafetensorError) as error:
             raise ModelDirError(f"the model in {model_dir} is not one that this version reads: {error}") from None
 
-    def word_vectors(self, phrases: Sequence[str]) -> np.ndarray:
+    def phrase_vectors(self, phrases: Sequence[str]) -> np.ndarray:
         """Return what the text tower reads, unit length [shape=(n, word_dim)].
 
         That is the phrases' weighted mean word vectors (``WordVectors``), or a sentence encoder's vectors.
@@ -137,7 +137,7 @@ class TextEncoder:
         """
         if not phrases:
             return np.zeros((0, self.dim), np.float32)
-        x = self.word_vectors(phrases)
+        x = self.phrase_vectors(phrases)
         (w1, b1), (w2, b2) = self._layers
         return _unit(np.maximum(x @ w1.T + b1, 0) @ w2.T + b2)
 

@@ -1,4 +1,4 @@
-"""Word vectors learnt by gensim from sentences."""
+"""Train word vectors on sentences with gensim."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import Any
 
 import numpy as np
 
-from encoders.text.word_vectors import SIF_A, WordsError, WordVectors
+from encoders.text.word_vectors import SIF_A, WordVectors, WordVectorsError
 
-__all__ = ["KINDS", "TrainRecipe", "quiet_gensim", "train_words"]
+__all__ = ["KINDS", "WordVectorSettings", "quiet_gensim", "train_word_vectors"]
 
 KINDS = ("word2vec", "fasttext")
 
 
 @dataclass(frozen=True)
-class TrainRecipe:
-    """Skip-gram with negative sampling (Mikolov et al. 2013), with subwords for FastText (Bojanowski et al. 2017).
+class WordVectorSettings:
+    """Settings of skip-gram with negative sampling (Mikolov et al. 2013; FastText's subwords: Bojanowski et al. 2017).
 
     Attributes:
         kind: "word2vec" or "fasttext".
         dim: length of a vector.
-        window_words: how far apart two words may stand and still be neighbours.
-        epochs: how often the text is read.
-        min_count: rarer words get no vector.
-        negative: drawn words a true neighbour.
-        subsampling: share of the text above which a word is read less often.
-        sif_a: see ``encoders.text.vocabulary``.
-        seed: of all that is drawn.
-        workers: threads; more than one are quicker and not reproducible, as they race in gensim.
-        phrases: whether words that often stand together get a vector as a group too (Mikolov et al. 2013, equation 6).
-        buckets: of FastText's subwords.
-        min_chars: of a subword.
-        max_chars: of a subword.
+        window_words: context words on each side of a word.
+        epochs: passes over the text.
+        min_count: words that occur less often get no vector.
+        negative: negative samples per context word.
+        subsampling: share of the text above which occurrences of a word are skipped at random.
+        sif_a: constant of the word weights; see `encoders.text.vocabulary`.
+        seed: random seed.
+        workers: threads; with more than one the result is not reproducible, since gensim's threads race.
+        phrases: whether frequent word groups get vectors too (Mikolov et al. 2013, equation 6).
+        buckets: hash buckets of subwords (FastText only).
+        min_chars: shortest subword.
+        max_chars: longest subword.
     """
 
     kind: str = "word2vec"
@@ -56,74 +56,76 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise WordsError(f"no kind {self.kind!r} of word vectors: choose one of {', '.join(KINDS)}")
+            raise WordVectorsError(f"unknown kind of word vectors {self.kind!r}: choose one of {', '.join(KINDS)}")
 
 
-def train_words(
+def train_word_vectors(
     sentences: Sequence[list[str]],
-    recipe: TrainRecipe,
+    settings: WordVectorSettings,
     *,
     source: str,
     on_epoch: Callable[[int, int], None] | None = None,
 ) -> WordVectors:
-    """Learn word vectors; with one worker the same for the same seed.
+    """Train word vectors; with one worker the result depends on the sentences and the settings only.
 
     Args:
-        sentences: as tokens.
-        recipe: how.
-        source: what the sentences are, for messages and the stored form.
-        on_epoch: is called with the number of epochs done and of all epochs.
+        sentences: lists of tokens.
+        settings: kind, sizes and seed.
+        source: name of the sentences, for error messages and the stored file.
+        on_epoch: called after each epoch with the number of epochs done and their total.
 
     Raises:
-        WordsError: no word is frequent enough, or the vectors are not finite.
+        WordVectorsError: no word is frequent enough, or a vector is not finite.
     """
     from gensim.models import FastText, Word2Vec
 
     texts = list(sentences)
-    if recipe.phrases:
-        texts += [joined for joined in _joined(texts, recipe.min_count) if any("_" in token for token in joined)]
-    random.Random(recipe.seed).shuffle(texts)
+    if settings.phrases:
+        texts += [joined for joined in _joined(texts, settings.min_count) if any("_" in token for token in joined)]
+    random.Random(settings.seed).shuffle(texts)
     options: dict[str, Any] = {
         "sg": 1,
-        "vector_size": recipe.dim,
-        "window": recipe.window_words,
-        "negative": recipe.negative,
-        "min_count": recipe.min_count,
-        "sample": recipe.subsampling,
-        "workers": recipe.workers,
-        "seed": recipe.seed,
+        "vector_size": settings.dim,
+        "window": settings.window_words,
+        "negative": settings.negative,
+        "min_count": settings.min_count,
+        "sample": settings.subsampling,
+        "workers": settings.workers,
+        "seed": settings.seed,
     }
-    if recipe.kind == "fasttext":
-        options |= {"bucket": recipe.buckets, "min_n": recipe.min_chars, "max_n": recipe.max_chars}
+    if settings.kind == "fasttext":
+        options |= {"bucket": settings.buckets, "min_n": settings.min_chars, "max_n": settings.max_chars}
     with quiet_gensim():
-        model = (FastText if recipe.kind == "fasttext" else Word2Vec)(**options)
+        model = (FastText if settings.kind == "fasttext" else Word2Vec)(**options)
         model.build_vocab(texts)
         if not len(model.wv):
-            raise WordsError(f"{source}: no word stands there {recipe.min_count} times: lower --min-count, or add text")
+            raise WordVectorsError(
+                f"{source}: no word occurs {settings.min_count} times: lower --min-count or add text"
+            )
         model.train(
             texts,
             total_examples=model.corpus_count,
-            epochs=recipe.epochs,
-            callbacks=[_epoch_counter(recipe.epochs, on_epoch)] if on_epoch else (),
+            epochs=settings.epochs,
+            callbacks=[_epoch_counter(settings.epochs, on_epoch)] if on_epoch else (),
         )
     counts = np.array([model.wv.get_vecattr(token, "count") for token in model.wv.index_to_key], dtype=np.float64)
     tokens, vectors, shares = list(model.wv.index_to_key), model.wv.vectors, counts / counts.sum()
-    if recipe.kind == "word2vec":
-        return WordVectors.from_floats(tokens, vectors, shares, kind="word2vec", source=source, sif_a=recipe.sif_a)
+    if settings.kind == "word2vec":
+        return WordVectors.from_floats(tokens, vectors, shares, kind="word2vec", source=source, sif_a=settings.sif_a)
     return WordVectors.with_subwords(
         tokens,
         vectors,
         shares,
         buckets=model.wv.vectors_ngrams,
-        chars=(recipe.min_chars, recipe.max_chars),
+        chars=(settings.min_chars, settings.max_chars),
         source=source,
-        sif_a=recipe.sif_a,
+        sif_a=settings.sif_a,
     )
 
 
 @contextmanager
 def quiet_gensim() -> Iterator[None]:
-    """Keep gensim's log off the user's screen: where something fails, an error says so."""
+    """Suppress gensim's log; failures are raised as errors."""
     logger = logging.getLogger("gensim")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -134,7 +136,7 @@ def quiet_gensim() -> Iterator[None]:
 
 
 def _joined(sentences: list[list[str]], min_count: int) -> list[list[str]]:
-    """Return the sentences with frequent neighbours joined: in two passes, for groups of up to four words."""
+    """Return the sentences with frequent neighbours joined, in two passes: groups have up to four words."""
     from gensim.models.phrases import Phrases
 
     for _ in range(2):

@@ -31,8 +31,8 @@ class UnknownWordsError(ValueError):
     """No word of a phrase is in the model's vocabulary.
 
     Attributes:
-        words: the words, as they were written.
-        suggestions: near spellings that the model knows, by word.
+        words: the unknown words.
+        suggestions: known words of similar spelling, by unknown word.
     """
 
     def __init__(self, words: Sequence[str], suggestions: dict[str, list[str]]) -> None:
@@ -143,7 +143,7 @@ class Vocabulary:
         return [token.replace("_", " ") for token in near]
 
     def unknown_error(self, words: Sequence[str]) -> UnknownWordsError:
-        """Return the error for a phrase none of whose words is known."""
+        """Return the error for a phrase without a known word, with near spellings."""
         return UnknownWordsError(words, {word: self.near_spellings(word) for word in words})
 
 

@@ -1,12 +1,12 @@
-"""Word vectors and their file: 8-bit codes, weights and, for FastText, buckets of subwords; numpy only.
+"""Word vectors and their file: 8-bit codes, weights and, for FastText, subwords. Imports numpy only.
 
-A file is one safetensors file, so that nothing in it can run. Its tensors:
+A word-vector file is a safetensors file with these tensors:
 
-- ``words.codes`` int8 [shape=(n, dim)], ``words.scales`` and ``words.weights`` float32 [shape=(n,)], as in a model;
-- ``words.tokens`` uint8: the tokens in UTF-8, each followed by a line feed, in the order of the rows;
-- those of ``encoders.text.subwords.Subwords.tensors``: FastText only.
+- `words.codes` int8 [shape=(n, dim)], `words.scales` and `words.weights` float32 [shape=(n,)], as in a model;
+- `words.tokens` uint8: the tokens in UTF-8, each followed by a line feed, in the order of the rows;
+- those of `encoders.text.subwords.Subwords.tensors` (FastText only).
 
-The header's ``earmark_words`` is a JSON object: format version, kind and source.
+`earmark_words` in its header is a JSON object with the format version, the kind and the source.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from encoders.checkpoint import VOCABULARY_FILE, WEIGHTS_FILE
 from encoders.text.subwords import Subwords, quantised, read_subwords
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 
-__all__ = ["SIF_A", "WordVectors", "WordsError"]
+__all__ = ["SIF_A", "WordVectors", "WordVectorsError"]
 
 SIF_A = 1e-3  # of Arora, Liang, Ma 2017, section 5
 _HEADER, _VERSION = "earmark_words", 1
@@ -32,24 +32,24 @@ _SPECIAL = 2  # rows of [PAD] and [UNK]
 _CHUNK_ROWS = 65536
 
 
-class WordsError(ValueError):
-    """Words that cannot be read, learnt or stored; the message names the file and what to do."""
+class WordVectorsError(ValueError):
+    """Word vectors cannot be read, trained or stored; the message names the file and the fix."""
 
 
 @dataclass(frozen=True)
 class WordVectors:
-    """Words with a vector and a weight each: phrases -> unit vectors.
+    """Words with a vector and a weight each; encodes phrases as unit vectors.
 
-    The vectors are unit length less their mean: what all words share says nothing of any.
+    Each stored vector is the unit vector less the mean over running text, which all words share.
 
     Attributes:
         vocabulary: the tokens, in the order of the rows.
         codes: int8 [shape=(n, dim)]; the first two rows, [PAD] and [UNK], are zeros.
-        scales: of the codes [shape=(n,)].
+        scales: of the codes [shape=(n,)]; vector = codes * scale.
         weights: smooth inverse frequency [shape=(n,)], in [0, 1].
-        subwords: serve words that the vocabulary lacks, if there are any.
-        kind: how they were learnt: word2vec, fasttext, glove ...
-        source: where they came from.
+        subwords: give vectors to words outside the vocabulary; None: such words are unknown.
+        kind: training method: word2vec, fasttext, glove or model.
+        source: file or text that they come from.
     """
 
     vocabulary: Vocabulary
@@ -71,24 +71,26 @@ class WordVectors:
         source: str,
         sif_a: float = SIF_A,
     ) -> WordVectors:
-        """Make the stored form of trained vectors.
+        """Return the stored form of trained vectors.
 
         Args:
-            tokens: n distinct tokens: lower case, words of a group joined by underscores.
-            vectors: [shape=(n, dim)].
-            shares: of each token in running text [shape=(n,)], positive, summing to 1.
+            tokens: n distinct tokens in lower case; the words of a group are joined by underscores.
+            vectors: their vectors [shape=(n, dim)].
+            shares: share of each token in running text [shape=(n,)], positive, summing to 1.
             kind: see the class.
             source: see the class.
-            sif_a: see ``encoders.text.vocabulary``.
+            sif_a: constant of the word weights; see `encoders.text.vocabulary`.
 
         Raises:
-            WordsError: no token, or a vector that is not finite.
+            WordVectorsError: there is no token, or a vector is not finite.
         """
         if not len(tokens):
-            raise WordsError(f"{source}: no word in it has a vector")
+            raise WordVectorsError(f"{source} has no words: give a file with word vectors")
         wrong = np.flatnonzero(~np.isfinite(vectors).all(1))
         if len(wrong):
-            raise WordsError(f"{source}: the vector of {tokens[wrong[0]]!r} is not finite (NaN or infinity)")
+            raise WordVectorsError(
+                f"{source}: the vector of {tokens[wrong[0]]!r} is not finite (NaN or infinity); remove the word"
+            )
         unit = _unit(vectors)
         codes, scales = quantised(unit - _mean(unit, shares))
         nothing = np.zeros(_SPECIAL, np.float32)
@@ -113,24 +115,26 @@ class WordVectors:
         source: str,
         sif_a: float = SIF_A,
     ) -> WordVectors:
-        """Make the stored form of FastText vectors: as ``from_floats``, and bucket vectors [shape=(n_buckets, dim)].
+        """Return the stored form of FastText vectors.
 
         Args:
-            tokens: see ``from_floats``.
-            vectors: of the words, their n-grams' vectors included.
-            shares: see ``from_floats``.
-            buckets: vectors of the n-grams.
+            tokens: see `from_floats`.
+            vectors: vectors of the words, with those of their n-grams included [shape=(n, dim)].
+            shares: see `from_floats`.
+            buckets: vectors of the n-grams [shape=(n_buckets, dim)].
             chars: shortest and longest n-gram.
-            source: see ``from_floats``.
-            sif_a: see ``from_floats``.
+            source: see `from_floats`.
+            sif_a: see `from_floats`.
 
         Raises:
-            WordsError: as ``from_floats``, and buckets that are not finite.
+            WordVectorsError: there is no token, or a vector is not finite.
         """
         plain = cls.from_floats(tokens, vectors, shares, kind="fasttext", source=source, sif_a=sif_a)
         codes, scales = quantised(buckets)
         if not np.isfinite(scales).all():
-            raise WordsError(f"{source}: a vector of subwords is not finite (NaN or infinity)")
+            raise WordVectorsError(
+                f"{source}: a subword vector is not finite (NaN or infinity); train or copy the file again"
+            )
         subwords = Subwords(codes, scales, _mean(_unit(vectors), shares), *chars)
         return cls(plain.vocabulary, plain.codes, plain.scales, plain.weights, subwords, plain.kind, source)
 
@@ -142,55 +146,55 @@ class WordVectors:
         return int(self.codes.shape[1])
 
     def vector(self, word: str) -> np.ndarray | None:
-        """Return a token's vector [shape=(dim,)], served by its subwords if need be; None when there is none."""
+        """Return a word's vector [shape=(dim,)], from its subwords if the vocabulary lacks it; None: it has none."""
         at = self.vocabulary.ids.get(word)
         if at is not None:
             return self.codes[at].astype(np.float32) * self.scales[at]
         return None if self.subwords is None else self.subwords.centred(word)
 
     def split(self, phrase: str) -> tuple[list[str], list[str], list[str]]:
-        """Return a phrase's tokens: in the vocabulary, served by subwords, unknown."""
+        """Return the words of a phrase in three lists: in the vocabulary, from subwords, unknown."""
         known, others = self.vocabulary.split(phrase)
-        served = [word for word in others if self.vector(word) is not None]
-        return known, served, [word for word in others if word not in served]
+        from_subwords = [word for word in others if self.vector(word) is not None]
+        return known, from_subwords, [word for word in others if word not in from_subwords]
 
     def encode(self, phrases: Sequence[str]) -> np.ndarray:
-        """Return the phrases' weighted mean word vectors, unit length [shape=(n, dim)], float32.
+        """Return the weighted mean word vector of each phrase, unit length [shape=(n, dim)], float32.
 
-        A word served by subwords weighs 1: it is rarer than any known one.
+        A word from subwords has weight 1, since it is rarer than every known word.
 
         Raises:
-            UnknownWordsError: a phrase has no known word; the error carries near spellings.
+            UnknownWordsError: no word of a phrase has a vector; the error suggests near spellings.
         """
         rows = np.zeros((len(phrases), self.dim), np.float32)
         for row, phrase in zip(rows, phrases, strict=True):
-            known, served, unknown = self.split(phrase)
-            if not known and not served:
+            known, from_subwords, unknown = self.split(phrase)
+            if not known and not from_subwords:
                 raise self.vocabulary.unknown_error(unknown)
             ids = np.array([self.vocabulary.ids[token] for token in known], dtype=np.int64)
             vectors = self.codes[ids].astype(np.float32) * self.scales[ids, None]
             row += (self.weights[ids, None] * vectors).sum(0)
-            for word in served:
+            for word in from_subwords:
                 vector = self.vector(word)
-                assert vector is not None  # so split found
+                assert vector is not None  # by the definition of split
                 row += vector
         return _unit(rows)
 
-    def neighbours(self, vector: np.ndarray, *, count: int, leave_out: Sequence[str] = ()) -> list[tuple[str, float]]:
-        """Return the tokens nearest to a vector [shape=(dim,)] with their cosines, nearest first."""
+    def neighbours(self, vector: np.ndarray, *, count: int, exclude: Sequence[str] = ()) -> list[tuple[str, float]]:
+        """Return the tokens nearest to a vector [shape=(dim,)] with their cosines, nearest first, without `exclude`."""
         cosines = np.empty(len(self.codes), np.float32)
         target = vector / max(float(np.linalg.norm(vector)), 1e-9)
         for start in range(0, len(self.codes), _CHUNK_ROWS):  # scales do not change a cosine
             cosines[start : start + _CHUNK_ROWS] = _unit(self.codes[start : start + _CHUNK_ROWS]) @ target
-        cosines[[0, 1, *(self.vocabulary.ids[token] for token in leave_out if token in self.vocabulary.ids)]] = -np.inf
+        cosines[[0, 1, *(self.vocabulary.ids[token] for token in exclude if token in self.vocabulary.ids)]] = -np.inf
         best = np.argsort(-cosines, kind="stable")[:count]
         return [(self.vocabulary.tokens[i], float(cosines[i])) for i in best if np.isfinite(cosines[i])]
 
     def save(self, path: Path) -> None:
-        """Write the file; whoever reads meanwhile finds the old one or the new one, whole.
+        """Write a word-vector file; it replaces an existing one in one step.
 
         Raises:
-            OSError: it cannot be written there.
+            OSError: the file cannot be written.
         """
         from safetensors.numpy import save
 
@@ -213,24 +217,26 @@ class WordVectors:
 
     @classmethod
     def load(cls, path: Path) -> WordVectors:
-        """Read a file that ``save`` wrote, or the words of a model directory.
+        """Load a word-vector file, or the word vectors of a model directory without their subwords.
 
         Raises:
-            WordsError: it is no such file, or damaged.
-            OSError: it is not there or cannot be read.
+            WordVectorsError: the file is not a word-vector file, or is damaged.
+            OSError: the file does not exist or cannot be read.
         """
         path = Path(path)
         in_model = path.is_dir()
         file_path = path / WEIGHTS_FILE if in_model else path
         if in_model and not file_path.is_file():
-            raise WordsError(f"{path} is a folder without {WEIGHTS_FILE}: give a file of words, or a model's folder")
-        file_path.open("rb").close()  # an OSError that names the file, where there is one
+            raise WordVectorsError(f"{path} has no {WEIGHTS_FILE}: give a word-vector file or a model directory")
+        file_path.open("rb").close()  # raises an OSError with the name of the file
         try:
             with safe_open(file_path, framework="np") as file:
                 names = set(file.keys())
                 header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
                 if not in_model and header.get("version") != _VERSION:
-                    raise WordsError(f"{path} is no file of words of this version: make it by `retrieve words import`")
+                    raise WordVectorsError(
+                        f"{path} is not a word-vector file of this version: make one by `retrieve word-vectors import`"
+                    )
                 codes, scales, weights = (file.get_tensor(f"words.{part}") for part in ("codes", "scales", "weights"))
                 text = "" if in_model else file.get_tensor("words.tokens").tobytes().decode("utf-8")
             if in_model:
@@ -238,10 +244,12 @@ class WordVectors:
             subwords = read_subwords(file_path) if "subwords.codes" in names else None
             vocabulary = Vocabulary(text.split("\n")[:-1])
             _check(vocabulary, codes, scales, weights, subwords)
-        except WordsError:
+        except WordVectorsError:
             raise
         except (SafetensorError, ValueError, KeyError, AttributeError) as error:
-            raise WordsError(f"{path} is no file of words, or damaged ({error}): make or copy it again") from None
+            raise WordVectorsError(
+                f"{path} is not a word-vector file, or is damaged ({error}): make or copy it again"
+            ) from None
         kind, source = (
             ("model", str(path)) if in_model else (str(header.get("kind", "")), str(header.get("source", "")))
         )
@@ -253,13 +261,13 @@ def _check(
 ) -> None:
     n = len(vocabulary)
     if len(vocabulary.ids) != n:
-        raise ValueError("a token stands twice")
+        raise ValueError("a token occurs twice")
     if codes.dtype != np.int8 or codes.shape[:1] != (n,) or codes.ndim != 2 or {scales.shape, weights.shape} != {(n,)}:
-        raise ValueError(f"{n} tokens do not go with codes of shape {codes.shape}")
+        raise ValueError(f"{n} tokens do not match codes of shape {codes.shape}")
     if not (np.isfinite(scales).all() and np.isfinite(weights).all()):
         raise ValueError("a scale or weight is not finite")
     if subwords is not None and len(subwords.mean) != codes.shape[1]:
-        raise ValueError("words and subwords differ in length")
+        raise ValueError("the vectors of words and subwords differ in length")
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from retrieval.cli import evaluate, index, models, search, tag, train, words
+from retrieval.cli import evaluate, index, models, search, tag, train, word_vectors
 from retrieval.cli.group import QueryFirstGroup
 
 __all__ = ["app", "main"]
@@ -23,7 +23,7 @@ app.command("search")(search.search)
 app.add_typer(index.group, name="index")
 app.command("tag")(tag.tag)
 app.command("models")(models.models)
-app.add_typer(words.group, name="words")
+app.add_typer(word_vectors.group, name="word-vectors")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 
@@ -55,7 +55,7 @@ def retrieve(
       retrieve index build ~/Music          make or refresh the index
       retrieve tag song.mp3                 say what a file sounds like
       retrieve models                       list the architectures and what they cost
-      retrieve words train texts --out W    learn word vectors
+      retrieve word-vectors train DIR       train word vectors on a folder of text
       retrieve train --data DIR --out DIR   train a model on tagged clips
       retrieve evaluate MODEL --data DIR    measure a model on tagged clips
 

@@ -84,7 +84,7 @@ def _expected_message(error: Exception) -> str | None:
     from encoders.checkpoint import ModelDirError
     from encoders.embed import DeviceError
     from encoders.text.tower import UnknownWordsError
-    from encoders.text.word_vectors import WordsError
+    from encoders.text.word_vectors import WordVectorsError
     from index import IndexBusyError, IndexDamagedError, IndexMismatchError, IndexMissingError
     from retrieval.closed_set_tagging import PublishedModelError
     from retrieval.datasets.base import DatasetError
@@ -94,7 +94,7 @@ def _expected_message(error: Exception) -> str | None:
     from retrieval.tagging import LabelError
 
     of_models = (ModelDirError, PublishedModelError, DeviceError, UnknownWordsError, LabelError, QueryError)
-    of_data = (AudioDecodeError, DatasetError, IngestError, LabelFileError, WordsError)
+    of_data = (AudioDecodeError, DatasetError, IngestError, LabelFileError, WordVectorsError)
     of_indexes = (IndexBusyError, IndexDamagedError, IndexMismatchError, IndexMissingError)
     # Its module needs transformers: an error of it has loaded it already.
     learning = sys.modules.get("retrieval.training.run_settings")

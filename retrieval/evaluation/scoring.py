@@ -136,7 +136,7 @@ def _two_tower_unknown(model_dir: Path, tags: Sequence[str]) -> list[str]:
     strange = []
     for tag in tags:
         try:
-            text.word_vectors([tag])
+            text.phrase_vectors([tag])
         except UnknownWordsError:
             strange.append(tag)
     return strange

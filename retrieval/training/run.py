@@ -28,7 +28,7 @@ from retrieval.training.memory_bank import EmbeddingBank
 from retrieval.training.mining import Miner
 from retrieval.training.run_settings import CheckpointError, last_checkpoint, training_arguments
 from retrieval.training.tasks import ContrastiveLearner, TaggerLearner
-from retrieval.training.text_encoder import read_phrases
+from retrieval.training.text_encoder import load_phrase_encoder
 from retrieval.training.trainer import LearningTrainer
 from retrieval.training.validation import calibrate, clip_vectors, figures, tagger_scores
 from retrieval.training.zero_shot_split import Unseen, vectors_of, without_unseen
@@ -106,7 +106,7 @@ class TrainingRun:
         on_clip: Callable[[int, int], None] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
-        words = read_phrases(plan.words_from) if plan.contrastive or plan.unseen else None
+        words = load_phrase_encoder(plan.words_from) if plan.contrastive or plan.unseen else None
         self.unseen = Unseen()
         if plan.unseen:
             assert words is not None

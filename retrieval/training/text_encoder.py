@@ -1,4 +1,4 @@
-"""What the text tower reads: word vectors, or a frozen sentence encoder."""
+"""Load the input of the text tower: word vectors, or a frozen sentence encoder."""
 
 from __future__ import annotations
 
@@ -16,30 +16,37 @@ from encoders.text.word_vectors import WordVectors
 if TYPE_CHECKING:
     from encoders.text.sentence import SentenceTower
 
-__all__ = ["SENTENCE_PREFIX", "PhraseEncoder", "read_phrases"]
+__all__ = ["SENTENCE_PREFIX", "PhraseEncoder", "load_phrase_encoder"]
 
 SENTENCE_PREFIX = "sentence:"
 
 
 class PhraseEncoder(Protocol):
-    """Phrases -> unit vectors; ``WordVectors`` and ``SentenceTower`` are such."""
+    """Interface of `WordVectors` and `SentenceTower`: phrases to unit vectors."""
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
 
     def encode(self, phrases: Sequence[str]) -> np.ndarray:
-        """Return unit vectors [shape=(n, dim)]; UnknownWordsError where a phrase has none."""
+        """Return one unit vector per phrase [shape=(n, dim)].
+
+        Raises:
+            UnknownWordsError: a phrase has no known word.
+        """
 
 
-def read_phrases(text: Path | str | None) -> WordVectors | SentenceTower:
-    """Read a file of words, the text side of a model directory (default: the shipped one), or ``sentence:NAME``.
+def load_phrase_encoder(text: Path | str | None) -> WordVectors | SentenceTower:
+    """Load the word vectors or the sentence encoder that the text tower takes as input.
 
-    NAME is a folder with a transformers text encoder, or a name of the Hugging Face hub.
+    Args:
+        text: a word-vector file, a model directory (its text encoder's input is used), or `sentence:DIR` with the
+            directory of a sentence-transformers model. None: the shipped model.
 
     Raises:
-        WordsError, ModelDirError: it is not what it should be.
-        OSError: it is not there.
+        WordVectorsError: the word-vector file is damaged.
+        ModelDirError: the directory is not a model, or is damaged.
+        OSError: the file does not exist or cannot be read.
     """
     if text is not None and str(text).startswith(SENTENCE_PREFIX):
         return _sentences(str(text)[len(SENTENCE_PREFIX) :])

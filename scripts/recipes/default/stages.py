@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from encoders.backbones.convert import efficientat_state
-from encoders.text.train import TrainRecipe, train_words
+from encoders.text.train import WordVectorSettings, train_word_vectors
 from encoders.text.vocabulary import Vocabulary
 from encoders.text.word_vectors import WordVectors
 from encoders.two_tower import TwoTowerConfig, TwoTowerModel
@@ -58,7 +58,7 @@ class DefaultRun:
     leave_out: tuple[str, ...] = ()
     hold_out: tuple[str, ...] = ()
     device: str = "cpu"
-    word_vectors: TrainRecipe = field(default_factory=lambda: TrainRecipe(min_count=6))
+    word_vectors: WordVectorSettings = field(default_factory=lambda: WordVectorSettings(min_count=6))
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -66,7 +66,7 @@ def _word_vectors(run: DefaultRun, corpus: Corpus) -> WordVectors:
     path = run.out_dir / WORD_VECTORS_FILE
     if not path.is_file():
         settings = replace(run.word_vectors, seed=run.recipe.seed)
-        train_words(training_sentences(corpus), settings, source=str(run.data_dir / "text")).save(path)
+        train_word_vectors(training_sentences(corpus), settings, source=str(run.data_dir / "text")).save(path)
     return WordVectors.load(path)
 
 

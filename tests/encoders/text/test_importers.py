@@ -15,8 +15,8 @@ from gensim.models import FastText, KeyedVectors
 from gensim.models.fasttext import FastTextKeyedVectors, load_facebook_vectors, save_facebook_model
 
 from encoders.text.fasttext_bin import read_fasttext
-from encoders.text.importers import import_words, normalised_token
-from encoders.text.word_vectors import WordsError, WordVectors
+from encoders.text.importers import import_word_vectors, normalised_token
+from encoders.text.word_vectors import WordVectors, WordVectorsError
 
 WORDS = ["the", "Guitar", "double_bass", "hip-hop", "café", "rain"]
 TOKENS = ["the", "guitar", "double_bass", "hip_hop", "cafe", "rain"]
@@ -59,18 +59,18 @@ def test_each_format_gives_the_same_words(tmp_path: Path, keyed: KeyedVectors, n
         plain.write_text("".join(line + " \n" for line in plain.read_text(encoding="utf-8").splitlines()))
     if path != plain:
         path.write_bytes(gzip.compress(plain.read_bytes()))
-    found = import_words(str(path))
+    found = import_word_vectors(str(path))
     zipf = 1 / np.arange(1, 7) / (1 / np.arange(1, 7)).sum()
-    assert_vectors(found.words, TOKENS, expected(keyed.vectors, zipf))
-    np.testing.assert_allclose(found.words.weights[2:], 1e-3 / (1e-3 + zipf), rtol=1e-5)
-    assert found.words.kind == ("glove" if name == "glove.txt" else "word2vec")
+    assert_vectors(found.word_vectors, TOKENS, expected(keyed.vectors, zipf))
+    np.testing.assert_allclose(found.word_vectors.weights[2:], 1e-3 / (1e-3 + zipf), rtol=1e-5)
+    assert found.word_vectors.kind == ("glove" if name == "glove.txt" else "word2vec")
     assert (found.n_read, found.n_left_out, found.n_merged, found.n_repeated) == (6, 0, 0, 0)
 
 
 def test_the_c_tools_line_feeds_after_vectors_are_skipped(tmp_path: Path, keyed: KeyedVectors) -> None:
     rows = [word.encode() + b" " + keyed[word].tobytes() + b"\n" for word in WORDS]
     (tmp_path / "v.bin").write_bytes(b"6 5\n" + b"".join(rows))
-    assert import_words(str(tmp_path / "v.bin")).words.vocabulary.tokens[2:] == TOKENS
+    assert import_word_vectors(str(tmp_path / "v.bin")).word_vectors.vocabulary.tokens[2:] == TOKENS
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -86,7 +86,7 @@ def test_a_fasttext_model_keeps_its_subwords(tmp_path: Path, fasttext_file: Path
     np.testing.assert_allclose(model.vectors, oracle.vectors, atol=1e-6)
     np.testing.assert_array_equal(model.buckets, oracle.vectors_ngrams)
 
-    words = import_words(str(path)).words
+    words = import_word_vectors(str(path)).word_vectors
     counts = np.array([oracle.get_vecattr(word, "count") for word in oracle.index_to_key])
     tokens = [normalised_token(word) for word in oracle.index_to_key]
     vectors = np.stack([oracle[word] for word in oracle.index_to_key])
@@ -102,17 +102,17 @@ def test_words_are_spelt_as_queries_are_and_the_first_of_a_spelling_stays(tmp_pa
     lines = ["Paris 1 0", "paris 0 1", "... 1 1", "/c/en/jazz_band 1 2", "/c/de/Haus 1 2", "rain 2 1", "rain 5 5"]
     lines += ["a_b_c_d_e 1 1", "\u00a0 3 3", "at name 4 4"]
     (tmp_path / "v.txt").write_text("\n".join([f"{len(lines)} 2", *lines]) + "\n", encoding="utf-8")
-    found = import_words(str(tmp_path / "v.txt"))
-    assert found.words.vocabulary.tokens[2:] == ["paris", "jazz_band", "rain", "at_name"]
+    found = import_word_vectors(str(tmp_path / "v.txt"))
+    assert found.word_vectors.vocabulary.tokens[2:] == ["paris", "jazz_band", "rain", "at_name"]
     assert (found.n_read, found.n_left_out, found.n_merged, found.n_repeated) == (10, 4, 1, 1)
-    assert found.words.vector("paris")[0] > 0
+    assert found.word_vectors.vector("paris")[0] > 0
 
 
 def test_the_limit_keeps_the_first_words(tmp_path: Path, keyed: KeyedVectors, fasttext_file: Path) -> None:
     keyed.save_word2vec_format(str(tmp_path / "v.txt"))
-    assert import_words(str(tmp_path / "v.txt"), limit=2).words.vocabulary.tokens[2:] == TOKENS[:2]
-    found = import_words(str(fasttext_file), limit=3)
-    assert (found.n_read, len(found.words)) == (3, 3 - found.n_left_out)
+    assert import_word_vectors(str(tmp_path / "v.txt"), limit=2).word_vectors.vocabulary.tokens[2:] == TOKENS[:2]
+    found = import_word_vectors(str(fasttext_file), limit=3)
+    assert (found.n_read, len(found.word_vectors)) == (3, 3 - found.n_left_out)
 
 
 def as_binary(*rows: tuple[str, list[float]], header: bytes) -> bytes:
@@ -146,8 +146,8 @@ def as_binary(*rows: tuple[str, list[float]], header: bytes) -> bytes:
 def test_a_damaged_or_foreign_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "vectors.any"
     path.write_bytes(content)
-    with pytest.raises(WordsError, match=message) as error:
-        import_words(str(path))
+    with pytest.raises(WordVectorsError, match=message) as error:
+        import_word_vectors(str(path))
     assert "\n" not in str(error.value)
 
 
@@ -157,8 +157,8 @@ def test_a_fasttext_file_cut_anywhere_is_named(tmp_path: Path, fasttext_file: Pa
     matrix_end = len(whole) - 8  # what follows the first matrix is not read
     for length in (4, 7, 30, 70, 95, 110, 150, 400, matrix_end // 2):
         path.write_bytes(whole[:length])
-        with pytest.raises(WordsError, match="cut short or damaged"):
-            import_words(str(path))
+        with pytest.raises(WordVectorsError, match="cut short or damaged"):
+            import_word_vectors(str(path))
 
 
 @pytest.mark.parametrize(
@@ -171,14 +171,14 @@ def test_a_fasttext_file_of_another_kind_is_named(
     content = bytearray(fasttext_file.read_bytes())
     content[at : at + 4] = value.to_bytes(4, "little", signed=True)
     (tmp_path / "other.bin").write_bytes(content)
-    with pytest.raises(WordsError, match=message):
-        import_words(str(tmp_path / "other.bin"))
+    with pytest.raises(WordVectorsError, match=message):
+        import_word_vectors(str(tmp_path / "other.bin"))
 
 
 def test_gensims_own_files_are_not_unpickled(tmp_path: Path, keyed: KeyedVectors) -> None:
     keyed.save(str(tmp_path / "v.kv"))
-    with pytest.raises(WordsError, match="save_word2vec_format"):
-        import_words(str(tmp_path / "v.kv"))
+    with pytest.raises(WordVectorsError, match="save_word2vec_format"):
+        import_word_vectors(str(tmp_path / "v.kv"))
 
 
 def test_a_name_is_fetched_by_gensim_without_running_what_comes_with_it(
@@ -192,9 +192,9 @@ def test_a_name_is_fetched_by_gensim_without_running_what_comes_with_it(
     listing = {"corpora": {}, "models": {"tiny-vectors": {"file_name": "tiny-vectors.gz"}}}
     monkeypatch.setattr(gensim.downloader, "BASE_DIR", str(tmp_path))
     monkeypatch.setattr(gensim.downloader, "urlopen", lambda url: io.BytesIO(json.dumps(listing).encode()))
-    assert import_words("tiny-vectors").words.vocabulary.tokens[2:] == TOKENS
-    with pytest.raises(WordsError, match="no vectors of that name; it has tiny-vectors"):
-        import_words("other-vectors")
+    assert import_word_vectors("tiny-vectors").word_vectors.vocabulary.tokens[2:] == TOKENS
+    with pytest.raises(WordVectorsError, match="no vectors of that name; it has tiny-vectors"):
+        import_word_vectors("other-vectors")
 
 
 def test_a_network_that_fails_is_said(
@@ -205,12 +205,12 @@ def test_a_network_that_fails_is_said(
 
     monkeypatch.setattr(gensim.downloader, "BASE_DIR", str(tmp_path))
     monkeypatch.setattr(gensim.downloader, "urlopen", fail)
-    with pytest.raises(WordsError, match=r"could not fetch vectors .* check the network, or download"):
-        import_words("glove-twitter-25")
+    with pytest.raises(WordVectorsError, match=r"could not fetch vectors .* check the network, or download"):
+        import_word_vectors("glove-twitter-25")
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("source", "message"), [("no/such.txt", "no file no/such.txt"), (".", "is a folder")])
 def test_a_path_that_is_no_file_is_named(source: str, message: str) -> None:
-    with pytest.raises(WordsError, match=message):
-        import_words(source)
+    with pytest.raises(WordVectorsError, match=message):
+        import_word_vectors(source)

@@ -17,7 +17,7 @@ from encoders.checkpoint import DEFAULT_MODEL_DIR, ModelDirError, seal
 from encoders.text.subwords import Subwords, ngram_hash, ngrams, quantised
 from encoders.text.tower import SUBWORDS_FILE, TextEncoder
 from encoders.text.vocabulary import UnknownWordsError
-from encoders.text.word_vectors import WordsError, WordVectors
+from encoders.text.word_vectors import WordVectors, WordVectorsError
 
 STRANGE_WORDS = ["guitar", "a", "", "don't", "café", "naïve", "Müllabfuhr", "東京", "🎸🎶", "ÿþ", "x" * 40]
 TOKENS = ["double", "bass", "double_bass", "of", "rain"]
@@ -105,7 +105,7 @@ def test_neighbours_are_sorted_by_cosine() -> None:
     words = WordVectors.from_floats(["a", "b", "c", "d"], vectors, shares, kind="word2vec", source="x")
     target = words.vector("a")
     cosines = {w: words.vector(w) @ target / np.linalg.norm(words.vector(w)) / np.linalg.norm(target) for w in "bcd"}
-    near = words.neighbours(target, count=9, leave_out=["a"])
+    near = words.neighbours(target, count=9, exclude=["a"])
     assert [token for token, _ in near] == sorted(cosines, key=lambda w: -cosines[w])
     np.testing.assert_allclose([c for _, c in near], sorted(cosines.values(), reverse=True), atol=1e-5)
 
@@ -117,20 +117,20 @@ def test_a_file_holds_all_that_was_saved(
     words = words_with_subwords(gensim_vectors.vectors_ngrams)
     if not with_subwords:
         words = WordVectors(words.vocabulary, words.codes, words.scales, words.weights, None, "glove", "é")
-    words.save(tmp_path / "my.words")
-    again = WordVectors.load(tmp_path / "my.words")
+    words.save(tmp_path / "my.vectors")
+    again = WordVectors.load(tmp_path / "my.vectors")
     assert again.vocabulary.tokens == words.vocabulary.tokens
     assert (again.kind, again.source, len(again), again.dim) == (words.kind, words.source, 5, 6)
     phrases = ["double bass", "rain zither", "zither"] if with_subwords else ["double bass", "rain zither"]
     np.testing.assert_array_equal(again.encode(phrases), words.encode(phrases))
-    again.save(tmp_path / "again.words")
-    assert (tmp_path / "again.words").read_bytes() == (tmp_path / "my.words").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.words", "my.words"]
+    again.save(tmp_path / "again.vectors")
+    assert (tmp_path / "again.vectors").read_bytes() == (tmp_path / "my.vectors").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.vectors", "my.vectors"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "tensor", "twice", "nan", "buckets"])
 def test_a_damaged_file_is_refused(tmp_path: Path, gensim_vectors: FastTextKeyedVectors, damage: str) -> None:
-    path = tmp_path / "my.words"
+    path = tmp_path / "my.vectors"
     words = words_with_subwords(gensim_vectors.vectors_ngrams)
     if damage == "nan":
         words.scales[3] = np.nan
@@ -148,32 +148,32 @@ def test_a_damaged_file_is_refused(tmp_path: Path, gensim_vectors: FastTextKeyed
         save_file({**tensors, "words.tokens": np.frombuffer(tokens, np.uint8)}, path, metadata=metadata)
     elif damage == "buckets":
         save_file({**tensors, "subwords.codes": tensors["subwords.codes"][:-1]}, path, metadata=metadata)
-    with pytest.raises(WordsError, match=r"my\.words is no file of words, or damaged"):
+    with pytest.raises(WordVectorsError, match=r"my\.vectors is not a word-vector file, or is damaged"):
         WordVectors.load(path)
 
 
 def test_other_files_and_folders_are_refused(tmp_path: Path) -> None:
     save_file({"a": np.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(WordsError, match="no file of words of this version"):
+    with pytest.raises(WordVectorsError, match="not a word-vector file of this version"):
         WordVectors.load(tmp_path / "other.safetensors")
-    with pytest.raises(WordsError, match="a folder without model"):
+    with pytest.raises(WordVectorsError, match="has no model"):
         WordVectors.load(tmp_path)
     with pytest.raises(FileNotFoundError, match="missing"):
-        WordVectors.load(tmp_path / "missing.words")
+        WordVectors.load(tmp_path / "missing.vectors")
 
 
 def test_vectors_that_are_not_finite_are_refused() -> None:
     vectors = np.array([[1.0, 2.0], [np.nan, 1.0]])
-    with pytest.raises(WordsError, match="the vector of 'b' is not finite"):
+    with pytest.raises(WordVectorsError, match="the vector of 'b' is not finite"):
         WordVectors.from_floats(["a", "b"], vectors, np.full(2, 0.5), kind="glove", source="x")
-    with pytest.raises(WordsError, match="no word in it"):
+    with pytest.raises(WordVectorsError, match="has no words"):
         WordVectors.from_floats([], np.zeros((0, 2)), np.zeros(0), kind="glove", source="x")
 
 
 def test_a_models_words_are_read_from_its_folder() -> None:
     phrases = ["acoustic guitar", "double bass and drums"]
     text = TextEncoder.load()
-    np.testing.assert_array_equal(WordVectors.load(DEFAULT_MODEL_DIR).encode(phrases), text.word_vectors(phrases))
+    np.testing.assert_array_equal(WordVectors.load(DEFAULT_MODEL_DIR).encode(phrases), text.phrase_vectors(phrases))
 
 
 def test_a_models_subwords_serve_unknown_words(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_models_subwords_serve_unknown_words(tmp_path: Path) -> None:
     shutil.copytree(DEFAULT_MODEL_DIR, model_dir)
     plain = TextEncoder.load(model_dir)
     assert plain.unknown_words("zzqx guitar") == ["zzqx"]
-    dim = plain.word_vectors(["guitar"]).shape[1]
+    dim = plain.phrase_vectors(["guitar"]).shape[1]
     buckets = np.random.default_rng(0).normal(size=(20, dim)).astype(np.float32)
     codes, scales = quantised(buckets)
     subwords = Subwords(codes, scales, np.zeros(dim, np.float32), 3, 6)
@@ -193,7 +193,7 @@ def test_a_models_subwords_serve_unknown_words(tmp_path: Path) -> None:
 
     served = TextEncoder.load(model_dir)
     assert served.unknown_words("zzqx guitar") == []
-    np.testing.assert_allclose(served.word_vectors(["zzqx"])[0], subwords.centred("zzqx"), atol=1e-6)
+    np.testing.assert_allclose(served.phrase_vectors(["zzqx"])[0], subwords.centred("zzqx"), atol=1e-6)
     np.testing.assert_array_equal(served.encode(["guitar"]), plain.encode(["guitar"]))
     assert served.encode(["zzqx"]).shape == (1, served.dim)
 

@@ -22,7 +22,7 @@ from retrieval.training.batches import BatchSettings
 from retrieval.training.config import Plan
 from retrieval.training.run import TrainingRun
 from retrieval.training.run_settings import RunSettings
-from retrieval.training.text_encoder import read_phrases
+from retrieval.training.text_encoder import load_phrase_encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:(torch|accelerate|transformers).*")
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *TAGS, "##s", "very"]
@@ -90,7 +90,7 @@ def test_subwords_serve_unknown_words_in_torch_and_numpy_alike(subword_model: Pa
     np.testing.assert_allclose(model.encode_text(phrases), text.encode(phrases), atol=1e-5)
     assert text.unknown_words("trebles") == []
     words = WordVectors.load(subword_model.parent / "fasttext.safetensors")
-    np.testing.assert_allclose(text.word_vectors(phrases), words.encode(phrases), atol=1e-6)
+    np.testing.assert_allclose(text.phrase_vectors(phrases), words.encode(phrases), atol=1e-6)
     assert model.encode_text([]).shape == (0, model.config.dim)
     for side in (model.encode_text, text.encode):
         with pytest.raises(UnknownWordsError):
@@ -107,8 +107,10 @@ def test_a_model_with_subwords_is_saved_again_over_itself_and_its_words_are_read
     again = TwoTowerModel.from_pretrained(folder)
     np.testing.assert_array_equal(again.encode_text(["trebles"]), before)
     assert again.fingerprint == fingerprint
-    words = read_phrases(folder)
-    np.testing.assert_allclose(words.encode(["trebles"]), TextEncoder.load(folder).word_vectors(["trebles"]), atol=1e-6)
+    words = load_phrase_encoder(folder)
+    np.testing.assert_allclose(
+        words.encode(["trebles"]), TextEncoder.load(folder).phrase_vectors(["trebles"]), atol=1e-6
+    )
     (folder / "subwords.safetensors").write_bytes(b"x")
     for load in (TwoTowerModel.from_pretrained, TextEncoder.load):
         with pytest.raises(ModelDirError, match=r"subwords\.safetensors is damaged"):
@@ -124,7 +126,7 @@ def test_a_sentence_encoder_lies_in_the_model_directory_and_is_asked(sentence_mo
     np.testing.assert_allclose(model.encode_text(phrases), vectors, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     tower = SentenceTower.load(sentence_model / "sentence")
-    np.testing.assert_allclose(text.word_vectors(phrases), tower.encode(phrases), atol=1e-6)
+    np.testing.assert_allclose(text.phrase_vectors(phrases), tower.encode(phrases), atol=1e-6)
     assert text.unknown_words("zither") == [] and text.tag_names() == sorted(TAGS)
     with pytest.raises(UnknownWordsError, match="no word to search for"):
         text.encode([" "])
@@ -163,7 +165,7 @@ def test_the_sentence_encoder_is_covered_by_the_checksums(sentence_model: Path, 
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    for load in (TwoTowerModel.from_pretrained, TextEncoder.load, read_phrases):
+    for load in (TwoTowerModel.from_pretrained, TextEncoder.load, load_phrase_encoder):
         with pytest.raises(ModelDirError, match=r"sentence.model\.safetensors is damaged or was changed"):
             load(folder)
     weights.unlink()
@@ -174,7 +176,9 @@ def test_the_sentence_encoder_is_covered_by_the_checksums(sentence_model: Path, 
 def test_training_starts_from_a_model_with_the_same_sentence_encoder(sentence_model: Path, tmp_path: Path) -> None:
     from retrieval.training.init import new_two_towers
 
-    same = new_two_towers("mn04", read_phrases(sentence_model), tag_names=[*TAGS], chunk_s=0.5, init=sentence_model)
+    same = new_two_towers(
+        "mn04", load_phrase_encoder(sentence_model), tag_names=[*TAGS], chunk_s=0.5, init=sentence_model
+    )
     source = TwoTowerModel.from_pretrained(sentence_model)
     assert torch.equal(same.text_tower.fc1.weight, source.text_tower.fc1.weight)
     words = WordVectors.load(subword_file(tmp_path))

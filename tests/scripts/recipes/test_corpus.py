@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from encoders.text.train import TrainRecipe, train_words
+from encoders.text.train import WordVectorSettings, train_word_vectors
 from scripts.recipes.default.corpus import Corpus, join_phrases, read_corpus, training_sentences
 
 PAIRS = (("banjo", "bluegrass"), ("violin", "orchestra"), ("synth", "techno"))
@@ -76,8 +76,8 @@ def test_a_sentence_with_phrases_is_read_twice() -> None:
 
 
 def test_words_of_the_same_sentences_have_near_vectors(corpus: Corpus) -> None:
-    settings = TrainRecipe(dim=16, epochs=10, min_count=5, subsampling=1e-2, seed=1)
-    word_vectors = train_words(training_sentences(corpus), settings, source="corpus")
+    settings = WordVectorSettings(dim=16, epochs=10, min_count=5, subsampling=1e-2, seed=1)
+    word_vectors = train_word_vectors(training_sentences(corpus), settings, source="corpus")
     near, far = (word_vectors.encode(words) for words in (PAIRS[0], ("banjo", "techno")))
     assert near[0] @ near[1] > far[0] @ far[1]
     assert word_vectors.split("double bass")[0] == ["double_bass"]

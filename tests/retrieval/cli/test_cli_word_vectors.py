@@ -1,4 +1,4 @@
-"""`retrieve words` as a user meets it."""
+"""`retrieve word-vectors` as a user meets it."""
 
 from __future__ import annotations
 
@@ -30,44 +30,46 @@ def glove(tmp_path: Path) -> Path:
 
 
 def test_train_then_info(call: Call, text_dir: Path, tmp_path: Path) -> None:
-    out = tmp_path / "my.words"
+    out = tmp_path / "my.vectors"
     options = ("--kind", "fasttext", "--dim", "8", "--epochs", "2", "--buckets", "40", "--phrases")
-    code, printed, err = call("words", "train", text_dir, "--out", out, *options)
+    code, printed, err = call("word-vectors", "train", text_dir, "--out", out, *options)
     assert (code, err) == (0, "")
     assert printed.splitlines()[0] == "60 sentences"
     labels = tmp_path / "labels.txt"
     labels.write_text("# two\nharp\nzither\n")
-    code, printed, err = call("words", "info", out, "electric guitar", "zither", "--labels", labels, "--json")
+    code, printed, err = call("word-vectors", "info", out, "electric guitar", "zither", "--labels", labels, "--json")
     assert (code, err) == (0, "")
     facts = json.loads(printed)
     assert (facts["kind"], facts["dim"], facts["subword_buckets"]) == ("fasttext", 8, 40)
-    assert facts["labels"] == {"known": ["harp"], "partly": [], "served": ["zither"], "unknown": []}
+    assert facts["labels"] == {"known": ["harp"], "partly": [], "subwords": ["zither"], "unknown": []}
     assert {near["word"] for near in facts["neighbours"]["zither"]} >= {"harp", "drums"}
-    code, printed, _ = call("words", "info", out, "zither", "--labels", labels, "--top", "3")
+    code, printed, _ = call("word-vectors", "info", out, "zither", "--labels", labels, "--top", "3")
     assert code == 0
-    assert "near zither  (by its parts)" in printed
+    assert "neighbours of zither (from subwords)" in printed
     assert WordVectors.load(out).encode(["zither"]).shape == (1, 8)
 
 
 def test_training_twice_gives_the_same_file(call: Call, text_dir: Path, tmp_path: Path) -> None:
-    files = [tmp_path / "once.words", tmp_path / "twice.words"]
+    files = [tmp_path / "once.vectors", tmp_path / "twice.vectors"]
     for file in files:
-        code, printed, _ = call("words", "train", text_dir, "--out", file, "--dim", "8", "--epochs", "1", "--json")
+        code, printed, _ = call(
+            "word-vectors", "train", text_dir, "--out", file, "--dim", "8", "--epochs", "1", "--json"
+        )
         assert code == 0
         assert json.loads(printed)["words"] == 9
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_import_then_info(call: Call, glove: Path, tmp_path: Path) -> None:
-    out = tmp_path / "glove.words"
-    code, printed, err = call("words", "import", glove, "--out", out)
+    out = tmp_path / "glove.vectors"
+    code, printed, err = call("word-vectors", "import", glove, "--out", out)
     assert code == 0
     assert printed.splitlines()[0] == "3 words of 3 values (glove), 5 read"
-    assert err == f"warning: {glove}: words that stand in it twice, 1: the first vector is kept\n"
-    code, printed, _ = call("words", "info", out, "guitar", "--top", "1")
+    assert err == f"warning: {glove} repeats 1 words: their first vectors are kept\n"
+    code, printed, _ = call("word-vectors", "info", out, "guitar", "--top", "1")
     assert code == 0
     assert printed.splitlines()[-1].split()[-1] == "banjo"
-    code, _, err = call("words", "info", out, "guitr")
+    code, _, err = call("word-vectors", "info", out, "guitr")
     assert code == 2
     assert err == "error: the model knows none of these words: 'guitr' (guitr: did you mean guitar?)\n"
 
@@ -75,16 +77,16 @@ def test_import_then_info(call: Call, glove: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "{tmp}/empty", "--out", "{tmp}/o"), "holds no .txt"),
-        (("train", "{tmp}/missing", "--out", "{tmp}/o"), "is no folder"),
+        (("train", "{tmp}/empty", "--out", "{tmp}/o"), "has no .txt"),
+        (("train", "{tmp}/missing", "--out", "{tmp}/o"), "is not a folder"),
         (("train", "{tmp}/texts", "--out", "{tmp}/o", "--kind", "bert"), "choose one of word2vec, fasttext"),
         (("train", "{tmp}/texts", "--out", "{tmp}/no/such/o"), "there is no folder"),
         (("train", "{tmp}/texts", "--out", "{tmp}/texts"), "give the file to write"),
         (("train", "{tmp}/texts", "--out", "{tmp}/o", "--min-count", "999"), "lower --min-count"),
         (("import", "{tmp}/texts/a.txt", "--out", "{tmp}/o"), "no word vectors that are read here"),
         (("import", "{tmp}/none.vec", "--out", "{tmp}/o"), "no file"),
-        (("info", "{tmp}/texts/a.txt"), "no file of words, or damaged"),
-        (("info", "{tmp}/none.words"), "No such file"),
+        (("info", "{tmp}/texts/a.txt"), "not a word-vector file, or is damaged"),
+        (("info", "{tmp}/none.vectors"), "No such file"),
         (("info",), "Missing argument"),
     ],
 )
@@ -92,7 +94,7 @@ def test_bad_input_is_one_line(
     call: Call, text_dir: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    code, printed, err = call("words", *(argument.format(tmp=tmp_path) for argument in arguments))
+    code, printed, err = call("word-vectors", *(argument.format(tmp=tmp_path) for argument in arguments))
     assert (code, printed) == (2, "")
     assert err.startswith("error: ")
     assert message in err
@@ -101,10 +103,10 @@ def test_bad_input_is_one_line(
 
 
 def test_labels_that_cannot_be_read_are_one_line(call: Call, glove: Path, tmp_path: Path) -> None:
-    out = tmp_path / "glove.words"
-    call("words", "import", glove, "--out", out)
+    out = tmp_path / "glove.vectors"
+    call("word-vectors", "import", glove, "--out", out)
     (tmp_path / "labels.txt").write_text("# none\n")
-    code, _, err = call("words", "info", out, "--labels", tmp_path / "labels.txt")
+    code, _, err = call("word-vectors", "info", out, "--labels", tmp_path / "labels.txt")
     assert code == 2
     assert "has no labels: write one a line" in err
     assert err.count("\n") == 1
