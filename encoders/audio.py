@@ -19,9 +19,10 @@ from encoders.decode import AudioDecodeError, mono_buffers
 __all__ = [
     "CHUNK_S",
     "SAMPLE_RATE_HZ",
+    "SEGMENT_CHUNKS",
     "AudioChunk",
     "AudioDecodeError",
-    "chunks_of",
+    "check_waveform_array",
     "load_audio",
     "segment_spans",
     "stream_audio",
@@ -30,6 +31,8 @@ __all__ = [
 
 SAMPLE_RATE_HZ = 32_000
 CHUNK_S = 5.0
+SEGMENT_CHUNKS = 2
+"""Neighbouring chunks whose features a segment, the unit of search, averages."""
 MIN_REMAINDER_S = 0.5
 """A remainder after the last full chunk that is longer than this gets a chunk of its own."""
 MIN_DURATION_S = 1.0
@@ -38,6 +41,8 @@ MIN_DURATION_S = 1.0
 # On music at 44.1 kHz, HQ (20 bits) costs 0.03 ms per second of audio more than MQ (16 bits): nothing beside
 # decoding.
 _RESAMPLING = "HQ"
+
+_MOST_CHANNELS = 64  # an axis no longer than this holds channels, not samples
 
 
 @dataclass(frozen=True)
@@ -73,55 +78,75 @@ def stream_audio(path: str | os.PathLike[str], *, sample_rate_hz: int, buffer_s:
 
 
 def stream_chunks(
-    path: str | os.PathLike[str], *, sample_rate_hz: int = SAMPLE_RATE_HZ, chunk_s: float = CHUNK_S
+    audio: str | os.PathLike[str] | np.ndarray, *, sample_rate_hz: int = SAMPLE_RATE_HZ, chunk_s: float = CHUNK_S
 ) -> Generator[AudioChunk, None, float]:
-    """The chunks of a file, in order, each as soon as it is decoded.
+    """Cut a file or a waveform into chunks, each yielded as soon as it is decoded.
 
-    Full chunks start at 0, `chunk_s`, 2 `chunk_s` ...; a remainder of more than 0.5 s gives one more chunk,
-    which ends at the file's end and overlaps its neighbour. A file shorter than a chunk is padded to at least
-    1 s and repeated.
+    Full chunks start at 0, `chunk_s`, 2 `chunk_s` ...; a remainder of more than 0.5 s gives one more chunk, which ends
+    at the end of the audio and overlaps its neighbour. Audio shorter than a chunk is padded to at least 1 s and
+    repeated.
+
+    Args:
+        audio: any file that libsndfile or FFmpeg reads, or a waveform at `sample_rate_hz` [shape=(n_samples,)] of
+            floats in [-1, 1].
+        sample_rate_hz: sample rate of the chunks.
+        chunk_s: length of a chunk in seconds.
 
     Returns:
-        A generator of chunks, whose own return value is the file's true duration in seconds.
+        A generator of chunks, whose own return value is the true duration in seconds.
 
     Raises:
-        AudioDecodeError: possibly after some chunks; then none of them counts.
+        AudioDecodeError: the file cannot be read; chunks that were yielded before must be discarded.
+        ValueError: the waveform has the wrong shape or type, or samples that are not finite.
     """
     cutter = _ChunkCutter(sample_rate_hz=sample_rate_hz, chunk_s=chunk_s)
-    for buffer in stream_audio(path, sample_rate_hz=sample_rate_hz):
-        yield from cutter.cut(buffer)
-    if not cutter.n_samples:
-        raise AudioDecodeError(path, "it is too short: not one sample is left after resampling")
+    if isinstance(audio, np.ndarray):
+        check_waveform_array(audio)
+        yield from cutter.cut(audio)
+    else:
+        for buffer in stream_audio(audio, sample_rate_hz=sample_rate_hz):
+            yield from cutter.cut(buffer)
+        if not cutter.n_samples:
+            raise AudioDecodeError(audio, "it is too short: not one sample is left after resampling")
     yield from cutter.last()
     return cutter.n_samples / sample_rate_hz
 
 
-def chunks_of(waveform: np.ndarray, *, sample_rate_hz: int, chunk_s: float = CHUNK_S) -> list[AudioChunk]:
-    """The chunks of a waveform in memory [shape=(n,)], by the rule of `stream_chunks`.
+def check_waveform_array(waveform: np.ndarray) -> None:
+    """Check that an array is a mono waveform of finite floats.
 
     Raises:
-        ValueError: the waveform is empty or has more than one axis.
+        ValueError: it is not; the message says how to convert it.
     """
+    if waveform.ndim == 2 and min(waveform.shape) <= _MOST_CHANNELS:
+        channels = int(np.argmin(waveform.shape))
+        raise ValueError(f"a waveform of shape {waveform.shape} is not mono: mix it with .mean(axis={channels})")
     if waveform.ndim != 1 or not len(waveform):
         raise ValueError(f"a waveform of shape (n,) with n > 0 is needed, not {waveform.shape}")
-    cutter = _ChunkCutter(sample_rate_hz=sample_rate_hz, chunk_s=chunk_s)
-    return [*cutter.cut(waveform.astype(np.float32, copy=False)), *cutter.last()]
+    if waveform.dtype.kind == "i":
+        scale = -int(np.iinfo(waveform.dtype).min)
+        raise ValueError(f"a waveform of {waveform.dtype} samples must be scaled to [-1, 1]: divide it by {scale}")
+    if waveform.dtype.kind != "f":
+        raise ValueError(f"a waveform of floats in [-1, 1] is needed, not of {waveform.dtype}")
+    # Piece by piece: the mask of a long waveform would take a quarter of its own memory.
+    n_bad = sum(int((~np.isfinite(waveform[i : i + 2**20])).sum()) for i in range(0, len(waveform), 2**20))
+    if n_bad:
+        raise ValueError(f"{n_bad} samples are NaN or infinite: replace them, or decode the file again")
 
 
-def segment_spans(chunk_spans: np.ndarray) -> np.ndarray:
-    """Start and end of each segment, from those of a file's chunks.
+def segment_spans(chunk_spans: np.ndarray, *, segment_chunks: int = SEGMENT_CHUNKS) -> np.ndarray:
+    """Return the start and end of each segment. Segment i is the chunks i to i + `segment_chunks` - 1.
 
     Args:
-        chunk_spans: [shape=(n_chunks, 2)] seconds, n_chunks > 0.
+        chunk_spans: start and end of a file's chunks in seconds [shape=(n_chunks, 2)], n_chunks > 0.
+        segment_chunks: how many chunks make a segment; a file with fewer is one segment.
 
     Returns:
-        [shape=(max(1, n_chunks - 1), 2)] float64 seconds: segment i is the chunks i and i + 1; a lone chunk is
-        a segment.
+        float64 seconds [shape=(max(1, n_chunks - segment_chunks + 1), 2)].
     """
     spans = np.asarray(chunk_spans, dtype=np.float64)
-    if len(spans) == 1:
-        return spans.copy()
-    return np.stack([spans[:-1, 0], spans[1:, 1]], axis=1)
+    last = min(segment_chunks, len(spans)) - 1
+    return np.stack([spans[: len(spans) - last, 0], spans[last:, 1]], axis=1)
 
 
 def load_audio(

@@ -1,148 +1,136 @@
-"""One sound file as vectors, and the model that makes them."""
+"""From audio to vectors, in a stream: the memory that this takes does not grow with the length of the audio."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from encoders.allocator import keep_freed_memory
+from encoders.audio import AudioChunk, segment_spans, stream_chunks
 
-if TYPE_CHECKING:
-    from encoders.audio import AudioChunk
-    from encoders.two_tower import TwoTowerModel
+__all__ = ["BATCH_CHUNKS", "Audio", "AudioEncoder", "FileEmbedding", "OnSeconds", "embed_audio", "map_chunks"]
 
-__all__ = [
-    "AudioEncoder",
-    "DeviceError",
-    "FileEmbedding",
-    "chunk_form",
-    "embed_file",
-    "load_model",
-    "no_progress_bars",
-    "usable_device",
-]
+BATCH_CHUNKS = 32
+"""Chunks that go through a network at once."""
 
-_BATCH_CHUNKS = 32
+Audio = str | os.PathLike[str] | np.ndarray
+"""A file, or a mono waveform [shape=(n_samples,)] in [-1, 1] at the model's sample rate."""
+
+OnSeconds = Callable[[float], None]
+"""Called after each batch with the seconds of audio done."""
 
 
 class AudioEncoder(Protocol):
-    """What is asked of an audio tower; :class:`encoders.two_tower.TwoTowerModel` is one."""
+    """The interface of an audio encoder; `encoders.two_tower.TwoTowerModel` implements it."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Identifies the encoder: vectors of different fingerprints are never compared. None: not saved yet."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Sample rate of the chunks."""
+
+    @property
+    def chunk_s(self) -> float:
+        """Length of a chunk in seconds."""
+
+    @property
+    def segment_chunks(self) -> int:
+        """How many neighbouring chunks a segment averages."""
 
     def chunk_features(self, chunks: np.ndarray) -> np.ndarray:
-        """Features [shape=(n_chunks, feature_dim)] of waveforms [shape=(n_chunks, n_samples)] in [-1, 1]."""
+        """Return features [shape=(n_chunks, feature_dim)] of waveforms [shape=(n_chunks, n_samples)] in [-1, 1]."""
 
     def segment_vectors(self, features: np.ndarray) -> np.ndarray:
-        """Unit vectors [shape=(n_segments, dim)] of one file's features [shape=(n_chunks, feature_dim)]."""
-
-
-class DeviceError(ValueError):
-    """A device that is not there, or that torch was not built for."""
+        """Return unit vectors [shape=(n_segments, dim)] of one file's features [shape=(n_chunks, feature_dim)]."""
 
 
 @dataclass(frozen=True)
 class FileEmbedding:
-    """A file's segments: `spans_s` [shape=(n_segments, 2)], unit `vectors` [shape=(n_segments, dim)] float32."""
+    """The segments of a file or waveform.
+
+    Attributes:
+        spans_s: start and end of each segment in seconds [shape=(n_segments, 2)].
+        vectors: float32 unit vectors [shape=(n_segments, dim)].
+        duration_s: length of the audio in seconds.
+    """
 
     spans_s: np.ndarray
     vectors: np.ndarray
     duration_s: float
 
 
-def load_model(model_dir: Path, *, device: str = "auto", share_cores: bool = False) -> TwoTowerModel:
-    """The whole model, ready on `device`: a torch device, or "auto" for a GPU where there is one.
+def map_chunks(
+    audio: Audio,
+    function: Callable[[np.ndarray], np.ndarray],
+    *,
+    sample_rate_hz: int,
+    chunk_s: float,
+    batch_chunks: int = BATCH_CHUNKS,
+    on_progress: OnSeconds | None = None,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Cut audio into chunks and apply a function to them in batches.
 
-    `share_cores` leaves half of the processor's cores to others, such as decoding workers: when both want all of them,
-    torch's threads wait for each other (an index build on two cores was a fifth slower).
+    Args:
+        audio: a file, or a waveform at `sample_rate_hz`.
+        function: takes float32 chunks [shape=(n, chunk_samples)] with n <= `batch_chunks`, returns [shape=(n, ...)].
+        sample_rate_hz: sample rate of the chunks; files are resampled to it.
+        chunk_s: length of a chunk in seconds.
+        batch_chunks: how many chunks are held at once.
+        on_progress: called after each batch with the seconds of audio done.
 
-    Raises:
-        ModelDirError: its files are missing or damaged.
-        DeviceError: there is no such device here.
-    """
-    from encoders.checkpoint import check_model_dir
-
-    check_model_dir(model_dir)  # before torch, which takes seconds to import
-    import torch
-
-    name = usable_device(device)
-    from encoders.two_tower import TwoTowerModel
-
-    keep_freed_memory()
-    if share_cores:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
-    with no_progress_bars():
-        model = TwoTowerModel.from_pretrained(model_dir)
-    torch.nn.Module.to(model, name)  # model.to, which a decorator of transformers hides from type checkers
-    return model
-
-
-def usable_device(device: str) -> str:
-    """The torch device that is meant, tried out: a GPU where there is one, for "auto".
+    Returns:
+        The outputs [shape=(n_chunks, ...)], the start and end of each chunk in seconds [shape=(n_chunks, 2)], and the
+        length of the audio in seconds.
 
     Raises:
-        DeviceError: there is no such device here.
+        AudioDecodeError: the file cannot be read as audio.
+        ValueError: the waveform has the wrong shape or type.
     """
-    import torch
-
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DeviceError(f"the device {device!r} cannot be used here: {reason}") from None
-    return name
-
-
-@contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """Loading takes a tenth of a second: transformers' bar for it would only stand between a user's lines."""
-    from transformers.utils import logging
-
-    were_on = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if were_on:
-            logging.enable_progress_bar()
-
-
-def chunk_form(model: object) -> tuple[int, float]:
-    """Sample rate and length in seconds of the chunks that a model hears; the usual ones where it does not say."""
-    from encoders.audio import CHUNK_S, SAMPLE_RATE_HZ
-
-    return int(getattr(model, "sample_rate_hz", SAMPLE_RATE_HZ)), float(getattr(model, "chunk_s", CHUNK_S))
-
-
-def embed_file(path: str | os.PathLike[str], *, model: AudioEncoder) -> FileEmbedding:
-    """The unit vectors of all segments of a file. The waveform is streamed: memory does not grow with it.
-
-    Raises:
-        AudioDecodeError: the file cannot be read as sound.
-    """
-    from encoders.audio import segment_spans, stream_chunks
-
-    sample_rate_hz, chunk_s = chunk_form(model)
     duration_s = 0.0
 
     def timed_chunks() -> Iterator[AudioChunk]:
         nonlocal duration_s
-        duration_s = yield from stream_chunks(path, sample_rate_hz=sample_rate_hz, chunk_s=chunk_s)
+        duration_s = yield from stream_chunks(audio, sample_rate_hz=sample_rate_hz, chunk_s=chunk_s)
 
     chunks = timed_chunks()
-    features: list[np.ndarray] = []
+    outputs: list[np.ndarray] = []
     spans: list[tuple[float, float]] = []
-    while batch := list(islice(chunks, _BATCH_CHUNKS)):
-        features.append(np.asarray(model.chunk_features(np.stack([chunk.samples for chunk in batch]))))
+    while batch := list(islice(chunks, batch_chunks)):
+        outputs.append(np.asarray(function(np.stack([chunk.samples for chunk in batch]))))
         spans.extend((chunk.start_s, chunk.end_s) for chunk in batch)
-    return FileEmbedding(
-        spans_s=segment_spans(np.asarray(spans)),
-        vectors=np.asarray(model.segment_vectors(np.concatenate(features))),
-        duration_s=duration_s,
+        if on_progress is not None:
+            on_progress(spans[-1][1])
+    return np.concatenate(outputs), np.asarray(spans), duration_s
+
+
+def embed_audio(
+    audio: Audio, *, model: AudioEncoder, batch_chunks: int = BATCH_CHUNKS, on_progress: OnSeconds | None = None
+) -> FileEmbedding:
+    """Embed the segments of a file or waveform.
+
+    Args:
+        audio: a file, or a waveform at the model's sample rate.
+        model: the audio encoder.
+        batch_chunks: how many chunks go through the network at once.
+        on_progress: called after each batch with the seconds of audio done.
+
+    Raises:
+        AudioDecodeError: the file cannot be read as audio.
+        ValueError: the waveform has the wrong shape or type.
+    """
+    features, spans_s, duration_s = map_chunks(
+        audio,
+        model.chunk_features,
+        sample_rate_hz=model.sample_rate_hz,
+        chunk_s=model.chunk_s,
+        batch_chunks=batch_chunks,
+        on_progress=on_progress,
     )
+    spans_s = segment_spans(spans_s, segment_chunks=model.segment_chunks)
+    return FileEmbedding(spans_s, np.asarray(model.segment_vectors(features)), duration_s)

@@ -1,4 +1,4 @@
-"""Heads that turn a backbone's features into logits: linear, two layers, or attention over time."""
+"""Heads on a backbone's features: logits by one layer, two layers or attention over time, and the audio projection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["AttentionHead", "LinearHead", "MLPHead"]
+__all__ = ["AttentionHead", "AudioProjection", "LinearHead", "MLPHead"]
 
 
 class LinearHead(nn.Linear):
@@ -61,3 +61,16 @@ class AttentionHead(nn.Module):
         log_p = torch.logsumexp(log_weights + F.logsigmoid(scores), dim=1)
         log_not_p = torch.logsumexp(log_weights + F.logsigmoid(-scores), dim=1)
         return log_p - log_not_p
+
+
+class AudioProjection(nn.Module):
+    """Pooled features [shape=(n, feature_dim)] -> unit vectors [shape=(n, dim)]."""
+
+    def __init__(self, *, feature_dim: int, hidden: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(feature_dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.normalize(self.fc2(self.dropout(F.hardswish(self.fc1(features)))), dim=-1)

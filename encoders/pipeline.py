@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizer,
 )
 
-from encoders.audio import chunks_of
+from encoders.audio import stream_chunks
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from encoders.two_tower import TwoTowerConfig, TwoTowerModel
 
@@ -48,17 +48,10 @@ class ChunkFeatureExtractor(FeatureExtractionMixin):
         if sampling_rate not in (None, self.sampling_rate):
             raise ValueError(f"sampling_rate={sampling_rate}: this model takes {self.sampling_rate} Hz, resample first")
         waveforms = [audio] if isinstance(audio, np.ndarray) and audio.ndim == 1 else list(audio)
-        cut = [
-            np.stack(
-                [
-                    b.samples
-                    for b in chunks_of(
-                        np.asarray(w, np.float32), sample_rate_hz=self.sampling_rate, chunk_s=self.chunk_s
-                    )
-                ]
-            )
-            for w in waveforms
-        ]
+        cut = []
+        for waveform in waveforms:
+            chunks = stream_chunks(np.asarray(waveform), sample_rate_hz=self.sampling_rate, chunk_s=self.chunk_s)
+            cut.append(np.stack([chunk.samples for chunk in chunks]))
         most = max(len(chunks) for chunks in cut)
         values = np.stack([np.pad(chunks, ((0, most - len(chunks)), (0, 0))) for chunks in cut])
         mask = np.stack([np.arange(most) < len(chunks) for chunks in cut]).astype(np.int64)

@@ -14,13 +14,15 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from encoders.audio import chunks_of, load_audio
+from encoders.arrays import sigmoid
 from encoders.checkpoint import TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir, seal
+from encoders.embed import Audio, map_chunks
 from encoders.two_tower import check_chunk_length
 
 __all__ = ["TaggerConfig", "TaggerModel", "TaggerOutput"]
 
-_BATCH_CHUNKS = 16
+
+_BATCH_S = 60.0  # of audio that goes through the network at once
 
 
 class TaggerConfig(PreTrainedConfig):
@@ -116,28 +118,32 @@ class TaggerModel(PreTrainedModel):
     @torch.inference_mode()
     def chunk_logits(self, chunks: np.ndarray | Tensor) -> np.ndarray:
         """Return the logits of chunks [shape=(n, chunk_samples)], float32 [shape=(n, n_tags)]."""
-        waveforms = torch.as_tensor(chunks, dtype=torch.float32)
-        rows = [self.tagger(part.to(self.device)).float().cpu() for part in waveforms.split(_BATCH_CHUNKS)]
-        return torch.cat(rows).numpy()
+        waveforms = torch.as_tensor(chunks, dtype=torch.float32).to(self.device)
+        return self.tagger(waveforms).float().cpu().numpy()
 
-    def tag_audio(self, audio: Sequence[str | os.PathLike[str] | np.ndarray]) -> np.ndarray:
-        """Return probabilities of clips: each tag's mean over the chunks of a clip.
+    def tag_audio(self, audio: Sequence[Audio]) -> np.ndarray:
+        """Return the probabilities of each clip's tags: the mean over its chunks. Long files are streamed.
 
         Args:
-            audio: paths, or mono waveforms at the model's rate [shape=(n_samples,)].
+            audio: paths, or mono waveforms at the model's rate of floats in [-1, 1] [shape=(n_samples,)].
 
         Returns:
             float32 in [0, 1] [shape=(n_clips, n_tags)].
 
         Raises:
             AudioDecodeError: a file cannot be read.
+            ValueError: a waveform has the wrong shape or type.
         """
         rows = []
-        for item in audio:
-            waveform = item if isinstance(item, np.ndarray) else load_audio(item, sample_rate_hz=self.sample_rate_hz)
-            chunks = chunks_of(waveform, sample_rate_hz=self.sample_rate_hz, chunk_s=self.chunk_s)
-            logits = self.chunk_logits(np.stack([chunk.samples for chunk in chunks]))
-            rows.append((1 / (1 + np.exp(-logits.astype(np.float64)))).mean(0))
+        for clip in audio:
+            logits, _, _ = map_chunks(
+                clip,
+                self.chunk_logits,
+                sample_rate_hz=self.sample_rate_hz,
+                chunk_s=self.chunk_s,
+                batch_chunks=max(1, round(_BATCH_S / self.chunk_s)),
+            )
+            rows.append(sigmoid(logits).mean(0))
         return np.array(rows, np.float32).reshape(len(rows), len(self.config.tag_names))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from encoders.audio import chunks_of, load_audio
+from encoders.arrays import unit
 from encoders.backbones.base import Backbone
 from encoders.backbones.mobilenet import MobileNet
+from encoders.calibration import Calibration
 from encoders.checkpoint import MODEL_FILES, VOCABULARY_FILE, check_model_dir, seal
+from encoders.embed import BATCH_CHUNKS, Audio, embed_audio
+from encoders.heads import AudioProjection
 from encoders.mel import MelSpec
 from encoders.text.subwords import Subwords
-from encoders.text.torch_tower import AudioProjection, CalibrationBuffers, TextTower, WordLookup
+from encoders.text.torch_tower import TextTower, WordLookup
 from encoders.text.tower import SENTENCE_FOLDER, model_subwords, read_vocabulary, save_subwords
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from encoders.text.word_vectors import WordVectors
@@ -90,6 +93,32 @@ def _fused(backbone: MobileNet) -> MobileNet:
     return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+class CalibrationBuffers(nn.Module):
+    """The tensors of a `Calibration`, as part of the checkpoint."""
+
+    mean: Tensor
+    covariance: Tensor
+    line: Tensor
+
+    def __init__(self, *, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("covariance", torch.eye(dim) / dim)
+        self.register_buffer("line", torch.tensor([1.0, 0.0]))
+
+    @torch.no_grad()
+    def set(self, calibration: Calibration) -> None:
+        """Take over the constants of a calibration."""
+        self.mean.copy_(torch.from_numpy(calibration.mean))
+        self.covariance.copy_(torch.from_numpy(calibration.covariance))
+        self.line.copy_(torch.tensor([calibration.slope, calibration.offset]))
+
+    def forward(self, audio: Tensor, text: Tensor) -> Tensor:
+        """Return log-odds [shape=(n_audio, n_labels)]; see `Calibration.logits`."""
+        std = torch.einsum("nd,de,ne->n", text, self.covariance, text).sqrt().clamp_min(1e-6)
+        return self.line[0] * (audio @ text.T - text @ self.mean) / std + self.line[1]
+
+
 class TwoTowerModel(PreTrainedModel):
     """Audio and phrases -> unit vectors whose inner product says how well they fit."""
 
@@ -130,6 +159,11 @@ class TwoTowerModel(PreTrainedModel):
     @property
     def chunk_s(self) -> float:
         return float(self.config.chunk_s)
+
+    @property
+    def segment_chunks(self) -> int:
+        """How many neighbouring chunks a segment averages."""
+        return int(self.config.segment_chunks)
 
     @property
     def sentences(self) -> SentenceTower | None:
@@ -223,43 +257,57 @@ class TwoTowerModel(PreTrainedModel):
             features: of one file's chunks, in order [shape=(n_chunks, feature_dim)].
 
         Returns:
-            Unit vectors, float32 [shape=(max(1, n_chunks - 1), dim)].
+            Unit vectors, float32 [shape=(max(1, n_chunks - segment_chunks + 1), dim)].
         """
-        x = torch.as_tensor(features).to(self.device)
-        segments = x if len(x) < 2 else (x[:-1] + x[1:]) / 2
-        return self.audio_tower.projection(segments).float().cpu().numpy()
+        return self.audio_tower.projection(self.pool(torch.as_tensor(features).to(self.device))).float().cpu().numpy()
 
-    def encode_audio(
-        self, audio: str | os.PathLike[str] | np.ndarray | Sequence[Any], *, sample_rate_hz: int | None = None
-    ) -> np.ndarray:
-        """Return one unit vector a clip: the mean of its segments' vectors.
+    def pool(self, features: Tensor) -> Tensor:
+        """Average the features of the chunks of each segment. Search, training and `forward` pool by this rule.
 
         Args:
-            audio: a path, a mono waveform [shape=(n_samples,)], or a list of these.
-            sample_rate_hz: of the waveforms; it must be the model's, which is what None stands for. Files are
-                resampled.
+            features: of chunks, in order [shape=(..., n_chunks, feature_dim)].
+
+        Returns:
+            [shape=(..., max(1, n_chunks - segment_chunks + 1), feature_dim)].
+        """
+        n_chunks = features.shape[-2]
+        return features.unfold(-2, min(self.segment_chunks, n_chunks), 1).mean(-1)
+
+    def encode_audio(
+        self,
+        audio: Audio | Sequence[Audio],
+        *,
+        sample_rate_hz: int | None = None,
+        batch_size: int = BATCH_CHUNKS,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Return one unit vector per clip: the mean of its segments' vectors. Long files are streamed.
+
+        Args:
+            audio: a path, a mono waveform of floats in [-1, 1] [shape=(n_samples,)], or a sequence of these.
+            sample_rate_hz: of the waveforms; it must be the model's, which is the default. Files are resampled.
+            batch_size: how many chunks go through the network at once.
+            on_progress: called after each clip with the number of clips done and of all clips.
 
         Returns:
             float32 [shape=(n, dim)].
 
         Raises:
-            AudioDecodeError: a file cannot be read or a waveform is empty.
-            ValueError: wrong rate or shape.
+            AudioDecodeError: a file cannot be read.
+            ValueError: a waveform has the wrong rate, shape or type.
         """
         if sample_rate_hz not in (None, self.sample_rate_hz):
             raise ValueError(f"sample_rate_hz={sample_rate_hz}: resample to {self.sample_rate_hz} Hz, or pass the path")
-        single = isinstance(audio, (str, os.PathLike)) or (isinstance(audio, np.ndarray) and audio.ndim == 1)
-        items: Sequence[Any] = [audio] if single else audio  # type: ignore[assignment]
-        vectors = []
-        for item in items:
-            if isinstance(item, (str, os.PathLike)):
-                waveform = load_audio(item, sample_rate_hz=self.sample_rate_hz)
-            else:
-                waveform = np.asarray(item, dtype=np.float32)
-            chunks = chunks_of(waveform, sample_rate_hz=self.sample_rate_hz, chunk_s=self.config.chunk_s)
-            mean = self.segment_vectors(self.chunk_features(np.stack([b.samples for b in chunks]))).mean(0)
-            vectors.append(mean / np.linalg.norm(mean))
-        return np.stack(vectors) if vectors else np.zeros((0, self.config.dim), np.float32)
+        if isinstance(audio, np.ndarray):
+            clips: Sequence[Audio] = [audio]
+        else:
+            clips = [audio] if isinstance(audio, (str, os.PathLike)) else audio
+        vectors = np.zeros((len(clips), self.config.dim), np.float32)
+        for row, clip in enumerate(clips):
+            vectors[row] = embed_audio(clip, model=self, batch_chunks=batch_size).vectors.mean(0)
+            if on_progress is not None:
+                on_progress(row + 1, len(clips))
+        return unit(vectors)
 
     @torch.inference_mode()
     def encode_text(self, phrases: str | Sequence[str]) -> np.ndarray:
@@ -313,17 +361,12 @@ class TwoTowerModel(PreTrainedModel):
         n_audio, n_chunks, n_samples = input_values.shape
         backbone, projection = self.audio_tower.backbone, self.audio_tower.projection
         features = backbone(input_values.reshape(n_audio * n_chunks, n_samples)).reshape(n_audio, n_chunks, -1)
-        if n_chunks > 1:
-            segments = projection((features[:, :-1] + features[:, 1:]) / 2)
-            whole = segments.mean(1)
-            if chunk_mask is not None:
-                mask = chunk_mask.to(segments.dtype).unsqueeze(-1)
-                pairs = mask[:, 1:]
-                single = pairs.sum(1) == 0
-                whole = (segments * pairs).sum(1) / pairs.sum(1).clamp_min(1)
-                whole = torch.where(single, projection(features[:, 0]), whole)
+        if chunk_mask is None:
+            whole = projection(self.pool(features)).mean(1)
         else:
-            whole = projection(features[:, 0])
+            counts = chunk_mask.sum(1).tolist()
+            rows = zip(features, counts, strict=True)
+            whole = torch.stack([projection(self.pool(clip[:count])).mean(0) for clip, count in rows])
         words = self.words if self.sentences is None else self.sentences
         text = self.text_tower(words(input_ids, attention_mask))
         logits = self.calibration(whole, text)

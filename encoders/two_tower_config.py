@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from encoders.audio import CHUNK_S, SEGMENT_CHUNKS
 from encoders.backbones.mobilenet import EFFICIENTAT_MEL
 
 __all__ = ["DEFAULT_BACKBONE", "TwoTowerConfig"]
@@ -28,7 +29,8 @@ class TwoTowerConfig(PreTrainedConfig):
         self,
         width: float = 0.4,
         mel: dict[str, Any] | None = None,
-        chunk_s: float = 5.0,
+        chunk_s: float = CHUNK_S,
+        segment_chunks: int = SEGMENT_CHUNKS,
         dim: int = 256,
         audio_hidden: int = 512,
         text_hidden: int = 896,
@@ -49,6 +51,7 @@ class TwoTowerConfig(PreTrainedConfig):
         self.width = width
         self.mel = mel or asdict(EFFICIENTAT_MEL)
         self.chunk_s = chunk_s
+        self.segment_chunks = segment_chunks
         self.dim = dim
         self.audio_hidden = audio_hidden
         self.text_hidden = text_hidden

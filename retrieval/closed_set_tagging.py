@@ -8,20 +8,19 @@ of its own that ends with the file; a file shorter than a segment is repeated to
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.allocator import keep_freed_memory
-from encoders.embed import no_progress_bars, usable_device
+from encoders.arrays import sigmoid
+from encoders.device import no_progress_bars, usable_device
+from encoders.embed import Audio, map_chunks
 from retrieval.tagging import FileTags, LabelError, TagScore, clean_labels
 
 if TYPE_CHECKING:
-    from encoders.audio import AudioChunk
     from encoders.tagger import Tagger
 
 __all__ = ["SPEC_PREFIX", "ClosedSetTagger", "PublishedModelError", "split_spec"]
@@ -98,7 +97,6 @@ class ClosedSetTagger:
         if tags is None:
             raise PublishedModelError(f"{name} gives embeddings and has no tags: choose another published tagger")
         where = usable_device(device)
-        keep_freed_memory()
         try:
             tagger = load_published(name, path)
         except PublishedError as error:
@@ -117,7 +115,6 @@ class ClosedSetTagger:
         from encoders.tagger_model import TaggerModel
 
         where = usable_device(device)
-        keep_freed_memory()
         with no_progress_bars():
             model = TaggerModel.from_pretrained(model_dir)
         return cls(
@@ -166,7 +163,7 @@ class ClosedSetTagger:
             AudioDecodeError: the file cannot be read as sound.
         """
         columns = list(range(len(self.tags))) if labels is None else self.columns(clean_labels(labels))
-        spans_s, probabilities, duration_s = self._segments(path)
+        probabilities, spans_s, duration_s = self._segments(path)
         probabilities = probabilities[:, columns]
         scores = probabilities.mean(axis=0, dtype=np.float64)
         best = [i for i in np.argsort(-scores, kind="stable")[:top] if scores[i] >= threshold]
@@ -178,7 +175,7 @@ class ClosedSetTagger:
             segment_probabilities=probabilities[:, best],
         )
 
-    def judge(self, audio: str | os.PathLike[str] | np.ndarray) -> np.ndarray:
+    def judge(self, audio: Audio) -> np.ndarray:
         """Probabilities of all its tags [shape=(n_tags,)], float64, the mean over a clip's segments.
 
         Args:
@@ -187,40 +184,25 @@ class ClosedSetTagger:
         Raises:
             AudioDecodeError: it cannot be read as sound.
         """
-        if not isinstance(audio, np.ndarray):
-            return self._segments(audio)[1].mean(axis=0)
-        from encoders.audio import chunks_of
+        return self._segments(audio)[0].mean(axis=0)
 
-        chunks = chunks_of(audio, sample_rate_hz=self.sample_rate_hz, chunk_s=self.segment_s)
-        return self._judged(iter(chunks))[1].mean(axis=0)
+    def _segments(self, audio: Audio) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return probabilities [shape=(n_segments, n_tags)], spans [shape=(n_segments, 2)] and duration in seconds."""
+        return map_chunks(
+            audio,
+            self._probabilities,
+            sample_rate_hz=self.sample_rate_hz,
+            chunk_s=self.segment_s,
+            batch_chunks=max(1, round(_BATCH_S / self.segment_s)),
+        )
 
-    def _segments(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, float]:
-        """Spans [shape=(n_segments, 2)] in seconds, probabilities [shape=(n_segments, n_tags)], the file's duration."""
-        from encoders.audio import stream_chunks
-
-        duration_s = 0.0
-
-        def timed_chunks() -> Iterator[AudioChunk]:
-            nonlocal duration_s
-            duration_s = yield from stream_chunks(path, sample_rate_hz=self.sample_rate_hz, chunk_s=self.segment_s)
-
-        return *self._judged(timed_chunks()), duration_s
-
-    def _judged(self, chunks: Iterator[AudioChunk]) -> tuple[np.ndarray, np.ndarray]:
-        """Return spans in seconds [shape=(n_segments, 2)] and probabilities [shape=(n_segments, n_tags)] float64."""
+    def _probabilities(self, chunks: np.ndarray) -> np.ndarray:
+        """Return probabilities [shape=(n, n_tags)] float64 of waveforms [shape=(n, n_samples)]."""
         import torch
 
-        batch_segments = max(1, round(_BATCH_S / self.segment_s))
-        spans: list[tuple[float, float]] = []
-        probabilities: list[np.ndarray] = []
-        while batch := list(islice(chunks, batch_segments)):
-            waveforms = torch.from_numpy(np.stack([chunk.samples for chunk in batch]))
-            with torch.inference_mode():
-                logits = self._tagger(waveforms.to(self.device))
-            # In float32 all that is certain would be the same: 1.
-            probabilities.append(torch.sigmoid(logits.cpu().double()).numpy())
-            spans.extend((chunk.start_s, chunk.end_s) for chunk in batch)
-        return np.asarray(spans), np.concatenate(probabilities)
+        with torch.inference_mode():
+            logits = self._tagger(torch.from_numpy(chunks).to(self.device))
+        return sigmoid(logits.float().cpu().numpy())
 
     def _near(self, label: str) -> list[str]:
         folded = label.casefold()

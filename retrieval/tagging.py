@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from encoders.arrays import sigmoid
 from encoders.checkpoint import DEFAULT_MODEL_DIR
-from encoders.embed import AudioEncoder, FileEmbedding, embed_file, load_model
+from encoders.embed import AudioEncoder, FileEmbedding, embed_audio
+from encoders.loading import load_model
 from encoders.text.tower import TextEncoder, UnknownWordsError
 
 __all__ = ["FileTags", "LabelError", "TagScore", "ZeroShotTagger", "clean_labels", "clip_probabilities"]
@@ -75,7 +77,7 @@ def clip_probabilities(segment_logits: np.ndarray) -> np.ndarray:
     The sigmoid of their mean: the logarithmic opinion pool with equal weights (Genest and Zidek 1986, section
     3).
     """
-    return _sigmoid(segment_logits.mean(axis=0, dtype=np.float64))
+    return sigmoid(segment_logits.mean(axis=0, dtype=np.float64))
 
 
 class ZeroShotTagger:
@@ -102,7 +104,7 @@ class ZeroShotTagger:
         """The segments of a file as vectors. Raises AudioDecodeError, ModelDirError, DeviceError."""
         if self._model is None:
             self._model = load_model(self.model_dir, device=self.device)
-        return embed_file(path, model=self._model)
+        return embed_audio(path, model=self._model)
 
     def label_vectors(self, labels: Sequence[str]) -> np.ndarray:
         """Unit vectors [shape=(n_labels, dim)] of labels, kept for the next file.
@@ -150,7 +152,7 @@ class ZeroShotTagger:
             duration_s=sound.duration_s,
             tags=tuple(TagScore(names[column], float(scores[column])) for column in best),
             spans_s=sound.spans_s,
-            segment_probabilities=_sigmoid(logits[:, best]),
+            segment_probabilities=sigmoid(logits[:, best]),
         )
 
     def _check(self, labels: Sequence[str]) -> None:
@@ -167,7 +169,3 @@ class ZeroShotTagger:
         if unknown:
             named = ", ".join(repr(label) for label in strange)
             raise LabelError(f"no known word in these labels: {named}") from unknown[0]
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -40.0, 40.0)))

@@ -1,4 +1,4 @@
-"""What stands on a backbone or on word vectors: the audio projection, the word lookup and the text tower."""
+"""The text tower in torch: the word lookup and the two layers. `encoders.text.tower` is the same network in numpy."""
 
 from __future__ import annotations
 
@@ -6,20 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["AudioProjection", "CalibrationBuffers", "TextTower", "WordLookup"]
-
-
-class AudioProjection(nn.Module):
-    """Pooled features [shape=(n, feature_dim)] -> unit vectors [shape=(n, dim)]."""
-
-    def __init__(self, *, feature_dim: int, hidden: int, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(feature_dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.normalize(self.fc2(self.dropout(F.hardswish(self.fc1(features)))), dim=-1)
+__all__ = ["TextTower", "WordLookup"]
 
 
 class WordLookup(nn.Module):
@@ -58,22 +45,3 @@ class TextTower(nn.Module):
     def forward(self, words: Tensor) -> Tensor:
         hidden = self.dropout(torch.relu(self.norm1(self.fc1(words))))
         return F.normalize(self.norm2(self.fc2(hidden)), dim=-1)
-
-
-class CalibrationBuffers(nn.Module):
-    """The tensors of ``encoders.calibration.Calibration``, in the checkpoint; log-odds in torch."""
-
-    mean: Tensor
-    covariance: Tensor
-    line: Tensor
-
-    def __init__(self, *, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("covariance", torch.eye(dim) / dim)
-        self.register_buffer("line", torch.tensor([1.0, 0.0]))
-
-    def forward(self, audio: Tensor, text: Tensor) -> Tensor:
-        """Log-odds [shape=(n_audio, n_labels)]; see ``Calibration.logits``."""
-        spread = torch.einsum("nd,de,ne->n", text, self.covariance, text).sqrt().clamp_min(1e-6)
-        return self.line[0] * (audio @ text.T - text @ self.mean) / spread + self.line[1]

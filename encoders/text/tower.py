@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from encoders.arrays import unit
 from encoders.calibration import Calibration
 from encoders.checkpoint import (
     CONFIG_FILE,
@@ -139,7 +140,7 @@ class TextEncoder:
             return np.zeros((0, self.dim), np.float32)
         x = self.phrase_vectors(phrases)
         (w1, b1), (w2, b2) = self._layers
-        return _unit(np.maximum(x @ w1.T + b1, 0) @ w2.T + b2)
+        return unit(np.maximum(x @ w1.T + b1, 0) @ w2.T + b2)
 
     def unknown_words(self, phrase: str) -> list[str]:
         """Return the words of a phrase that no vector serves; a sentence encoder knows all words."""
@@ -161,10 +162,6 @@ class TextEncoder:
     def tag_names(self) -> list[str]:
         """Return the model's own vocabulary of tags: what is offered when no labels are given."""
         return list(self._config["tag_names"])
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
 
 
 def _folded(tensors: dict[str, np.ndarray], layer: int) -> tuple[np.ndarray, np.ndarray]:

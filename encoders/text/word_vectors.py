@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from encoders.arrays import unit
 from encoders.checkpoint import VOCABULARY_FILE, WEIGHTS_FILE
 from encoders.text.subwords import Subwords, quantised, read_subwords
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
@@ -91,8 +92,8 @@ class WordVectors:
             raise WordVectorsError(
                 f"{source}: the vector of {tokens[wrong[0]]!r} is not finite (NaN or infinity); remove the word"
             )
-        unit = _unit(vectors)
-        codes, scales = quantised(unit - _mean(unit, shares))
+        directions = unit(vectors)
+        codes, scales = quantised(directions - _mean(directions, shares))
         nothing = np.zeros(_SPECIAL, np.float32)
         return cls(
             vocabulary=Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN, *tokens]),
@@ -135,7 +136,7 @@ class WordVectors:
             raise WordVectorsError(
                 f"{source}: a subword vector is not finite (NaN or infinity); train or copy the file again"
             )
-        subwords = Subwords(codes, scales, _mean(_unit(vectors), shares), *chars)
+        subwords = Subwords(codes, scales, _mean(unit(vectors), shares), *chars)
         return cls(plain.vocabulary, plain.codes, plain.scales, plain.weights, subwords, plain.kind, source)
 
     def __len__(self) -> int:
@@ -178,14 +179,14 @@ class WordVectors:
                 vector = self.vector(word)
                 assert vector is not None  # by the definition of split
                 row += vector
-        return _unit(rows)
+        return unit(rows)
 
     def neighbours(self, vector: np.ndarray, *, count: int, exclude: Sequence[str] = ()) -> list[tuple[str, float]]:
         """Return the tokens nearest to a vector [shape=(dim,)] with their cosines, nearest first, without `exclude`."""
         cosines = np.empty(len(self.codes), np.float32)
         target = vector / max(float(np.linalg.norm(vector)), 1e-9)
         for start in range(0, len(self.codes), _CHUNK_ROWS):  # scales do not change a cosine
-            cosines[start : start + _CHUNK_ROWS] = _unit(self.codes[start : start + _CHUNK_ROWS]) @ target
+            cosines[start : start + _CHUNK_ROWS] = unit(self.codes[start : start + _CHUNK_ROWS]) @ target
         cosines[[0, 1, *(self.vocabulary.ids[token] for token in exclude if token in self.vocabulary.ids)]] = -np.inf
         best = np.argsort(-cosines, kind="stable")[:count]
         return [(self.vocabulary.tokens[i], float(cosines[i])) for i in best if np.isfinite(cosines[i])]
@@ -270,10 +271,5 @@ def _check(
         raise ValueError("the vectors of words and subwords differ in length")
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x, np.float32)
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9)
-
-
-def _mean(unit: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    return (shares.astype(np.float32)[:, None] * unit).sum(0)
+def _mean(directions: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    return (shares.astype(np.float32)[:, None] * directions).sum(0)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from encoders.device import keep_freed_memory
 from retrieval.cli import evaluate, index, models, search, tag, train, word_vectors
 from retrieval.cli.group import QueryFirstGroup
 
@@ -68,4 +69,5 @@ def main(arguments: list[str] | None = None) -> Any:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character gets its escape
             stream.reconfigure(errors="backslashreplace")
+    keep_freed_memory()
     return app(arguments, prog_name="retrieve")

@@ -82,7 +82,7 @@ def _expected_message(error: Exception) -> str | None:
 
     from encoders.audio import AudioDecodeError
     from encoders.checkpoint import ModelDirError
-    from encoders.embed import DeviceError
+    from encoders.device import DeviceError
     from encoders.text.tower import UnknownWordsError
     from encoders.text.word_vectors import WordVectorsError
     from index import IndexBusyError, IndexDamagedError, IndexMismatchError, IndexMissingError

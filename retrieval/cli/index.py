@@ -16,8 +16,9 @@ from retrieval.cli.output import clock, print_error, print_table, print_warning,
 from retrieval.cli.progress import Progress, show_progress
 
 if TYPE_CHECKING:
+    from encoders.embed import AudioEncoder
     from index import VectorIndex
-    from retrieval.indexing.build import AudioEncoder, BuildProgress, BuildSummary
+    from retrieval.indexing.build import BuildProgress, BuildSummary
 
 __all__ = ["group"]
 
@@ -61,7 +62,7 @@ def build(
     """
     _check_folders(folders)
     from encoders.checkpoint import DEFAULT_MODEL_DIR
-    from encoders.embed import load_model
+    from encoders.loading import load_model
 
     towers = load_model(DEFAULT_MODEL_DIR if model is None else model, device=device, share_cores=True)
     from retrieval.indexing.build import IngestError, IngestInterrupted, IngestOptions

@@ -240,7 +240,7 @@ def _known_metric(metric: str) -> str:
 
 
 def _run(plan: Plan, learnt: Any, held: Any, *, drop_unknown: bool, resume: bool) -> RunResult:
-    from encoders.embed import no_progress_bars
+    from encoders.device import no_progress_bars
     from retrieval.training.run import TrainingRun
 
     with no_progress_bars(), show_progress() as progress:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders.audio import AudioDecodeError, chunks_of
+from encoders.audio import AudioDecodeError
 from encoders.checkpoint import CONFIG_FILE, TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir
-from encoders.embed import AudioEncoder, chunk_form, embed_file, load_model
+from encoders.embed import Audio, AudioEncoder, embed_audio
+from encoders.loading import load_model
 from encoders.text.tower import TextEncoder, UnknownWordsError
 from retrieval.closed_set_tagging import ClosedSetTagger
 from retrieval.datasets.audio import load_clip
@@ -127,7 +128,11 @@ def _two_tower_scores(work: _Work) -> Scored:
         raise LabelError(f"labels out of the model's vocabulary: {', '.join(map(repr, strange))}; leave them out")
     label_vectors = text.encode(list(work.tags))
     model: AudioEncoder = load_model(work.model_dir, device=work.device)
-    vectors, kept = _of_clips(work, lambda clip: _mean_vector(clip, model=model), fingerprint=text.fingerprint)
+
+    def mean_vector(clip: TaggedClip) -> np.ndarray:
+        return embed_audio(_audio_of(clip, sample_rate_hz=model.sample_rate_hz), model=model).vectors.mean(axis=0)
+
+    vectors, kept = _of_clips(work, mean_vector, fingerprint=text.fingerprint)
     return Scored(text.calibration.logits(vectors, label_vectors).astype(np.float64), kept)
 
 
@@ -142,14 +147,9 @@ def _two_tower_unknown(model_dir: Path, tags: Sequence[str]) -> list[str]:
     return strange
 
 
-def _mean_vector(clip: TaggedClip, *, model: AudioEncoder) -> np.ndarray:
-    """The mean of a clip's segment vectors [shape=(dim,)]."""
-    if clip.path.suffix.lower() != ".npy":
-        return embed_file(clip.path, model=model).vectors.mean(axis=0)
-    rate_hz, chunk_s = chunk_form(model)
-    chunks = chunks_of(load_clip(clip, sample_rate_hz=rate_hz), sample_rate_hz=rate_hz, chunk_s=chunk_s)
-    features = np.asarray(model.chunk_features(np.stack([chunk.samples for chunk in chunks])))
-    return np.asarray(model.segment_vectors(features)).mean(axis=0)
+def _audio_of(clip: TaggedClip, *, sample_rate_hz: int) -> Audio:
+    """Return the path of a clip's file, which is streamed, or the waveform of its array."""
+    return load_clip(clip, sample_rate_hz=sample_rate_hz) if clip.path.suffix.lower() == ".npy" else clip.path
 
 
 # A closed-set tagger: its own tags' probabilities, averaged over a clip's segments.
@@ -163,8 +163,7 @@ def _tagger_scores(work: _Work) -> Scored:
     columns = tagger.columns(work.tags)
 
     def judged(clip: TaggedClip) -> np.ndarray:
-        is_array = clip.path.suffix.lower() == ".npy"
-        return tagger.judge(load_clip(clip, sample_rate_hz=tagger.sample_rate_hz) if is_array else clip.path)
+        return tagger.judge(_audio_of(clip, sample_rate_hz=tagger.sample_rate_hz))
 
     probabilities, kept = _of_clips(work, judged, fingerprint=str(tagger.fingerprint))
     return Scored(probabilities[:, columns], kept)

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
 from encoders.audio import segment_spans
+from encoders.embed import AudioEncoder
 from retrieval.indexing.decode_pool import Begun, Chunk, Finished
 from retrieval.library.scan import AudioFile
 
-__all__ = ["AudioEncoder", "Embedded", "Embedder"]
-
-
-class AudioEncoder(Protocol):
-    """What embeds chunks: `encoders.two_tower.TwoTowerModel`, or anything that does the same."""
-
-    @property
-    def fingerprint(self) -> str | None:
-        """Identifies the encoder: vectors of different fingerprints are never mixed. None: it was never
-        saved."""
-        ...
-
-    def chunk_features(self, chunks: np.ndarray) -> np.ndarray:
-        """[shape=(n, chunk_samples)] float32 -> [shape=(n, feature_dim)], each row by itself."""
-        ...
-
-    def segment_vectors(self, features: np.ndarray) -> np.ndarray:
-        """[shape=(n_chunks, feature_dim)] of one file -> [shape=(max(1, n_chunks - 1), dim)] unit vectors."""
-        ...
+__all__ = ["Embedded", "Embedder"]
 
 
 @dataclass(frozen=True)
@@ -128,4 +110,5 @@ class Embedder:
         del self._open[state.begun.file]
         self.closed_audio_s += state.embedded_s
         vectors = np.asarray(self._model.segment_vectors(np.stack(state.features)), dtype=np.float32)
-        return Embedded(state.begun, finished, segment_spans(np.array(state.spans)), vectors)
+        spans = segment_spans(np.array(state.spans), segment_chunks=self._model.segment_chunks)
+        return Embedded(state.begun, finished, spans, vectors)

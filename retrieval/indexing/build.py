@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders.embed import chunk_form
+from encoders.embed import AudioEncoder
 from index import IndexMissingError, Manifest, VectorIndex, printable
-from retrieval.indexing.batcher import AudioEncoder, Embedded, Embedder
+from retrieval.indexing.batcher import Embedded, Embedder
 from retrieval.indexing.commit import commit_known, find_reuse, track_of
 from retrieval.indexing.decode_pool import Begun, Chunk, DecodePool, Event, Failed, Finished, Known
 from retrieval.indexing.plan import Plan, make_plan, missing_tracks
@@ -35,7 +35,6 @@ from retrieval.indexing.worker_process import WorkerStartError
 from retrieval.library.scan import AudioFile, Problem, Scan, scan
 
 __all__ = [
-    "AudioEncoder",
     "BuildProgress",
     "BuildSummary",
     "IngestError",
@@ -157,7 +156,7 @@ class _Run:
         self._tell()
         if not plan.todo:
             return
-        sample_rate_hz, chunk_s = chunk_form(model)
+        sample_rate_hz, chunk_s = model.sample_rate_hz, model.chunk_s
         embedder = self._embedder = Embedder(
             model, batch_chunks=self._options.batch_chunks, chunk_samples=round(sample_rate_hz * chunk_s)
         )
@@ -284,7 +283,7 @@ def _open_index(path: Path, fingerprint: str) -> VectorIndex | None:
 def _create_index(path: Path, model: AudioEncoder, fingerprint: str) -> VectorIndex:
     # The width of the vectors is asked of the model itself, by one chunk: a ramp, since silence may have no
     # direction.
-    sample_rate_hz, chunk_s = chunk_form(model)
+    sample_rate_hz, chunk_s = model.sample_rate_hz, model.chunk_s
     ramp = np.linspace(-1.0, 1.0, round(sample_rate_hz * chunk_s), dtype=np.float32)[None]
     dim = int(np.asarray(model.segment_vectors(model.chunk_features(ramp))).shape[1])
     name = str(getattr(model, "encoder_name", fingerprint[:12]))

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
+from encoders.arrays import unit
+from encoders.calibration import fit_calibration
 from encoders.checkpoint import CONFIG_FILE
 from encoders.tagger_model import TaggerModel
 from encoders.two_tower import TwoTowerModel
@@ -30,7 +32,7 @@ from retrieval.training.run_settings import CheckpointError, last_checkpoint, tr
 from retrieval.training.tasks import ContrastiveLearner, TaggerLearner
 from retrieval.training.text_encoder import load_phrase_encoder
 from retrieval.training.trainer import LearningTrainer
-from retrieval.training.validation import calibrate, clip_vectors, figures, tagger_scores
+from retrieval.training.validation import clip_vectors, figures, tagger_scores
 from retrieval.training.zero_shot_split import Unseen, vectors_of, without_unseen
 
 if TYPE_CHECKING:
@@ -276,8 +278,7 @@ class TrainingRun:
         assert self._bank is not None
         assert isinstance(self.model, TwoTowerModel)
         self.model.eval()
-        vectors = clip_vectors(self.model, self._sounds)
-        self._bank.clips[:] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        self._bank.clips[:] = unit(clip_vectors(self.model, self._sounds))
 
     def _write(self, result: RunResult) -> None:
         self._learner.eval()
@@ -286,14 +287,14 @@ class TrainingRun:
         if isinstance(self._learner, ContrastiveLearner) and calibrated:
             assert self._held is not None
             assert self._truth is not None
-            calibrate(
-                self._learner.model,
+            calibration = fit_calibration(
                 clip_vectors(self._learner.model, self._sounds),
                 clip_vectors(self._learner.model, self._held),
                 self._learner.tag_vectors(),
                 self._truth,
                 seed=self.plan.run.seed,
             )
+            self._learner.model.calibration.set(calibration)
         self.model.save_pretrained(result.out)
         settings = {
             name: value for name, value in asdict(self.plan).items() if name not in ("out", "init", "text", "unseen")

@@ -171,7 +171,8 @@ class ContrastiveLearner(_Learner):
         """Return unit vectors [shape=(n, dim)] of waveforms of whole chunks [shape=(n, n_chunks * chunk_samples)]."""
         n = len(waveforms)
         features = self.model.audio_tower.backbone(waveforms.reshape(-1, self.model.chunk_samples))
-        return self.model.audio_tower.projection(features.reshape(n, -1, features.shape[-1]).mean(1))
+        segments = self.model.audio_tower.projection(self.model.pool(features.reshape(n, -1, features.shape[-1])))
+        return segments[:, 0] if segments.shape[1] == 1 else F.normalize(segments.mean(1), dim=-1)
 
     @torch.no_grad()
     def tag_vectors(self, words: np.ndarray | None = None) -> np.ndarray:

@@ -16,7 +16,6 @@ from audio_files import RATE_HZ, encode_with_av, noise, streamed, tone
 from encoders import audio
 from encoders.audio import (
     AudioDecodeError,
-    chunks_of,
     load_audio,
     segment_spans,
     stream_audio,
@@ -116,7 +115,7 @@ def test_blocks_follow_the_rule(tmp_path: Path, duration_s: float, rate_hz: int)
     sf.write(path, noise(round(duration_s * rate_hz)), rate_hz, subtype="FLOAT")
     waveform = load_audio(path)
     expected = oracle_blocks(waveform, rate_hz=RATE_HZ)
-    for chunks in (list(stream_chunks(path)), chunks_of(waveform, sample_rate_hz=RATE_HZ)):
+    for chunks in (list(stream_chunks(path)), list(stream_chunks(waveform, sample_rate_hz=RATE_HZ))):
         assert len(chunks) == len(expected)
         for chunk, (samples, start_s, end_s) in zip(chunks, expected, strict=True):
             np.testing.assert_array_equal(chunk.samples, samples)
@@ -136,14 +135,14 @@ def test_the_blocks_tell_the_true_duration(tmp_path: Path) -> None:
 
 def test_blocks_of_another_length() -> None:
     waveform = noise(16_000 * 7)
-    chunks = chunks_of(waveform, sample_rate_hz=16_000, chunk_s=3.0)
+    chunks = list(stream_chunks(waveform, sample_rate_hz=16_000, chunk_s=3.0))
     assert [(chunk.start_s, chunk.end_s) for chunk in chunks] == [(0.0, 3.0), (3.0, 6.0), (4.0, 7.0)]
 
 
 @pytest.mark.parametrize("waveform", [np.empty(0, np.float32), np.zeros((2, 100), np.float32)])
 def test_blocks_of_no_waveform(waveform: np.ndarray) -> None:
     with pytest.raises(ValueError, match="waveform of shape"):
-        chunks_of(waveform, sample_rate_hz=RATE_HZ)
+        list(stream_chunks(waveform, sample_rate_hz=RATE_HZ))
 
 
 def test_windows_are_neighbouring_blocks() -> None:

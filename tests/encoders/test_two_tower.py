@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from encoders import DEFAULT_MODEL_DIR, ModelDirError, TextEncoder, TwoTowerModel, UnknownWordsError
-from encoders.calibration import Calibration
 from encoders.pipeline import ChunkFeatureExtractor
 
 DEMO = Path(__file__).parents[2] / "scripts" / "demo_library"
@@ -69,7 +68,7 @@ def test_numpy_and_torch_text_towers_agree(model: TwoTowerModel) -> None:
 def test_numpy_and_torch_calibrations_agree(model: TwoTowerModel, sounds: np.ndarray) -> None:
     audio = model.segment_vectors(model.chunk_features(sounds))
     text = model.encode_text(["piano", "rain", "rock"])
-    ours = Calibration.load(DEFAULT_MODEL_DIR).logits(audio, text)
+    ours = TextEncoder.load(DEFAULT_MODEL_DIR).calibration.logits(audio, text)
     with torch.inference_mode():
         theirs = model.calibration(torch.from_numpy(audio), torch.from_numpy(text)).numpy()
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
@@ -129,7 +128,7 @@ def test_forward_agrees_with_the_calibrated_windows(model: TwoTowerModel, sounds
     with torch.inference_mode():
         logits = model(input_ids=ids, **batch).logits_per_audio.numpy()
     text = model.encode_text(["piano", "rain"])
-    calibration = Calibration.load(DEFAULT_MODEL_DIR)
+    calibration = TextEncoder.load(DEFAULT_MODEL_DIR).calibration
     for row, chunks in zip(logits, (sounds[:3], sounds[3:4]), strict=True):
         segments = model.segment_vectors(model.chunk_features(chunks))
         np.testing.assert_allclose(row, calibration.logits(segments.mean(0, keepdims=True), text)[0], atol=1e-2)

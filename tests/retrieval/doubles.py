@@ -44,6 +44,9 @@ class PitchEar:
     """The audio tower: how much of each pitch there is in a chunk, one pitch an axis."""
 
     fingerprint = FINGERPRINT
+    sample_rate_hz = 32_000
+    chunk_s = 5.0
+    segment_chunks = 2
 
     def chunk_features(self, chunks: np.ndarray) -> np.ndarray:
         power = np.abs(np.fft.rfft(chunks, axis=1)) ** 2

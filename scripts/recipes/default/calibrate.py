@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 
+from encoders.calibration import fit_calibration
 from encoders.two_tower import TwoTowerModel
 from scripts.recipes.default.collection import PACK_SHARE, Collection
 from scripts.recipes.default.feature_inversion import Imagined
 from scripts.recipes.default.features import chunk_features
 
-__all__ = ["clip_vectors", "fit_calibration"]
-
-NEGATIVES_PER_POSITIVE = 9
+__all__ = ["calibrate", "clip_vectors"]
 
 
 def clip_vectors(model: TwoTowerModel, collection: Collection, features: list[np.ndarray] | None = None) -> np.ndarray:
@@ -28,25 +26,23 @@ def clip_vectors(model: TwoTowerModel, collection: Collection, features: list[np
     return np.stack([model.segment_vectors(clip).mean(0) for clip in rows])
 
 
-def _pairs(collection: Collection, rng: np.random.Generator) -> list[tuple[int, str, bool]]:
-    """Return (clip, label, carried) for held-out clips: their labels, and nine times as many others of their pack."""
-    vocabulary = {
-        pack: sorted(
-            {label for clip, p in zip(collection.labels, collection.packs, strict=True) if p == pack for label in clip}
-        )
-        for pack in set(collection.packs)
-    }
-    pairs: list[tuple[int, str, bool]] = []
-    for i in np.flatnonzero(collection.held_out):
-        carried = collection.labels[i]
-        others = [label for label in vocabulary[collection.packs[i]] if label not in carried]
-        pairs += [(int(i), label, True) for label in carried]
-        n = min(len(others), NEGATIVES_PER_POSITIVE * len(carried))
-        pairs += [(int(i), str(label), False) for label in rng.choice(others, size=n, replace=False)] if n else []
-    return pairs
+def _pair_weights(collection: Collection, held_out: np.ndarray, truth: np.ndarray, names: list[str]) -> np.ndarray:
+    """Return the weights of pairs [shape=(n_clips, n_tags)]: each pack weighs its share, its positives a tenth of it.
+
+    A pack's clips are paired with the labels of that pack only: whether they have others is unknown.
+    """
+    packs = np.array([collection.packs[i] for i in held_out])
+    weights = np.zeros(truth.shape)
+    for pack in set(packs):
+        own = np.array([name in collection.vocabularies[pack] for name in names])
+        pairs = (packs == pack)[:, None] & own
+        for of_kind, part in ((truth, 0.1), (~truth, 0.9)):
+            there = pairs & of_kind
+            weights[there] = PACK_SHARE[pack] * part / max(1, int(there.sum()))
+    return weights
 
 
-def fit_calibration(
+def calibrate(
     model: TwoTowerModel,
     collection: Collection,
     imagined: Imagined,
@@ -54,39 +50,28 @@ def fit_calibration(
     seed: int,
     features: list[np.ndarray] | None = None,
 ) -> dict[str, float]:
-    """Set the model's calibration and return slope, offset and the number of pairs that they were fitted on.
+    """Set the model's calibration and return slope, offset and the number of clips that they were fitted on.
 
-    The background is two thirds training clips, by their shares, and one third imagined sounds. The line is a logistic
-    regression on held-out clips, every pack weighing its share, with one pair in ten carrying its label.
+    The background is two thirds training clips, by their shares, and one third imagined sounds.
     """
     assert model.vocabulary is not None
     model.eval()
     vectors = clip_vectors(model, collection, features)
     with torch.inference_mode():
         dreamt = model.audio_tower.projection(torch.from_numpy(imagined.features).to(model.device)).cpu().numpy()
-    background = np.concatenate([vectors, dreamt])
-    share = np.concatenate([collection.share * 2 / 3, np.full(len(dreamt), 1 / 3 / len(dreamt))])[:, None]
-    mean = (share * background).sum(0)
-    centred = background - mean
-    covariance = (share * centred).T @ centred
-    buffers = model.calibration
-    buffers.mean.copy_(torch.from_numpy(mean))
-    buffers.covariance.copy_(torch.from_numpy(covariance))
-    buffers.line.copy_(torch.tensor([1.0, 0.0]))
+    held_out = np.flatnonzero(collection.held_out)
     known = model.vocabulary
-    pairs = [p for p in _pairs(collection, np.random.default_rng(seed)) if known.split(p[1])[0]]
-    names = sorted({label for _, label, _ in pairs})
-    text = torch.from_numpy(model.encode_text(names)).to(model.device)
-    with torch.inference_mode():
-        z = buffers(torch.from_numpy(vectors).float().to(model.device), text).cpu().numpy()
-    column = {name: j for j, name in enumerate(names)}
-    x = np.array([z[i, column[label]] for i, label, _ in pairs])
-    y = np.array([carried for _, _, carried in pairs])
-    packs = [collection.packs[i] for i, _, _ in pairs]
-    counts = {pack: packs.count(pack) for pack in set(packs)}
-    weight = np.array([PACK_SHARE[pack] / counts[pack] for pack in packs])
-    weight *= len(weight) / weight.sum()
-    line = LogisticRegression(C=1e6).fit(x[:, None], y, sample_weight=weight)
-    slope, offset = float(line.coef_[0, 0]), float(line.intercept_[0])
-    buffers.line.copy_(torch.tensor([slope, offset]))
-    return {"slope": slope, "offset": offset, "pairs": len(pairs), "clips": int(collection.held_out.sum())}
+    labels = {label for pack in set(collection.packs) for label in collection.vocabularies[pack]}
+    names = sorted(label for label in labels if known.split(label)[0])
+    truth = np.array([[name in collection.labels[i] for name in names] for i in held_out])
+    calibration = fit_calibration(
+        np.concatenate([vectors, dreamt]),
+        vectors[held_out],
+        model.encode_text(names),
+        truth,
+        seed=seed,
+        background_weights=np.concatenate([collection.share * 2 / 3, np.full(len(dreamt), 1 / 3 / len(dreamt))]),
+        pair_weights=_pair_weights(collection, held_out, truth, names),
+    )
+    model.calibration.set(calibration)
+    return {"slope": calibration.slope, "offset": calibration.offset, "clips": len(held_out)}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from encoders.audio import chunks_of, load_audio
+from encoders.audio import load_audio, stream_chunks
 from encoders.backbones.mobilenet import MobileNetTagger
 from scripts.recipes.default.clips import MUSIC_PACKS, TRAINING_PACKS, TrainingClip, training_clips
 from scripts.recipes.default.single_sounds import render_single_sounds
@@ -73,7 +73,7 @@ def _write(
     groups: list[str] = []
     front_end = teacher.backbone.front_end
     for clip in heard:
-        chunks = np.stack([b.samples for b in chunks_of(clip.waveform, sample_rate_hz=SAMPLE_RATE_HZ)])
+        chunks = np.stack([chunk.samples for chunk in stream_chunks(clip.waveform, sample_rate_hz=SAMPLE_RATE_HZ)])
         mel = front_end.power(torch.from_numpy(chunks)).add(front_end.spec.log_floor).log()
         mels.append(mel.numpy().astype(np.float16))
         clip_of += [len(labels)] * len(mel)

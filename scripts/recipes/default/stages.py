@@ -20,7 +20,7 @@ from encoders.text.train import WordVectorSettings, train_word_vectors
 from encoders.text.vocabulary import Vocabulary
 from encoders.text.word_vectors import WordVectors
 from encoders.two_tower import TwoTowerConfig, TwoTowerModel
-from scripts.recipes.default.calibrate import fit_calibration
+from scripts.recipes.default.calibrate import calibrate
 from scripts.recipes.default.collection import Collection, make_collection
 from scripts.recipes.default.conse import Teaching, class_weights
 from scripts.recipes.default.corpus import Corpus, read_corpus, training_sentences
@@ -179,7 +179,7 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
     features = chunk_features(model, collection)
     held_out = held_out_figures(model, collection, features)
     log({"stage": "towers", "held_out": held_out})
-    figures = fit_calibration(model, collection, imagined, seed=run.recipe.seed, features=features)
+    figures = calibrate(model, collection, imagined, seed=run.recipe.seed, features=features)
     log({"stage": "calibration", **figures})
     folder = run.out_dir / "model"
     model.cpu().save_pretrained(folder)

@@ -35,6 +35,10 @@ worker.main()
 class Model:
     """Three numbers of a chunk: how rough it is, how loud, how high its peak. Counts what it is given."""
 
+    sample_rate_hz = 32_000
+    chunk_s = 5.0
+    segment_chunks = 2
+
     def __init__(self, delay_s: float = 0.0) -> None:
         self.fingerprint: str | None = "5ca1ab1e" * 4
         self.delay_s = delay_s

@@ -16,7 +16,7 @@ import soundfile as sf
 from ingest_helpers import FAULTY, RATE_HZ, Model, counts, library, paths_in, song
 
 import retrieval
-from encoders.audio import chunks_of, load_audio
+from encoders.audio import load_audio, stream_chunks
 from index import IndexBusyError, IndexMismatchError, VectorIndex
 from retrieval.indexing import worker_process
 from retrieval.indexing.build import (
@@ -51,7 +51,7 @@ def test_vectors_are_those_of_the_files_own_blocks(music: Path, place: Path) -> 
         assert counts(summary) == {"added": 5}
         with VectorIndex.open(place) as index:
             for track in index.tracks():
-                chunks = chunks_of(load_audio(track.file), sample_rate_hz=32_000)
+                chunks = list(stream_chunks(load_audio(track.file), sample_rate_hz=32_000))
                 expected = oracle.segment_vectors(oracle.chunk_features(np.stack([chunk.samples for chunk in chunks])))
                 np.testing.assert_allclose(index.vectors(track.path), expected, atol=1e-6)
                 spans = [(segment.start_s, segment.end_s) for segment in index.segments(track.path)]

@@ -11,13 +11,13 @@ from torch.nn import functional as F
 from training_helpers import TAGS, words_file
 
 from encoders import ModelDirError, TwoTowerModel
+from encoders.calibration import fit_calibration
 from encoders.tagger_model import TaggerModel
 from encoders.text.word_vectors import WordVectors
 from retrieval.training.augment import SpecAugment
 from retrieval.training.init import new_tagger, new_two_towers
 from retrieval.training.losses import decoupled, info_nce, sigmoid, triplet
 from retrieval.training.tasks import CONTRASTIVE_LOSSES, ContrastiveLearner, LossSettings, TaggerLearner
-from retrieval.training.validation import calibrate
 
 CHUNK_S = 0.25
 
@@ -169,7 +169,7 @@ def test_calibration_follows_background_and_truth(towers: TwoTowerModel) -> None
     text = np.linalg.qr(rng.standard_normal((dim, 3)))[0].T.astype(np.float32)
     truth = rng.random((80, 3)) < 0.3
     vectors = (0.2 * rng.standard_normal((80, dim)) / np.sqrt(dim) + 0.3 * truth @ text).astype(np.float32)
-    calibrate(towers, vectors, vectors, text, truth, seed=0)
+    towers.calibration.set(fit_calibration(vectors, vectors, text, truth, seed=0))
     np.testing.assert_allclose(towers.calibration.mean.numpy(), vectors.mean(0), atol=1e-6)
     with torch.no_grad():
         logits = towers.calibration(torch.from_numpy(vectors), torch.from_numpy(text)).numpy()

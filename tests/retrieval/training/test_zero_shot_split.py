@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 from training_helpers import TAGS, tagged_clips, words_file
 
-from encoders.audio import chunks_of
+from encoders.audio import stream_chunks
 from encoders.tagger_model import TaggerModel
 from encoders.text.tower import TextEncoder
 from encoders.text.word_vectors import WordVectors
@@ -91,7 +91,7 @@ def test_two_towers_are_measured_on_seen_and_unseen_tags_apart(tmp_path: Path) -
     vectors = []
     for one in held.clips:
         stored = load_clip(one, sample_rate_hz=loaded.sample_rate_hz).astype("<f2").astype(np.float32)
-        chunks = np.stack([chunk.samples for chunk in chunks_of(stored, **form)])
+        chunks = np.stack([chunk.samples for chunk in stream_chunks(stored, **form)])
         vectors.append(loaded.segment_vectors(loaded.chunk_features(chunks)).mean(0))
     scores = np.stack(vectors) @ loaded.encode_text(["high"])[0]
     carried = np.array(["high" in one.labels for one in held.clips])

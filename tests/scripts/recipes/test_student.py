@@ -12,7 +12,7 @@ import torch
 from encoders.checkpoint import DEFAULT_MODEL_DIR
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from encoders.two_tower import TwoTowerConfig, TwoTowerModel
-from scripts.recipes.default.calibrate import clip_vectors, fit_calibration
+from scripts.recipes.default.calibrate import calibrate, clip_vectors
 from scripts.recipes.default.collection import Collection, make_collection
 from scripts.recipes.default.conse import Teaching
 from scripts.recipes.default.feature_inversion import imagine
@@ -90,7 +90,7 @@ def test_both_stages_learn_and_calibrate(collection: Collection, tmp_path: Path)
     run.fit_heads(chunk_features(run.model, collection), on_step=lambda row: losses.append(row["loss"]))
     assert min(losses[-2:]) < losses[0]
     run.fit(tmp_path, on_step=lambda row: None)
-    figures = fit_calibration(run.model, collection, run.lessons.imagined, seed=1)
+    figures = calibrate(run.model, collection, run.lessons.imagined, seed=1)
     assert figures["slope"] > 0
     # The mean is the clips' own: a third of the calibration's background is imagined by a head that knows nothing.
     cosines = clip_vectors(run.model, collection) @ run.model.encode_text(NAMES).T
