@@ -64,14 +64,20 @@ class AudioDecodeError(ValueError):
 
 
 def printable_path(path: str | bytes | os.PathLike[str]) -> str:
-    r"""The path on one line that any terminal takes: bytes outside UTF-8 and control characters escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(
-        char
-        if char.isprintable() or unicodedata.category(char) == "Zs"
-        else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
+    r"""Return a path as one line that any terminal can print.
+
+    The rule is that of `index.printable`, which this package may not import: bytes that are not UTF-8 become `\xNN`,
+    control characters and direction overrides their Python escapes; spaces of every kind and the joiner of emoji stay.
+    """
+    return "".join(_escaped(character) for character in os.fsdecode(path))
+
+
+def _escaped(character: str) -> str:
+    if 0xDC80 <= ord(character) <= 0xDCFF:  # surrogateescape (PEP 383): the raw byte is the low eight bits
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    if character.isprintable() or character == "\u200d" or unicodedata.category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def mono_buffers(path: str | os.PathLike[str], *, start_s: int = 0, buffer_s: float = 10.0) -> Iterator[MonoBuffer]:

@@ -11,14 +11,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from index.exact import exact_top_k
+    from index.catalog import Segment, Skipped, Track
     from index.files import printable
     from index.lock import IndexBusyError
     from index.manifest import IndexDamagedError, IndexMismatchError, IndexMissingError, Manifest
-    from index.reader import IndexStats
-    from index.records import Segment, Skipped, Track
     from index.search import SegmentMatch
-    from index.vector_index import VectorIndex
+    from index.vector_index import IndexStats, VectorIndex
 
 __all__ = [
     "IndexBusyError",
@@ -32,7 +30,6 @@ __all__ = [
     "Skipped",
     "Track",
     "VectorIndex",
-    "exact_top_k",
     "printable",
 ]
 
@@ -42,13 +39,12 @@ _MODULE_OF = {
     "IndexDamagedError": "index.manifest",
     "IndexMismatchError": "index.manifest",
     "IndexMissingError": "index.manifest",
-    "IndexStats": "index.reader",
+    "IndexStats": "index.vector_index",
     "Manifest": "index.manifest",
-    "Segment": "index.records",
-    "Skipped": "index.records",
-    "Track": "index.records",
+    "Segment": "index.catalog",
+    "Skipped": "index.catalog",
+    "Track": "index.catalog",
     "VectorIndex": "index.vector_index",
-    "exact_top_k": "index.exact",
     "printable": "index.files",
 }
 

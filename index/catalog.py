@@ -1,28 +1,28 @@
-"""The catalogue: which rows belong to which track, and what is known of each file; the one source of truth.
+"""The catalogue: tracks, their segments and rows, and skipped files, in SQLite; the one source of truth.
 
-A row of a part file exists for searches only once it is named here. Methods of `Catalog` are called inside
-one of its transactions, so that several of them see one state.
+A row of a part file exists for searches only once it is named here. Methods of `Catalog` are called inside one of its
+transactions, so that several of them see one state.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from index.files import PathLike, printable
 from index.manifest import IndexMismatchError, Manifest, damaged
-from index.records import Placed, Segment, Skipped, Track
 from index.sqlite import Database
 from index.vectors import Part
 
-__all__ = ["CATALOG_NAME", "Catalog"]
+__all__ = ["CATALOG_NAME", "Catalog", "RowRange", "Segment", "Skipped", "Track"]
 
 CATALOG_NAME = "catalog.sqlite3"
 
@@ -59,7 +59,94 @@ _INSERT_TRACK = """INSERT INTO tracks (path, size_bytes, mtime_ns, content_hash,
 _UPDATE_TRACK = """UPDATE tracks SET path = ?, size_bytes = ?, mtime_ns = ?, content_hash = ?, duration_s = ?,
     title = ?, artist = ?, album = ?, genre = ?, year = ? WHERE id = ?"""
 _SELECT_SKIPPED = "SELECT path, reason, size_bytes, mtime_ns FROM skipped "
-_SELECT_PLACE = "SELECT id, path, first_row, n_rows, checksum FROM tracks "
+_SELECT_RANGE = "SELECT id, path, first_row, n_rows, checksum FROM tracks "
+
+
+@dataclass(frozen=True)
+class Track:
+    """A file, its content and its metadata.
+
+    Attributes:
+        path: bytes of `os.fsencode`; a str or Path given is encoded so.
+        size_bytes, mtime_ns: of the file when it was read.
+        content_hash: hexadecimal digest of its content.
+        duration_s: true duration.
+        title, artist, album, genre, year: from its tags, None where unknown. Lone surrogates become "?".
+
+    Raises:
+        ValueError: the duration is negative or not finite.
+    """
+
+    path: bytes
+    size_bytes: int
+    mtime_ns: int
+    content_hash: str
+    duration_s: float
+    title: str | None = None
+    artist: str | None = None
+    album: str | None = None
+    genre: str | None = None
+    year: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", os.fsencode(self.path))
+        if not (math.isfinite(self.duration_s) and self.duration_s >= 0):
+            raise ValueError(
+                f"{printable(self.path)}: duration_s must be finite and not negative, not {self.duration_s}"
+            )
+        for name in ("title", "artist", "album", "genre", "year"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else _storable(str(value)))
+
+    @property
+    def file(self) -> str:
+        """The path as str, for `open()`."""
+        return os.fsdecode(self.path)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The unit of search: a part of a track, in seconds from the start of the file."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that could not be indexed, the reason in one line, and its size and time when it was tried."""
+
+    path: bytes
+    reason: str
+    size_bytes: int
+    mtime_ns: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", os.fsencode(self.path))
+        object.__setattr__(self, "reason", _storable(" ".join(self.reason.split())))
+
+
+@dataclass(frozen=True)
+class RowRange:
+    """The rows of a track, which are consecutive and in one part file.
+
+    Attributes:
+        key: of the track in the catalogue.
+        path: of the track.
+        first_row, n_rows: where its vectors are.
+        checksum: CRC-32 of their bytes.
+    """
+
+    key: int
+    path: bytes
+    first_row: int
+    n_rows: int
+    checksum: int
+
+    @property
+    def end_row(self) -> int:
+        """One past its last row."""
+        return self.first_row + self.n_rows
 
 
 class Catalog:
@@ -152,58 +239,57 @@ class Catalog:
         row = self._sql(_SELECT_SKIPPED + "WHERE path = ?", (os.fsencode(path),)).fetchone()
         return None if row is None else Skipped(*row)
 
-    def segments(self, place: Placed) -> list[Segment]:
+    def segments(self, rows: RowRange) -> list[Segment]:
         """Return the segments of a track, in the order of its rows."""
         sql = "SELECT start_s, end_s FROM segments WHERE row >= ? AND row < ? ORDER BY row"
-        return [Segment(*row) for row in self._sql(sql, (place.first_row, place.first_row + place.n_rows))]
+        return [Segment(*row) for row in self._sql(sql, (rows.first_row, rows.end_row))]
 
-    def place(self, path: PathLike) -> Placed | None:
-        """Return where the vectors of the track at a path are."""
-        row = self._sql(_SELECT_PLACE + "WHERE path = ?", (os.fsencode(path),)).fetchone()
-        return None if row is None else Placed(*row)
+    def row_range(self, path: PathLike) -> RowRange | None:
+        """Return the rows of the track at a path."""
+        row = self._sql(_SELECT_RANGE + "WHERE path = ?", (os.fsencode(path),)).fetchone()
+        return None if row is None else RowRange(*row)
 
-    def places(self) -> list[Placed]:
-        """Return where the vectors of all tracks are, by row."""
-        return [Placed(*row) for row in self._sql(_SELECT_PLACE + "ORDER BY first_row")]
+    def row_ranges(self) -> list[RowRange]:
+        """Return the rows of all tracks, by first row."""
+        return [RowRange(*row) for row in self._sql(_SELECT_RANGE + "ORDER BY first_row")]
 
-    def put(self, track: Track, *, spans: np.ndarray, first_row: int, checksum: int) -> None:
-        """Name the rows of a track; what its path was before is dropped.
+    def upsert(self, track: Track, *, spans: np.ndarray, first_row: int, checksum: int) -> None:
+        """Insert a track with its rows, in the place of the track or skipped file at its path.
 
         Args:
             spans: start and end of each segment [shape=(n, 2)], seconds.
             first_row: its first row; the others follow.
             checksum: CRC-32 of the bytes of its rows.
         """
-        self.drop(track.path)
+        self.delete(track.path)
         cursor = self._sql(_INSERT_TRACK, (*astuple(track), first_row, len(spans), checksum))
         rows = ((first_row + i, cursor.lastrowid, start, end) for i, (start, end) in enumerate(spans.tolist()))
         self._connection.executemany("INSERT INTO segments VALUES (?, ?, ?, ?)", rows)
 
-    def change(self, path: PathLike, track: Track) -> bool:
-        """Replace what is known of the track at a path, its path too; False if none is there."""
-        place = self.place(path)
-        if place is None:
+    def update(self, path: PathLike, track: Track) -> bool:
+        """Replace all but the rows of the track at a path, its path too; return False if none is there."""
+        rows = self.row_range(path)
+        if rows is None:
             return False
-        if track.path != place.path:
-            self.drop(track.path)
-        self._sql(_UPDATE_TRACK, (*astuple(track), place.key))
+        if track.path != rows.path:
+            self.delete(track.path)
+        self._sql(_UPDATE_TRACK, (*astuple(track), rows.key))
         return True
 
-    def drop(self, path: PathLike) -> bool:
-        """Forget the track or the skipped file at a path; False if there is none."""
+    def delete(self, path: PathLike) -> bool:
+        """Delete the track or the skipped file at a path; return False if there is none."""
         n_skipped = self._sql("DELETE FROM skipped WHERE path = ?", (os.fsencode(path),)).rowcount
-        place = self.place(path)
-        if place is None:
+        rows = self.row_range(path)
+        if rows is None:
             return n_skipped > 0
-        end = place.first_row + place.n_rows
-        self._sql("DELETE FROM segments WHERE row >= ? AND row < ?", (place.first_row, end))
-        self._sql("DELETE FROM tracks WHERE id = ?", (place.key,))
-        self._sql("INSERT INTO removed VALUES (?, ?)", (place.first_row, place.n_rows))
+        self._sql("DELETE FROM segments WHERE row >= ? AND row < ?", (rows.first_row, rows.end_row))
+        self._sql("DELETE FROM tracks WHERE id = ?", (rows.key,))
+        self._sql("INSERT INTO removed VALUES (?, ?)", (rows.first_row, rows.n_rows))
         return True
 
     def skip(self, skipped: Skipped) -> None:
-        """Note a file that cannot be indexed; a track at its path is dropped."""
-        self.drop(skipped.path)
+        """Insert a file that cannot be indexed, in the place of the track at its path."""
+        self.delete(skipped.path)
         self._sql("INSERT INTO skipped VALUES (?, ?, ?, ?)", astuple(skipped))
 
     # Rows
@@ -225,19 +311,19 @@ class Catalog:
         self._sql("INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", (part.number, part.first_row, part.n_rows))
         self._sql("UPDATE meta SET value = max(value, ?) WHERE name = 'next_part'", (part.number + 1,))
 
-    def replace_part(self, old: Part, new: Part, moves: Iterable[tuple[Placed, int]]) -> None:
-        """Name the compacted copy of a part file in its place.
+    def replace_part(self, old: Part, new: Part, moves: Iterable[tuple[RowRange, int]]) -> None:
+        """Name the compacted copy of a part file in its rows.
 
         Args:
             old, new: the part files; a new one without rows is not named.
             moves: each track of the old part, by row, with its first row in the new one.
         """
-        for place, first_row in moves:
+        for old_range, first_row in moves:
             # Through negative numbers, so that no row meets another one that has not moved yet.
             sql = "UPDATE segments SET row = ? - row WHERE row >= ? AND row < ?"
-            shift = place.first_row - first_row
-            self._sql(sql, (shift - 1, place.first_row, place.first_row + place.n_rows))
-            self._sql("UPDATE tracks SET first_row = ? WHERE id = ?", (first_row, place.key))
+            shift = old_range.first_row - first_row
+            self._sql(sql, (shift - 1, old_range.first_row, old_range.end_row))
+            self._sql("UPDATE tracks SET first_row = ? WHERE id = ?", (first_row, old_range.key))
         self._sql("UPDATE segments SET row = -1 - row WHERE row < 0")
         stretch = (old.first_row, old.first_row + old.n_rows)
         self._sql("DELETE FROM removed WHERE first_row >= ? AND first_row < ?", stretch)
@@ -245,10 +331,16 @@ class Catalog:
         if new.n_rows > 0:
             self.set_part(new)
 
-    def owners(self, rows: list[int]) -> dict[int, tuple[int, float, float]]:
-        """Return row -> (track key, start_s, end_s) of live rows."""
-        sql = "SELECT row, track, start_s, end_s FROM segments WHERE row IN (SELECT value FROM json_each(?))"
-        return {row: (key, start_s, end_s) for row, key, start_s, end_s in self._sql(sql, (json.dumps(rows),))}
+    def owner_of(self, row: int) -> RowRange | None:
+        """Return the rows of the track that owns a row, or None."""
+        found = self._sql(_SELECT_RANGE + "WHERE first_row <= ? ORDER BY first_row DESC LIMIT 1", (row,)).fetchone()
+        owner = None if found is None else RowRange(*found)
+        return owner if owner is not None and row < owner.end_row else None
+
+    def segments_at(self, rows: list[int]) -> dict[int, Segment]:
+        """Return row -> segment."""
+        sql = "SELECT row, start_s, end_s FROM segments WHERE row IN (SELECT value FROM json_each(?))"
+        return {row: Segment(start_s, end_s) for row, start_s, end_s in self._sql(sql, (json.dumps(rows),))}
 
     def tracks_of(self, keys: list[int]) -> dict[int, Track]:
         """Return key -> track."""
@@ -292,3 +384,7 @@ class Catalog:
     def _meta(self, name: str) -> object:
         row = self._sql("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if row is None else row[0]
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")

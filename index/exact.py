@@ -4,31 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from index.search import inner_products
+
 __all__ = ["exact_top_k", "inner_products"]
 
 _BLOCK_ROWS = 4096
-
-
-def inner_products(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """Return the inner product of each row with a query, the same bits for equal rows wherever they stand.
-
-    The sum is made in float64, row by row, in one fixed order. BLAS and FAISS add in an order that depends on
-    the place of the row among its neighbours, so that there two copies of a vector may differ in the last bit
-    and a tie is no tie.
-
-    Args:
-        vectors: rows [shape=(n, dim)], float32.
-        query: [shape=(dim,)], float32.
-
-    Returns:
-        [shape=(n,)] float32.
-    """
-    wide_query = np.asarray(query, dtype=np.float64)
-    scores = np.empty(len(vectors), dtype=np.float32)
-    for first in range(0, len(vectors), _BLOCK_ROWS):
-        block = np.ascontiguousarray(vectors[first : first + _BLOCK_ROWS], dtype=np.float64)
-        scores[first : first + len(block)] = np.sum(block * wide_query, axis=1)
-    return scores
 
 
 def exact_top_k(vectors: np.ndarray, query: np.ndarray, *, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import unicodedata
 from pathlib import Path
 from typing import Union
 
-__all__ = ["PathLike", "fsync_folder", "printable", "write_durably"]
+__all__ = ["PathLike", "fsync_file", "fsync_folder", "printable", "write_durably"]
 
 PathLike = Union[bytes, str, "os.PathLike[str]", "os.PathLike[bytes]"]
 
-# Zero-width joiner: not printable by Python's rule, yet it is what holds many emoji together.
+# Zero-width joiner: not printable by Python's rule, but it joins many emoji.
 _JOINER = "\u200d"
 
 
 def printable(path: PathLike) -> str:
-    """Return a path as one line that any terminal can print.
+    r"""Return a path as one line that any terminal can print.
 
-    Bytes that are not in the file system's encoding become `\\xNN`; newlines, escape sequences and direction
-    overrides become their Python escapes, so that a file name cannot forge a second line or move the cursor.
+    Bytes that are not in the file system's encoding become `\xNN`; newlines, escape sequences and direction overrides
+    become their Python escapes, so that a file name cannot forge a second line or move the cursor. Spaces of every
+    kind and the joiner of emoji stay. `encoders.decode.printable_path` follows the same rule.
     """
-    return "".join(_shown(character) for character in os.fsdecode(path))
+    return "".join(_escaped(character) for character in os.fsdecode(path))
 
 
-def _shown(character: str) -> str:
+def _escaped(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # surrogateescape (PEP 383): the raw byte is the low eight bits
         return f"\\x{code - 0xDC00:02x}"
-    if character.isprintable() or character == _JOINER:
+    if character.isprintable() or character == _JOINER or unicodedata.category(character) == "Zs":
         return character
     return character.encode("unicode_escape").decode("ascii")
 
 
+def fsync_file(descriptor: int) -> None:
+    """Wait until the data of an open file is on the disk itself.
+
+    On macOS `fsync` returns once the data is in the drive's cache, so `F_FULLFSYNC` is used where the file system has
+    it.
+    """
+    full_fsync: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+    if full_fsync is not None:
+        try:
+            fcntl.fcntl(descriptor, full_fsync)
+            return
+        except OSError:  # network volumes do not have it
+            pass
+    os.fsync(descriptor)
+
+
 def fsync_folder(folder: Path) -> None:
-    """Make names created, renamed or removed in a folder survive a power cut (Windows needs nothing)."""
-    if os.name == "nt":
-        return
+    """Make names created, renamed or removed in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        fsync_file(descriptor)
     finally:
         os.close(descriptor)
 
@@ -49,6 +66,6 @@ def write_durably(path: Path, data: bytes) -> None:
     with open(temporary, "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        fsync_file(file.fileno())
     os.replace(temporary, path)
     fsync_folder(path.parent)

@@ -1,9 +1,9 @@
-"""One writer at a time: a lock on a file, which the system drops when its process dies, however it dies."""
+"""One writer at a time: a lock on a file, which the system drops when its process ends, in whatever way."""
 
 from __future__ import annotations
 
+import fcntl
 import os
-import sys
 import threading
 from pathlib import Path
 
@@ -13,8 +13,7 @@ __all__ = ["LOCK_NAME", "IndexBusyError", "WriterLock"]
 
 LOCK_NAME = "writer.lock"
 
-# The locked byte lies far past the text, because Windows forbids reading a locked byte.
-_LOCKED_OFFSET = 1 << 30
+_LOCKED_OFFSET = 1 << 30  # far past the text; earlier versions lock the same byte
 
 # POSIX record locks do not hold between two openings by one process, so those are refused here. Keyed by
 # folder; the value is the process that holds it, because a forked child inherits this table and not the
@@ -31,8 +30,8 @@ class WriterLock:
     """The right to write to an index, from construction to `release()`.
 
     Raises:
-        IndexBusyError: somebody else has it. Nothing on disk is altered then.
-        OSError: the lock file cannot be made (for example in a read-only folder).
+        IndexBusyError: another process or object has it. Nothing on disk is altered then.
+        OSError: the lock file cannot be written (for example in a read-only folder).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,20 +39,23 @@ class WriterLock:
         with _held_guard:
             if _held_here.get(self._key) == os.getpid():
                 raise IndexBusyError(_busy(folder, f"process {os.getpid()}, which is this one"))
-            self._descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-            if not _lock(self._descriptor):
-                holder = os.read(self._descriptor, 200).decode("utf-8", "replace").strip()
-                os.close(self._descriptor)
-                raise IndexBusyError(_busy(folder, printable(holder) or "another process"))
-            _held_here[self._key] = os.getpid()
-        import socket  # here, because a reader has no need of it and it is slow to import
+            self._descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                if not _lock(self._descriptor):
+                    holder = os.read(self._descriptor, 200).decode("utf-8", "replace").strip()
+                    raise IndexBusyError(_busy(folder, printable(holder) or "another process"))
+                import socket  # here, because readers do not need it and it is slow to import
 
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                os.ftruncate(self._descriptor, 0)
+                os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            except BaseException:
+                os.close(self._descriptor)  # this also drops the lock
+                raise
+            _held_here[self._key] = os.getpid()
         self._held = True
 
     def release(self) -> None:
-        """Give the right back; more than once does no harm."""
+        """Give the right back. Safe to repeat."""
         if not self._held:
             return
         self._held = False
@@ -65,25 +67,14 @@ class WriterLock:
 
 
 def _busy(folder: Path, holder: str) -> str:
-    return f"the index at {printable(folder)} is being written by {holder}: wait for it to end, or stop it"
+    return f"the index at {printable(folder)} is being written by {holder}: wait until it has ended, or stop it"
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock without waiting; False when somebody else has it."""
+    """Lock without waiting; return False when another process has the lock."""
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            os.lseek(descriptor, _LOCKED_OFFSET, os.SEEK_SET)
-            try:
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            finally:
-                os.lseek(descriptor, 0, os.SEEK_SET)
-        else:
-            import fcntl
-
-            # lockf, not flock: a forked decode worker that outlives its parent must not keep the lock.
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCKED_OFFSET)
+        # lockf, not flock: a forked decode worker that outlives its parent must not keep the lock.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCKED_OFFSET)
     except (BlockingIOError, PermissionError):
         return False
     return True

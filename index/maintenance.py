@@ -1,4 +1,4 @@
-"""Upkeep of an index: rewriting parts without their removed rows, and checking that everything fits."""
+"""Maintenance of an index: rewriting parts without their removed rows, and checking its files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from index.catalog import Catalog
+from index.catalog import Catalog, RowRange
 from index.files import printable
 from index.manifest import IndexDamagedError
-from index.records import Placed, off_unit
-from index.vectors import MappedParts, Part, part_name, write_part
+from index.vectors import MappedParts, Part, off_unit, part_name, write_part
 
 __all__ = ["catalog_problems", "checksum", "compact_part", "size_on_disk", "vector_problems"]
 
@@ -24,30 +23,29 @@ def checksum(rows: np.ndarray) -> int:
 
 
 def compact_part(folder: Path, part: Part, *, catalog: Catalog, parts: MappedParts) -> None:
-    """Write a part without its removed rows as a new file and name it in the old one's place.
+    """Write a part without its removed rows as a new file, and name it in the catalogue in the place of the old one.
 
-    It is called inside a write transaction. The old file stays: removing it, once the
-    transaction is on disk, is the caller's part.
+    Call it inside a write transaction. The old file stays: the caller removes it once the transaction is on disk.
     """
-    places = [place for place in catalog.places() if part.first_row <= place.first_row < part.end_row]
-    moves: list[tuple[Placed, int]] = []
+    kept = [rows for rows in catalog.row_ranges() if part.first_row <= rows.first_row < part.end_row]
+    moves: list[tuple[RowRange, int]] = []
     next_row = part.first_row
-    for place in places:
-        moves.append((place, next_row))
-        next_row += place.n_rows
+    for rows in kept:
+        moves.append((rows, next_row))
+        next_row += rows.n_rows
     new = Part(number=catalog.next_part(), first_row=part.first_row, n_rows=next_row - part.first_row)
     if new.n_rows > 0:
-        write_part(folder, new.number, (parts.stretch(place.first_row, n_rows=place.n_rows) for place in places))
+        write_part(folder, new.number, (parts.stretch(rows.first_row, n_rows=rows.n_rows) for rows in kept))
     catalog.replace_part(part, new, moves)
 
 
 def catalog_problems(catalog: Catalog) -> list[str]:
-    """Check the catalogue inside a read transaction: each row of each part has one owner, and so on.
+    """Check, inside a read transaction, that each row of each part has one owner and that the tables agree.
 
     Returns:
-        What is wrong, one line each.
+        One line a problem.
     """
-    owned = [(place.first_row, place.n_rows, printable(place.path)) for place in catalog.places()]
+    owned = [(rows.first_row, rows.n_rows, printable(rows.path)) for rows in catalog.row_ranges()]
     owned += [(first_row, n_rows, "a removed stretch") for first_row, n_rows in catalog.removed()]
     owned.sort()
     problems = catalog.inconsistencies()
@@ -66,26 +64,26 @@ def catalog_problems(catalog: Catalog) -> list[str]:
     return problems
 
 
-def vector_problems(places: Iterable[Placed], *, parts: MappedParts) -> list[str]:
+def vector_problems(ranges: Iterable[RowRange], *, parts: MappedParts) -> list[str]:
     """Check every vector of some tracks; no transaction is needed, because mapped rows never change.
 
     Returns:
-        What is wrong, one line each.
+        One line a problem.
     """
     problems = []
-    for place in places:
+    for track in ranges:
         try:
-            rows = parts.stretch(place.first_row, n_rows=place.n_rows)
+            vectors = parts.stretch(track.first_row, n_rows=track.n_rows)
         except IndexDamagedError:
-            continue  # told by catalog_problems
-        shown = printable(place.path)
-        if checksum(rows) != place.checksum:
+            continue  # `catalog_problems` reports it
+        shown = printable(track.path)
+        if checksum(vectors) != track.checksum:
             problems.append(f"{shown}: its vectors are not those that were written; index this file again")
-        elif off_unit(rows) is not None:
+        elif off_unit(vectors) is not None:
             problems.append(f"{shown}: its vectors do not have norm 1; index this file again")
     return problems
 
 
 def size_on_disk(folder: Path, parts: list[Part], *, names: tuple[str, ...]) -> int:
-    """Return the bytes of the part files and of the other files named."""
+    """Return the size in bytes of the part files and of other files, given by name."""
     return sum(os.stat(folder / name).st_size for name in (*names, *(part_name(part.number) for part in parts)))

@@ -1,4 +1,8 @@
-"""From a query vector to hits: exact, by track or by segment, in one order whatever the machine."""
+"""From a query vector to segment matches: exact, by track or by segment, in the same order on every machine.
+
+FAISS finds the nearest rows in float32; rows that may belong among the results are scored again in float64. This is
+the only module that imports FAISS.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +10,31 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
-from index.catalog import Catalog
-from index.exact import inner_products
+from index.catalog import Catalog, RowRange, Track
 from index.manifest import damaged
-from index.records import Track
 from index.vectors import MappedParts
 
-__all__ = ["SegmentMatch", "Wanted", "find_hits"]
+__all__ = ["SearchParams", "SegmentMatch", "find_hits", "inner_products", "nearest_rows", "require_faiss"]
 
-# Nearest(query, k) -> row numbers of at least the k best, and the score above which no other row lies
-# (-inf: none is left).
-Nearest = Callable[[np.ndarray, int], tuple[np.ndarray, float]]
-
-# The fast search adds in float32 and in any order; a sum of 2048 products of unit vectors is off by less
-# than this.
+# FAISS and BLAS add in float32 and in any order; a sum of 2048 products of unit vectors is off by less than this.
 _ROUNDING = 2e-5
-_SCORE_BLOCK_ROWS = 4096
+_SCORED_ROWS = 4096
 
 
 @dataclass(frozen=True)
 class SegmentMatch:
-    """A stretch of a track that answers a query.
+    """A segment of a track that matches a query.
 
     Attributes:
         rank: 1 for the best.
-        score: inner product of the query and the stretch's vector.
+        score: inner product of the query and the segment's vector.
         track: the file.
-        start_s, end_s: the stretch.
-        row: the row of its vector, for `VectorIndex.vectors_at`; good until the next compaction.
+        start_s, end_s: the segment, seconds from the start of the file.
+        row: the row of its vector, for `VectorIndex.vectors_at`; valid until the next compaction.
     """
 
     rank: int
@@ -48,12 +46,12 @@ class SegmentMatch:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which hits are wanted.
+class SearchParams:
+    """Which matches a search returns.
 
     Attributes:
         top: how many at most.
-        per_segment: every segment may be a hit; otherwise only the best one of each track.
+        per_segment: every segment may match; otherwise only the best one of each track.
         min_score: none below it; None for no limit.
         allow: only tracks for which it is true; None for all.
 
@@ -73,99 +71,223 @@ class Wanted:
             raise ValueError("min_score must be a number, not NaN")
 
 
-def find_hits(
-    query: np.ndarray, *, wanted: Wanted, folder: Path, catalog: Catalog, parts: MappedParts, nearest: Nearest
-) -> list[SegmentMatch]:
-    """Return the best hits for a query, exactly: no segment that was left out scores better.
+def require_faiss() -> ModuleType:
+    """Import FAISS.
 
-    The nearest rows are fetched, more of them each time, until enough hits score clearly above every row not
-    fetched. So a track with thousands of good segments, tracks that are not allowed, or a tie at the end of
-    the list cost time only.
+    Raises:
+        ImportError: it is not installed; the message says how to install it.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError('searching needs FAISS: install "earmark[cpu]" or "earmark[gpu]"') from error
+    module: ModuleType = faiss
+    return module
+
+
+def inner_products(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Return the inner product of each row with a query; equal rows get equal bits wherever they stand.
+
+    The sum is made in float64, row by row, in one fixed order. BLAS and FAISS add in an order that depends on the
+    place of the row among its neighbours, so there two copies of a vector may differ in the last bit and a tie be
+    broken by accident.
+
+    Args:
+        vectors: rows [shape=(n, dim)], float32.
+        query: [shape=(dim,)], float32.
+
+    Returns:
+        [shape=(n,)] float32.
+    """
+    wide_query = np.asarray(query, dtype=np.float64)
+    scores = np.empty(len(vectors), dtype=np.float32)
+    for first in range(0, len(vectors), _SCORED_ROWS):
+        rows = np.ascontiguousarray(vectors[first : first + _SCORED_ROWS], dtype=np.float64)
+        scores[first : first + len(rows)] = np.sum(rows * wide_query, axis=1)
+    return scores
+
+
+def nearest_rows(
+    query: np.ndarray, *, parts: MappedParts, k: int, excluded: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
+    """Return the nearest live rows of each part by FAISS.
 
     Args:
         query: [shape=(dim,)] float32.
-        wanted: which hits.
+        parts: the mapped rows.
+        k: how many rows of each part at most, hence at least the k best of all.
+        excluded: rows to leave out as stretches (first row, end row) [shape=(n, 2)].
+
+    Returns:
+        Row numbers [shape=(m,)] int64, and the score that no other row exceeds by more than rounding (-inf: there is
+        no other row).
+    """
+    faiss = require_faiss()
+    found: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
+    floor = -math.inf
+    for part, rows, live in parts:
+        if excluded is not None:
+            inside = excluded[(excluded[:, 0] >= part.first_row) & (excluded[:, 0] < part.end_row)] - part.first_row
+            if len(inside):  # a stretch lies in one part, as a track does
+                starts, ends = (np.bincount(column, minlength=part.n_rows + 1) for column in inside.T)
+                outside = np.cumsum(starts - ends)[: part.n_rows] == 0
+                live = outside if live is None else outside & live
+        n = min(k, part.n_rows)
+        scores = np.empty(n, dtype=np.float32)
+        places = np.empty(n, dtype=np.int64)
+        bits = None if live is None else np.packbits(live, bitorder="little")
+        selector = () if bits is None else (faiss.IDSelectorBitmap(bits),)
+        pointers = [faiss.swig_ptr(array) for array in (query, rows, scores, places)]
+        faiss.knn_inner_product(*pointers[:2], len(query), 1, part.n_rows, n, *pointers[2:], *selector)
+        if n < part.n_rows and places[-1] >= 0:  # -1 fills up where fewer than n rows are live
+            floor = max(floor, float(scores[-1]))
+        found.append(places[places >= 0] + part.first_row)
+    return np.concatenate(found), floor
+
+
+def find_hits(
+    query: np.ndarray, *, params: SearchParams, folder: Path, catalog: Catalog, parts: MappedParts
+) -> list[SegmentMatch]:
+    """Return the best matches for a query, exactly: no segment that was left out scores better.
+
+    The nearest rows are fetched, then the nearest of the others, until enough matches score clearly above every row
+    that was not fetched. Rows that cannot add anything are left out of the next round: those fetched already, all rows
+    of a track that is not allowed, and without `per_segment` all rows of a track whose best one is known.
+
+    Args:
+        query: [shape=(dim,)] float32.
+        params: which matches are wanted.
         folder: of the index, for messages.
         catalog: inside a transaction.
         parts: mapped as this transaction sees them.
-        nearest: the fast search.
 
     Returns:
-        Hits by score from the best, then path, then row.
+        Matches by score from the best, then path, then row.
+
+    Raises:
+        IndexDamagedError: a row belongs to no track or segment.
     """
-    pool = _Pool(query, folder=folder, catalog=catalog, parts=parts, allow=wanted.allow)
-    margin = _ROUNDING * max(1.0, float(np.linalg.norm(query)))
-    k = 4 * wanted.top + 32
+    candidates = _CandidateSet(query, params=params, folder=folder, catalog=catalog, parts=parts)
+    margin = candidates.margin
+    k = 4 * params.top + 32
     while True:
-        rows, floor = nearest(query, k)
-        pool.take_in(rows)
-        hits = pool.hits(per_segment=wanted.per_segment)
-        if wanted.min_score is not None:
-            hits = [hit for hit in hits if hit[0] >= wanted.min_score]
-        n_sure = sum(score > floor + margin for score, _, _ in hits)
-        out_of_range = wanted.min_score is not None and floor + margin < wanted.min_score
-        if n_sure >= wanted.top or floor == -math.inf or out_of_range:
-            return [pool.hit(rank, hit) for rank, hit in enumerate(hits[: wanted.top], start=1)]
+        rows, floor = nearest_rows(query, parts=parts, k=k, excluded=candidates.seen())
+        candidates.add(rows)
+        out_of_range = params.min_score is not None and floor + margin < params.min_score
+        if floor == -math.inf or out_of_range or candidates.count_above(floor + margin) >= params.top:
+            return candidates.best()
         k *= 4
 
 
-class _Pool:
-    """The rows fetched so far, their exact scores, and the tracks that own them."""
+class _CandidateSet:
+    """The rows that may be matches, their exact scores, and the tracks that own them."""
 
     def __init__(
-        self,
-        query: np.ndarray,
-        *,
-        folder: Path,
-        catalog: Catalog,
-        parts: MappedParts,
-        allow: Callable[[Track], bool] | None,
+        self, query: np.ndarray, *, params: SearchParams, folder: Path, catalog: Catalog, parts: MappedParts
     ) -> None:
         self._query = query
+        self._params = params
         self._folder = folder
         self._catalog = catalog
         self._parts = parts
-        self._allow = allow
-        self._scores: dict[int, float] = {}
-        self._owners: dict[int, tuple[int, float, float]] = {}
+        self.margin = _ROUNDING * max(1.0, float(np.linalg.norm(query)))
+        self._rows: np.ndarray = np.empty(0, dtype=np.int64)
+        self._keys: np.ndarray = np.empty(0, dtype=np.int64)
+        self._scores: np.ndarray = np.empty(0, dtype=np.float32)
         self._tracks: dict[int, Track] = {}
-        self._allowed: set[int] = set()
+        self._allowed: dict[int, bool] = {}
+        self._seen: list[np.ndarray] = []
 
-    def take_in(self, rows: np.ndarray) -> None:
-        """Look up the rows that are new."""
-        new = [row for row in rows.tolist() if row not in self._scores]
-        for first in range(0, len(new), _SCORE_BLOCK_ROWS):
-            block = new[first : first + _SCORE_BLOCK_ROWS]
-            scores = inner_products(self._parts.take(np.array(block, dtype=np.int64)), self._query)
-            self._scores.update(zip(block, scores.tolist(), strict=True))
-        owners = self._catalog.owners(new)
-        if len(owners) < len(new):
-            raise damaged(self._folder, f"{len(new) - len(owners)} rows belong to no segment")
-        self._owners.update(owners)
-        keys = {key for key, _, _ in owners.values()} - self._tracks.keys()
-        tracks = self._catalog.tracks_of(sorted(keys))
-        if len(tracks) < len(keys):
-            raise damaged(self._folder, f"segments belong to {len(keys) - len(tracks)} tracks that are not there")
-        self._tracks.update(tracks)
-        self._allowed.update(key for key, track in tracks.items() if self._allow is None or self._allow(track))
+    def seen(self) -> np.ndarray | None:
+        """Return the rows that need not be fetched again as stretches [shape=(n, 2)]; None if there are none."""
+        return np.concatenate(self._seen) if self._seen else None
 
-    def hits(self, *, per_segment: bool) -> list[tuple[float, bytes, int]]:
-        """Return (score, path, row) of the hits so far, in order."""
-        found = []
-        for row, score in self._scores.items():
-            key = self._owners[row][0]
-            if key in self._allowed:
-                found.append((score, self._tracks[key].path, row))
-        found.sort(key=lambda hit: (-hit[0], hit[1], hit[2]))
-        if per_segment:
-            return found
-        best: dict[bytes, tuple[float, bytes, int]] = {}
-        for hit in found:
-            best.setdefault(hit[1], hit)
-        return list(best.values())
+    def add(self, rows: np.ndarray) -> None:
+        """Add rows that were not added before [shape=(n,)] int64; disallowed tracks and low scores are left out."""
+        rows = np.sort(rows)
+        owners = self._owners_of(rows)
+        self._look_up([owner.key for owner, _ in owners])
+        if self._params.per_segment:
+            keys = np.repeat([owner.key for owner, _ in owners], [n for _, n in owners]).astype(np.int64)
+            allowed = np.repeat([self._allowed[owner.key] for owner, _ in owners], [n for _, n in owners]).astype(bool)
+            self._seen.append(np.stack([rows, rows + 1], axis=1))
+            rows, keys = rows[allowed], keys[allowed]
+            scores = self._scores_of(rows)
+            whole = [owner for owner, _ in owners if not self._allowed[owner.key]]
+        else:
+            whole = [owner for owner, _ in owners]
+            best = [(owner.key, *self._best_of(owner)) for owner in whole if self._allowed[owner.key]]
+            keys = np.array([key for key, _, _ in best], dtype=np.int64)
+            rows = np.array([row for _, row, _ in best], dtype=np.int64)
+            scores = np.array([score for _, _, score in best], dtype=np.float32)
+        if whole:
+            self._seen.append(np.array([(owner.first_row, owner.end_row) for owner in whole], dtype=np.int64))
+        if self._params.min_score is not None:
+            kept = scores >= self._params.min_score
+            rows, keys, scores = rows[kept], keys[kept], scores[kept]
+        self._rows = np.concatenate([self._rows, rows])
+        self._keys = np.concatenate([self._keys, keys])
+        self._scores = np.concatenate([self._scores, scores])
 
-    def hit(self, rank: int, found: tuple[float, bytes, int]) -> SegmentMatch:
-        """Return a hit in full."""
-        score, _, row = found
-        key, start_s, end_s = self._owners[row]
-        return SegmentMatch(rank=rank, score=score, track=self._tracks[key], start_s=start_s, end_s=end_s, row=row)
+    def count_above(self, score: float) -> int:
+        """Return how many candidates score above a number."""
+        return int((self._scores > score).sum())
+
+    def best(self) -> list[SegmentMatch]:
+        """Return the best candidates in full, in order."""
+        paths = {key: self._tracks[key].path for key in set(self._keys.tolist())}
+        place = {key: number for number, key in enumerate(sorted(paths, key=paths.__getitem__))}
+        by_path = np.array([place[key] for key in self._keys.tolist()], dtype=np.int64)
+        order = np.lexsort((self._rows, by_path, -self._scores))[: self._params.top]
+        rows = self._rows[order].tolist()
+        segments = self._catalog.segments_at(rows)
+        if len(segments) < len(rows):
+            raise damaged(self._folder, f"{len(rows) - len(segments)} rows belong to no segment")
+        found = zip(rows, self._keys[order].tolist(), self._scores[order].tolist(), strict=True)
+        return [
+            SegmentMatch(
+                rank=rank,
+                score=score,
+                track=self._tracks[key],
+                start_s=segments[row].start_s,
+                end_s=segments[row].end_s,
+                row=row,
+            )
+            for rank, (row, key, score) in enumerate(found, start=1)
+        ]
+
+    def _owners_of(self, rows: np.ndarray) -> list[tuple[RowRange, int]]:
+        """Return the tracks that own sorted rows, and how many of the rows each of them owns."""
+        owners = []
+        i = 0
+        while i < len(rows):
+            owner = self._catalog.owner_of(int(rows[i]))
+            if owner is None:
+                raise damaged(self._folder, f"row {rows[i]} belongs to no track")
+            end = int(np.searchsorted(rows, owner.end_row))
+            owners.append((owner, end - i))
+            i = end
+        return owners
+
+    def _look_up(self, keys: list[int]) -> None:
+        """Fetch the tracks that are new, and ask once for each whether it may match."""
+        new = sorted(set(keys) - self._tracks.keys())
+        found = self._catalog.tracks_of(new)
+        self._tracks.update(found)
+        allow = self._params.allow
+        self._allowed.update({key: allow is None or allow(track) for key, track in found.items()})
+
+    def _scores_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the exact scores of rows; only some of the rows are in memory at a time."""
+        pieces = [rows[first : first + _SCORED_ROWS] for first in range(0, len(rows), _SCORED_ROWS)]
+        scores = [inner_products(self._parts.take(piece), self._query) for piece in pieces]
+        return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
+
+    def _best_of(self, track: RowRange) -> tuple[int, float]:
+        """Return the best row of a track, the first of equal ones, and its exact score."""
+        vectors = self._parts.stretch(track.first_row, n_rows=track.n_rows)
+        rough = vectors @ self._query
+        near = np.flatnonzero(rough >= rough.max() - 2 * self.margin)
+        scores = self._scores_of(track.first_row + near)
+        best = int(np.argmax(scores))
+        return track.first_row + int(near[best]), float(scores[best])

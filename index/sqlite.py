@@ -104,6 +104,7 @@ class Database:
         # EXTRA also syncs the folder when the journal is removed: without it a power cut may undo the last
         # commit.
         connection.execute("PRAGMA query_only = ON" if self._read_only else "PRAGMA synchronous = EXTRA")
+        connection.execute("PRAGMA fullfsync = ON")  # macOS only: see `index.files.fsync_file`
         return connection
 
     def _begin_reading(self) -> None:

@@ -1,60 +1,99 @@
 """VectorIndex: vectors of tracks on disk, committed one durable step at a time, and exact search over them.
 
-Order of a commit: rows behind the committed ones of a part file, fsync, then the SQLite transaction that
-names them. A process killed at any instant leaves either the state before or the state after, and perhaps
-rows that nobody names.
+Order of a commit: rows behind the committed ones of a part file, fsync, then the SQLite transaction that names them. A
+process killed at any instant leaves either the state before or the state after, and perhaps rows that nothing names.
 """
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
-from index.catalog import Catalog
+from index.catalog import CATALOG_NAME, Catalog, RowRange, Segment, Skipped, Track
 from index.files import PathLike, fsync_folder, printable
 from index.lock import WriterLock
-from index.maintenance import checksum, compact_part
+from index.maintenance import catalog_problems, checksum, compact_part, size_on_disk, vector_problems
 from index.manifest import (
+    MANIFEST_NAME,
+    IndexDamagedError,
     IndexMissingError,
     Manifest,
     read_manifest,
     write_manifest,
 )
-from index.reader import IndexReader
-from index.records import Skipped, Track, checked_rows
-from index.search import SegmentMatch, Wanted, find_hits
-from index.vectors import Part, append_rows, check_parts, remove_leftovers
+from index.search import SearchParams, SegmentMatch, find_hits, require_faiss
+from index.vectors import MappedParts, Part, append_rows, check_parts, checked_rows, remove_leftovers
 
-__all__ = ["VectorIndex"]
+__all__ = ["MAX_PART_ROWS", "IndexStats", "VectorIndex"]
 
-# A part is closed when it has this many rows (1 GiB at 256 dimensions), so that compaction needs little
-# free space.
-_MAX_PART_ROWS = 1 << 20
+MAX_PART_ROWS = 1 << 20
+"""A part file is closed when it has this many rows (1 GiB at 256 dimensions), so that compaction needs little space."""
 
 
-class VectorIndex(IndexReader):
-    """An index on disk; made by `create` or `open`, a context manager.
+@dataclass(frozen=True)
+class IndexStats:
+    """Totals of an index; `duration_s` is the sum over its tracks, `size_bytes` the size of its files."""
 
-    Threads may share one object: its methods run one after another. Processes each open their own; one of
-    them may write while others read, and each method of a reader sees one committed state.
+    n_tracks: int
+    n_segments: int
+    n_skipped: int
+    n_removed_rows: int
+    duration_s: float
+    size_bytes: int
+    dim: int
+    encoder: str
+    encoder_name: str
+
+
+class VectorIndex:
+    """An index on disk, made by `create` or `open`; a context manager.
+
+    Threads may share one object: its methods run one after another. Each process opens its own; one of them may write
+    while others read, and each method of a reader sees one committed state.
 
     Attributes:
         path: the folder.
-        manifest: what made it.
+        manifest: which encoder made it.
         read_only: whether writing is refused.
     """
 
+    def __init__(
+        self,
+        path: Path,
+        *,
+        manifest: Manifest,
+        catalog: Catalog,
+        lock: WriterLock | None,
+        max_part_rows: int = MAX_PART_ROWS,
+    ) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.read_only = lock is None
+        self._catalog = catalog
+        self._lock = lock
+        self._max_part_rows = max_part_rows
+        self._parts = MappedParts(path, dim=manifest.dim)
+        self._state: tuple[int, int, int] | None = None
+        self._guard = threading.RLock()
+        self._closed = False
+
     @classmethod
-    def create(cls, path: Path, manifest: Manifest) -> VectorIndex:
-        """Make an empty index and open it for writing; a folder whose creation was cut short is taken over.
+    def create(cls, path: Path, manifest: Manifest, *, max_part_rows: int = MAX_PART_ROWS) -> VectorIndex:
+        """Make an empty index and open it for writing; take over a folder whose creation was cut short.
+
+        Args:
+            path: its folder.
+            manifest: which encoder makes it.
+            max_part_rows: after how many rows a new part file is begun.
 
         Raises:
-            FileExistsError: an index, or something that is no folder, is there already.
+            FileExistsError: an index, or a file, is there already.
             IndexBusyError: another process is making it.
             IndexDamagedError: the remains of an index are there.
         """
@@ -74,22 +113,25 @@ class VectorIndex(IndexReader):
         except BaseException:
             lock.release()
             raise
-        return cls(folder, manifest=manifest, catalog=catalog, lock=lock)
+        return cls(folder, manifest=manifest, catalog=catalog, lock=lock, max_part_rows=max_part_rows)
 
     @classmethod
-    def open(cls, path: Path, *, encoder: str | None = None, read_only: bool = True) -> VectorIndex:
-        """Open an index; to read it alters nothing on disk, and an opening that fails alters nothing either.
+    def open(
+        cls, path: Path, *, encoder: str | None = None, read_only: bool = True, max_part_rows: int = MAX_PART_ROWS
+    ) -> VectorIndex:
+        """Open an index. Opening it to read alters nothing on disk, and neither does an opening that fails.
 
         Args:
             path: its folder.
             encoder: fingerprint of the model in use, which must have made the index; None accepts any.
             read_only: False to write too; leftovers of a killed writer are then removed.
+            max_part_rows: after how many rows a new part file is begun.
 
         Raises:
             IndexMissingError: no index is there.
             IndexMismatchError: another model, or a newer Earmark, made it.
             IndexDamagedError: a file is missing, cut short or unreadable.
-            IndexBusyError: somebody else is writing (only with read_only=False).
+            IndexBusyError: another process is writing (only with read_only=False).
         """
         folder = Path(path)
         manifest = read_manifest(folder)
@@ -106,15 +148,148 @@ class VectorIndex(IndexReader):
         except BaseException:
             lock.release()
             raise
-        return cls(folder, manifest=manifest, catalog=catalog, lock=lock)
+        return cls(folder, manifest=manifest, catalog=catalog, lock=lock, max_part_rows=max_part_rows)
 
     def __enter__(self) -> VectorIndex:
         return self
 
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files and give up the right to write. Safe to repeat."""
+        with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+            self._parts.clear()
+            self._catalog.close()
+            if self._lock is not None:
+                self._lock.release()
+
+    @property
+    def dim(self) -> int:
+        """Length of each vector."""
+        return self.manifest.dim
+
+    # Look-ups
+
+    def track(self, path: PathLike) -> Track | None:
+        """Return the track at a path, if there is one."""
+        with self._reading():
+            return self._catalog.track(path)
+
+    def tracks(self) -> list[Track]:
+        """Return all tracks, by path."""
+        with self._reading():
+            return self._catalog.tracks()
+
+    def find_content(self, content_hash: str) -> list[Track]:
+        """Return the tracks whose file has this content, by path."""
+        with self._reading():
+            return self._catalog.find_content(content_hash)
+
+    def skipped(self) -> list[Skipped]:
+        """Return all skipped files, by path."""
+        with self._reading():
+            return self._catalog.skipped()
+
+    def skipped_at(self, path: PathLike) -> Skipped | None:
+        """Return the skipped file at a path, if there is one."""
+        with self._reading():
+            return self._catalog.skipped_at(path)
+
+    def segments(self, path: PathLike) -> list[Segment]:
+        """Return the segments of the track at a path, in order; KeyError if no track is there."""
+        with self._reading():
+            return self._catalog.segments(self._row_range(path))
+
+    def vectors(self, path: PathLike) -> np.ndarray:
+        """Return a copy of the vectors of a track [shape=(n, dim)], in order; KeyError if none is there."""
+        with self._reading():
+            self._refresh()
+            rows = self._row_range(path)
+            return self._parts.stretch(rows.first_row, n_rows=rows.n_rows).copy()
+
+    def vectors_at(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return a copy of rows (`SegmentMatch.row`) [shape=(len(rows), dim)]; IndexError if one is not there."""
+        with self._reading():
+            self._refresh()
+            return self._parts.take(np.asarray(rows, dtype=np.int64))
+
+    def sample_vectors(self, n: int) -> np.ndarray:
+        """Return a copy of `n` vectors, evenly spaced over the index [shape=(min(n, n_segments), dim)]."""
+        with self._reading():
+            self._refresh()
+            return self._parts.take(self._parts.live_rows(n))
+
+    def stats(self) -> IndexStats:
+        """Return the totals of the index."""
+        with self._reading():
+            totals = self._catalog.totals()
+            size = size_on_disk(self.path, self._catalog.parts(), names=(MANIFEST_NAME, CATALOG_NAME))
+        return IndexStats(*totals, size, self.dim, self.manifest.encoder, self.manifest.encoder_name)
+
+    def verify(self) -> list[str]:
+        """Check the catalogue, the files and every vector.
+
+        Returns:
+            One line a problem.
+
+        Raises:
+            IndexDamagedError: the catalogue cannot be read at all.
+        """
+        with self._guard:
+            with self._reading():
+                problems = catalog_problems(self._catalog)
+                try:
+                    self._refresh()
+                except IndexDamagedError as error:
+                    return [*problems, str(error)]
+                ranges = self._catalog.row_ranges()
+            # Outside the transaction: a writer must not wait until gigabytes have been read.
+            return problems + vector_problems(ranges, parts=self._parts)
+
+    # Search
+
+    def search(
+        self,
+        query: np.ndarray,
+        *,
+        top: int = 10,
+        per_segment: bool = False,
+        min_score: float | None = None,
+        allow: Callable[[Track], bool] | None = None,
+    ) -> list[SegmentMatch]:
+        """Return the tracks, or the segments, with the largest inner product with a query; exact.
+
+        Args:
+            query: [shape=(dim,)], of any norm.
+            top: how many matches at most.
+            per_segment: each segment may match; otherwise a track matches once, with its best segment.
+            min_score: no match below it.
+            allow: only tracks for which it is true.
+
+        Returns:
+            Matches from the best; equal scores by path, then by place in the track.
+
+        Raises:
+            ValueError: the query has another shape or is not finite, top is not positive, or min_score is NaN.
+            ImportError: FAISS is not installed.
+        """
+        vector = np.ascontiguousarray(query, dtype=np.float32)
+        if vector.shape != (self.dim,) or not np.isfinite(vector).all():
+            raise ValueError(f"query must have shape ({self.dim},) and finite numbers; its shape is {vector.shape}")
+        params = SearchParams(top=top, per_segment=per_segment, min_score=min_score, allow=allow)
+        require_faiss()  # before any file is read
+        with self._reading():
+            self._refresh()
+            return find_hits(vector, params=params, folder=self.path, catalog=self._catalog, parts=self._parts)
+
     # Writing: each method is one durable commit
 
     def add(self, track: Track, spans: np.ndarray, vectors: np.ndarray) -> int:
-        """Add a track with its vectors, in the place of what its path was before.
+        """Add a track with its vectors, in the place of the track or skipped file at its path.
 
         Args:
             track: the file.
@@ -125,7 +300,7 @@ class VectorIndex(IndexReader):
             How many segments were added.
 
         Raises:
-            ValueError: a shape, a type or a number is not as said.
+            ValueError: a shape, a type or a value is wrong.
             PermissionError: the index is open read-only.
         """
         return self.add_many([(track, spans, vectors)])
@@ -139,7 +314,10 @@ class VectorIndex(IndexReader):
         Returns:
             How many segments were added.
         """
-        checked = [(track, *checked_rows(track, spans, rows, dim=self.dim)) for track, spans, rows in entries]
+        checked = [
+            (track, *checked_rows(printable(track.path), spans=spans, vectors=vectors, dim=self.dim))
+            for track, spans, vectors in entries
+        ]
         with self._writing():
             if not checked:
                 return 0
@@ -148,28 +326,28 @@ class VectorIndex(IndexReader):
             append_rows(self.path, part, rows)
             first_row = part.end_row
             for track, spans, vectors in checked:
-                self._catalog.put(track, spans=spans, first_row=first_row, checksum=checksum(vectors))
+                self._catalog.upsert(track, spans=spans, first_row=first_row, checksum=checksum(vectors))
                 first_row += len(vectors)
             self._catalog.set_part(Part(part.number, part.first_row, part.n_rows + len(rows)))
         return len(rows)
 
     def update(self, path: PathLike, track: Track) -> None:
-        """Replace what is known of the track at a path, its path too, and keep its vectors.
+        """Replace the record of the track at a path, its path too, and keep its vectors.
 
         Raises:
             KeyError: no track is there.
         """
         with self._writing():
-            if not self._catalog.change(path, track):
+            if not self._catalog.update(path, track):
                 raise KeyError(printable(path))
 
     def remove(self, path: PathLike) -> bool:
-        """Forget the track or the skipped file at a path; False if there is none."""
+        """Remove the track or the skipped file at a path; return False if there is none."""
         with self._writing():
-            return self._catalog.drop(path)
+            return self._catalog.delete(path)
 
     def skip(self, path: PathLike, reason: str, size_bytes: int, mtime_ns: int) -> None:
-        """Note a file that cannot be indexed, and why; a track at its path is removed."""
+        """Record a file that cannot be indexed, and why; a track at its path is removed."""
         with self._writing():
             self._catalog.skip(Skipped(os.fsencode(path), reason, size_bytes, mtime_ns))
 
@@ -188,83 +366,54 @@ class VectorIndex(IndexReader):
                     n_dropped += sum(n for row, n in self._catalog.removed() if part.first_row <= row < part.end_row)
                     compact_part(self.path, part, catalog=self._catalog, parts=self._parts)
             with self._writing():
-                self._refresh()  # unmaps the old files, which Windows would not let go otherwise
+                self._refresh()  # unmaps the old files
                 remove_leftovers(self.path, self._catalog.parts(), dim=self.dim)
         return n_dropped
 
-    def search(
-        self,
-        query: np.ndarray,
-        *,
-        top: int = 10,
-        per_segment: bool = False,
-        min_score: float | None = None,
-        allow: Callable[[Track], bool] | None = None,
-    ) -> list[SegmentMatch]:
-        """Return the tracks, or the segments, with the largest inner product with a query; exact.
+    def _row_range(self, path: PathLike) -> RowRange:
+        rows = self._catalog.row_range(path)
+        if rows is None:
+            raise KeyError(printable(path))
+        return rows
 
-        Args:
-            query: [shape=(dim,)], of any norm.
-            top: how many hits at most.
-            per_segment: each segment may be a hit; otherwise a track is one hit, at its best segment.
-            min_score: no hit below it.
-            allow: only tracks for which it is true.
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._guard:
+            self._require_open()
+            with self._catalog.reading():
+                yield
 
-        Returns:
-            Hits from the best; equal scores by path, then by place in the track.
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._guard:
+            self._require_open()
+            if self.read_only:
+                raise PermissionError(
+                    f"the index at {printable(self.path)} is open read-only: open it with read_only=False"
+                )
+            with self._catalog.writing():
+                yield
 
-        Raises:
-            ValueError: the query has another shape or is not finite, or top is not positive.
-            ImportError: FAISS is not installed.
-        """
-        vector = np.ascontiguousarray(query, dtype=np.float32)
-        if vector.shape != (self.dim,) or not np.isfinite(vector).all():
-            raise ValueError(f"query must have shape ({self.dim},) and finite numbers; its shape is {vector.shape}")
-        wanted = Wanted(top=top, per_segment=per_segment, min_score=min_score, allow=allow)
-        _faiss()
-        with self._reading():
-            self._refresh()
-            return find_hits(
-                vector,
-                wanted=wanted,
-                folder=self.path,
-                catalog=self._catalog,
-                parts=self._parts,
-                nearest=self._nearest,
-            )
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"the index at {printable(self.path)} is closed")
 
-    def _nearest(self, query: np.ndarray, k: int) -> tuple[np.ndarray, float]:
-        """Return at least the k best rows, and the score that no other row exceeds (-inf: none is left)."""
-        faiss = _faiss()
-        found: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
-        floor = -math.inf
-        for part, rows, live_bits in self._parts:
-            n = min(k, part.n_rows)
-            scores = np.empty(n, dtype=np.float32)
-            places = np.empty(n, dtype=np.int64)
-            selector = () if live_bits is None else (faiss.IDSelectorBitmap(live_bits),)
-            pointers = [faiss.swig_ptr(array) for array in (query, rows, scores, places)]
-            faiss.knn_inner_product(*pointers[:2], self.dim, 1, part.n_rows, n, *pointers[2:], *selector)
-            if n < part.n_rows and places[-1] >= 0:  # -1 fills up where fewer than n rows are live
-                floor = max(floor, float(scores[-1]))
-            found.append(places[places >= 0] + part.first_row)
-        return np.concatenate(found), floor
+    def _refresh(self) -> None:
+        """Map the rows that the catalogue names now; inside a transaction."""
+        parts = self._catalog.parts()
+        # Every time: reading a memory-mapped file past its end kills the process.
+        check_parts(self.path, parts, dim=self.dim)
+        state = self._catalog.state()
+        if state != self._state:
+            self._parts.refresh(parts, removed=self._catalog.removed())
+            self._state = state
 
     def _open_part(self) -> Part:
         """Return the part to append to: the last one, or a new one if it is full."""
         parts = self._catalog.parts()
-        if parts and parts[-1].n_rows < _MAX_PART_ROWS:
+        if parts and parts[-1].n_rows < self._max_part_rows:
             return parts[-1]
         return Part(number=self._catalog.next_part(), first_row=parts[-1].end_row if parts else 0, n_rows=0)
-
-
-def _faiss() -> ModuleType:
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError('searching needs FAISS: install "earmark[cpu]" or "earmark[gpu]"') from error
-    module: ModuleType = faiss
-    return module
 
 
 def _open_catalog(folder: Path, manifest: Manifest, *, read_only: bool) -> Catalog:

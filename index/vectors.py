@@ -6,7 +6,6 @@ are never read and are cut off at the next opening for writing.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,12 +14,23 @@ from pathlib import Path
 
 import numpy as np
 
-from index.files import fsync_folder
+from index.files import fsync_file, fsync_folder
 from index.manifest import damaged
 
-__all__ = ["MappedParts", "Part", "append_rows", "check_parts", "part_name", "remove_leftovers", "write_part"]
+__all__ = [
+    "MappedParts",
+    "Part",
+    "append_rows",
+    "check_parts",
+    "checked_rows",
+    "off_unit",
+    "part_name",
+    "remove_leftovers",
+    "write_part",
+]
 
 _PART_NAME = re.compile(r"vectors-\d{5,}\.f32(\.tmp)?")
+_UNIT_NORM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class MappedParts:
         self._folder = folder
         self._dim = dim
         self._mapped: dict[Part, np.ndarray] = {}
-        self._live_bits: dict[Part, np.ndarray] = {}
+        self._live: dict[Part, np.ndarray] = {}
 
     def refresh(self, parts: Sequence[Part], *, removed: Iterable[tuple[int, int]]) -> None:
         """Map what the catalogue names now.
@@ -63,12 +73,24 @@ class MappedParts:
             part = self._part_of(first_row)
             flags = live.setdefault(part, np.ones(part.n_rows, dtype=bool))
             flags[first_row - part.first_row : first_row - part.first_row + n_rows] = False
-        self._live_bits = {part: np.packbits(flags, bitorder="little") for part, flags in live.items()}
+        self._live = live
 
     def __iter__(self) -> Iterator[tuple[Part, np.ndarray, np.ndarray | None]]:
-        """Yield each part, its rows [shape=(n_rows, dim)], and a bit for each live row (None: all are)."""
+        """Yield each part, its rows [shape=(n_rows, dim)] and which of them are live [shape=(n_rows,)] (None: all)."""
         for part, rows in self._mapped.items():
-            yield part, rows, self._live_bits.get(part)
+            yield part, rows, self._live.get(part)
+
+    def live_rows(self, n: int) -> np.ndarray:
+        """Return the numbers of `n` live rows, evenly spaced over all parts [shape=(min(n, n_live),)]."""
+        counts = [part.n_rows if live is None else int(live.sum()) for part, _, live in self]
+        positions = np.unique(np.linspace(0, max(sum(counts) - 1, 0), num=min(n, sum(counts)), dtype=np.int64))
+        found: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
+        first = 0
+        for (part, _, live), count in zip(self, counts, strict=True):
+            inside = positions[(positions >= first) & (positions < first + count)] - first
+            found.append(part.first_row + (inside if live is None else np.flatnonzero(live)[inside]))
+            first += count
+        return np.concatenate(found)
 
     def stretch(self, first_row: int, *, n_rows: int) -> np.ndarray:
         """Return consecutive rows of one part [shape=(n_rows, dim)], not copied.
@@ -99,7 +121,7 @@ class MappedParts:
 
     def clear(self) -> None:
         """Unmap everything."""
-        self._mapped, self._live_bits = {}, {}
+        self._mapped, self._live = {}, {}
 
     def _map(self, part: Part) -> np.ndarray:
         path = self._folder / part_name(part.number)
@@ -111,6 +133,45 @@ class MappedParts:
             if part.first_row <= row < part.end_row:
                 return part
         raise damaged(self._folder, f"row {row} lies in no part file")
+
+
+def checked_rows(name: str, *, spans: np.ndarray, vectors: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Check the rows of a track and return them as they are stored.
+
+    Args:
+        name: the track, for the message.
+        spans: start and end of each segment [shape=(n, 2)], seconds.
+        vectors: one unit vector a segment [shape=(n, dim)], float32.
+        dim: length of the vectors of the index.
+
+    Returns:
+        spans as float64, vectors as contiguous float32.
+
+    Raises:
+        ValueError: a shape, a type or a value is wrong.
+    """
+    spans = np.asarray(spans, dtype=np.float64)
+    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
+        kind = getattr(vectors, "dtype", type(vectors).__name__)
+        raise ValueError(f"{name}: vectors must be a float32 array, not {kind}")
+    if vectors.ndim != 2 or vectors.shape[1] != dim or len(vectors) == 0:
+        raise ValueError(f"{name}: vectors must have shape (n, {dim}) with n of at least 1, not {vectors.shape}")
+    if spans.shape != (len(vectors), 2):
+        raise ValueError(f"{name}: spans must have shape ({len(vectors)}, 2), one a vector, not {spans.shape}")
+    if not (np.isfinite(spans).all() and (spans[:, 0] >= 0).all() and (spans[:, 1] > spans[:, 0]).all()):
+        raise ValueError(f"{name}: each span must have 0 <= start < end, in seconds")
+    if not np.isfinite(vectors).all():
+        raise ValueError(f"{name}: vectors must be finite")
+    if (row := off_unit(vectors)) is not None:
+        raise ValueError(f"{name}: vectors must have norm 1, and row {row} has {np.linalg.norm(vectors[row]):.4f}")
+    return spans, np.ascontiguousarray(vectors, dtype="<f4")
+
+
+def off_unit(vectors: np.ndarray) -> int | None:
+    """Return the first row [shape=(n, dim)] whose norm is not 1 within 0.001 (NaN is not), or None."""
+    squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
+    off = ~(np.abs(np.sqrt(squares) - 1.0) <= _UNIT_NORM_TOLERANCE)
+    return int(np.argmax(off)) if off.any() else None
 
 
 def part_name(number: int) -> str:
@@ -136,7 +197,7 @@ def check_parts(folder: Path, parts: Iterable[Part], *, dim: int) -> None:
 
 
 def append_rows(folder: Path, part: Part, vectors: np.ndarray) -> None:
-    """Put rows behind the committed ones of a part file, made if need be, and wait until they are on disk.
+    """Append rows to the committed ones of a part file and wait until they are on disk; make the file if needed.
 
     Args:
         part: as the catalogue names it (a new part has no rows yet); what lies beyond is lost.
@@ -155,7 +216,7 @@ def append_rows(folder: Path, part: Part, vectors: np.ndarray) -> None:
         file.seek(committed)
         _write_rows(file.write, vectors)
         file.flush()
-        os.fsync(file.fileno())
+        fsync_file(file.fileno())
     if part.n_rows == 0:
         fsync_folder(folder)
 
@@ -169,7 +230,7 @@ def write_part(folder: Path, number: int, blocks: Iterable[np.ndarray]) -> None:
             for block in blocks:
                 _write_rows(file.write, block)
             file.flush()
-            os.fsync(file.fileno())
+            fsync_file(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -181,7 +242,7 @@ def remove_leftovers(folder: Path, parts: Sequence[Part], *, dim: int) -> None:
     named = {part_name(part.number) for part in parts}
     for path in folder.iterdir():
         if _PART_NAME.fullmatch(path.name) and path.name not in named:
-            _unlink(path)
+            path.unlink()
     for part in parts:
         path = folder / part_name(part.number)
         if path.stat().st_size > part.n_rows * dim * 4:
@@ -190,9 +251,3 @@ def remove_leftovers(folder: Path, parts: Sequence[Part], *, dim: int) -> None:
 
 def _write_rows(write: Callable[[memoryview], int], vectors: np.ndarray) -> None:
     write(np.ascontiguousarray(vectors, dtype="<f4").data.cast("B"))
-
-
-def _unlink(path: Path) -> None:
-    # On Windows a reader may still have it mapped; the next opening for writing removes it then.
-    with contextlib.suppress(PermissionError):
-        path.unlink()

@@ -25,13 +25,13 @@ MIB = 1024 * 1024
 # must not pay for torch, transformers, gensim, librosa, matplotlib or mutagen; FAISS has one door.
 HOMES = {
     "av": ("encoders/decode.py",),
-    "faiss": ("index/vector_index.py",),
+    "faiss": ("index/search.py",),
     "gensim": ("encoders/text/",),
     "librosa": ("encoders/mel.py",),
     "matplotlib": ("retrieval/evaluation/report.py", "retrieval/taggram.py"),
     "mutagen": ("retrieval/library/metadata.py",),
     "rich": ("retrieval/cli/",),
-    "sklearn": ("encoders/calibration.py", "retrieval/training/"),
+    "sklearn": ("encoders/calibration.py", "retrieval/evaluation/", "retrieval/training/"),
     "snowballstemmer": ("encoders/text/tokenizer.py",),
     "soundfile": ("encoders/decode.py",),
     "sqlite3": ("index/", "retrieval/cli/group.py"),

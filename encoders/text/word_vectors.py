@@ -93,8 +93,7 @@ class WordVectors:
                 f"{source}: the vector of {tokens[wrong[0]]!r} is not finite (NaN or infinity); remove the word"
             )
         directions = unit(vectors)
-        directions -= _mean(directions, shares)
-        codes, scales = quantised(directions)
+        codes, scales = quantised(directions - _mean(directions, shares))
         nothing = np.zeros(_SPECIAL, np.float32)
         return cls(
             vocabulary=Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN, *tokens]),

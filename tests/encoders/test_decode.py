@@ -18,7 +18,7 @@ from encoders.audio import (
     load_audio,
     stream_chunks,
 )
-from encoders.decode import container_texts, header_duration_s, printable_path
+from encoders.decode import container_texts, header_duration_s
 
 # ---- formats
 
@@ -274,12 +274,6 @@ def test_names_outside_utf8_and_with_newlines(tmp_path: Path) -> None:
         message = str(caught.value)
         assert message.isprintable()
         message.encode("utf-8")
-
-
-def test_printable_path() -> None:
-    assert printable_path(b"caf\xe9.wav") == "caf\\xe9.wav"
-    assert printable_path("a\nb\x1b[2J.wav") == "a\\nb\\x1b[2J.wav"
-    assert printable_path("音楽 é.wav") == "音楽 é.wav"
 
 
 def test_the_error_crosses_processes() -> None:

@@ -6,27 +6,8 @@ from pathlib import Path
 import pytest
 
 import index
-from index import printable
 
 MODULES = sorted(path.stem for path in Path(index.__file__).parent.glob("*.py") if path.stem != "__init__")
-
-
-@pytest.mark.parametrize(
-    ("path", "shown"),
-    [
-        (b"music/a b.mp3", "music/a b.mp3"),
-        ("Ünï/\U0001f3b8.flac", "Ünï/\U0001f3b8.flac"),
-        (Path("a") / "b", str(Path("a") / "b")),
-        (b"two\nlines\r\t", r"two\nlines\r\t"),
-        (b"latin \xe9\xff", r"latin \xe9\xff"),
-        (b"\x1b[31mred\x07", r"\x1b[31mred\x07"),
-        ("\u202egnp.mp3 \u2028", r"\u202egnp.mp3 \u2028"),
-        ("\U0001f468\u200d\U0001f3a4", "\U0001f468\u200d\U0001f3a4"),
-        (b"", ""),
-    ],
-)
-def test_printable(path, shown):
-    assert printable(path) == shown and len(printable(path).splitlines()) <= 1
 
 
 def test_public_names_are_there():
@@ -37,7 +18,7 @@ def test_public_names_are_there():
         index.no_such_name  # noqa: B018
 
 
-def test_only_the_vector_index_imports_faiss():
+def test_only_search_imports_faiss():
     importers = set()
     for name in MODULES:
         tree = ast.parse(Path(index.__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
@@ -46,7 +27,7 @@ def test_only_the_vector_index_imports_faiss():
                 importers.add(name)
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "faiss":
                 importers.add(name)
-    assert importers == {"vector_index"}
+    assert importers == {"search"}
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -3,10 +3,11 @@ import sys
 
 import numpy as np
 import pytest
-from index_helpers import DIM, new_index, spans, toward, track, units
+from index_helpers import DIM, exact_top_k, new_index, spans, toward, track, units
 
 from index import VectorIndex
-from index.exact import exact_top_k
+from index.search import inner_products
+from index.vectors import MappedParts
 
 
 def oracle(index: VectorIndex, query: np.ndarray, *, top: int, per_segment: bool) -> list[tuple]:
@@ -29,8 +30,7 @@ def described(hits: list) -> list[tuple]:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     """Forty tracks of very different lengths, copies among them, several parts, some tracks removed."""
-    with pytest.MonkeyPatch.context() as patch, new_index(tmp_path_factory.mktemp("library")) as index:
-        patch.setattr("index.vector_index._MAX_PART_ROWS", 500)
+    with new_index(tmp_path_factory.mktemp("library"), max_part_rows=500) as index:
         rng = np.random.default_rng(3)
         for i in rng.permutation(40).tolist():
             n = int(rng.integers(1, 60)) if i else 700
@@ -49,6 +49,17 @@ def test_equals_the_oracle(library, top, per_segment):
         query = units(1, seed=1000 + seed)[0]
         hits = library.search(query, top=top, per_segment=per_segment)
         assert described(hits) == oracle(library, query, top=top, per_segment=per_segment)
+
+
+def test_equal_rows_score_the_same_bits_wherever_they_stand():
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((4100, 257)).astype(np.float32)
+    copies = [0, 1, 2, 3, 4, 5, 6, 7, 4095, 4096, 4099]
+    vectors[copies] = vectors[0]
+    query = rng.standard_normal(257).astype(np.float32)
+    scores = inner_products(vectors, query)
+    assert len(set(scores[copies].tolist())) == 1
+    np.testing.assert_allclose(scores, vectors.astype(np.float64) @ query.astype(np.float64), rtol=1e-5)
 
 
 def test_query_of_any_norm(library):
@@ -76,6 +87,10 @@ def test_allow_filters_tracks_exactly(library):
     hits = library.search(query, top=3, allow=lambda known: known.path in wanted)
     assert described(hits) == [hit for hit in ranking if hit[1] in wanted]
     assert library.search(query, allow=lambda known: False) == []
+    assert library.search(query, per_segment=True, allow=lambda known: False) == []
+    asked = []
+    library.search(query, top=3, per_segment=True, allow=lambda known: asked.append(known.path) or known.path in wanted)
+    assert len(asked) == len(set(asked))
 
 
 def test_allow_may_ask_the_index(library):
@@ -92,6 +107,21 @@ def test_one_track_with_thousands_of_good_segments_hides_nobody(tmp_path):
         hits = index.search(toward(1), top=3)
         assert [hit.track.file for hit in hits] == ["endless", "quiet", "quieter"]
         assert (hits[0].start_s, hits[0].end_s) == (0.0, 10.0)
+
+
+def test_a_few_long_tracks_are_found_without_a_look_at_every_row(tmp_path, monkeypatch):
+    # All rows of a track are about as good, so the nearest rows are those of one track alone.
+    with new_index(tmp_path, max_part_rows=20_000) as index:
+        for i in range(20):
+            rows = np.tile(toward(1, i / 100), (4000, 1)) + np.random.default_rng(i).normal(0, 1e-3, (4000, DIM))
+            rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+            index.add(track(f"t{i:02d}"), spans(4000), rows)
+        asked = []
+        take = MappedParts.take
+        monkeypatch.setattr(MappedParts, "take", lambda parts, rows: asked.append(len(rows)) or take(parts, rows))
+        hits = index.search(toward(1), top=50)
+        assert described(hits) == oracle(index, toward(1), top=50, per_segment=False)
+        assert len(hits) == 20 and sum(asked) < 20_000
 
 
 def test_copies_tie_in_the_order_of_their_paths(tmp_path):
