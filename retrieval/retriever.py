@@ -115,7 +115,7 @@ class Retriever:
         if like is not None:
             vector, allow = self._sound(like)
             wanted.append(vector)
-            sample = self._sample()
+            sample = self.index.sample_vectors(_SPREAD_SEGMENTS)
         query = combine(wanted, unwanted=list(unwanted), sample=sample)
 
         def search(count: int, *, per_segment: bool) -> list[SegmentMatch]:
@@ -162,13 +162,6 @@ class Retriever:
             return track.content_hash not in hashes and track.file not in names
 
         return mean_direction(vectors), is_another
-
-    def _sample(self) -> np.ndarray:
-        """Vectors [shape=(n, dim)] from all over the index."""
-        stats = self.index.stats()
-        n_rows = stats.n_segments + stats.n_removed_rows
-        rows = np.unique(np.linspace(0, max(n_rows - 1, 0), num=min(n_rows, _SPREAD_SEGMENTS), dtype=np.int64))
-        return self.index.vectors_at(rows)
 
     def _without(
         self, unwanted: np.ndarray, *, search: Callable[..., list[SegmentMatch]], top: int, per_segment: bool

@@ -13,7 +13,7 @@ from doubles import AXES, PitchEar, WordAxes, make_index, pitches, unit
 
 import retrieval
 from encoders.text.tower import UnknownWordsError
-from index import VectorIndex
+from index import Manifest, Track, VectorIndex
 from retrieval import Hit, QueryError, Retriever
 from retrieval.library.scan import content_hash
 
@@ -75,6 +75,28 @@ def test_what_is_excluded_is_not_among_the_hits(retriever: Retriever) -> None:
 def test_what_is_excluded_is_excluded_by_segment_too(retriever: Retriever) -> None:
     hits = retriever.search("low", exclude=["high", "noisy"], per_segment=True)
     assert sorted(places(hits)) == [("both.wav", 5.0), ("low.wav", 0.0), ("low.wav", 5.0)]
+
+
+def test_a_file_is_a_query_in_an_index_with_gaps_between_its_rows(tmp_path: Path) -> None:
+    """Four parts; compacting all but the last leaves row numbers that no part holds."""
+    folder = tmp_path / "an.index"
+    song = tmp_path / "low.wav"
+    song.write_bytes(b"known by its content")
+    manifest = Manifest(encoder=WordAxes.fingerprint, encoder_name="doubles", dim=len(AXES))
+    vectors = np.stack([unit("low"), unit("low", "middle"), unit("high", "low")])
+    spans = np.array([[0.0, 10.0], [5.0, 15.0], [10.0, 20.0]])
+    with VectorIndex.create(folder, manifest, max_part_rows=6) as index:
+        for i in range(8):
+            track = Track(str(tmp_path / f"{i}.wav"), 1, 1, content_hash(song) if i == 7 else f"{i}", 20.0)
+            index.add(track, spans, vectors)
+        for i in (0, 2, 3, 5):
+            index.remove(str(tmp_path / f"{i}.wav"))
+        assert index.compact() == 12
+        with pytest.raises(IndexError):
+            index.vectors_at(range(index.stats().n_segments))  # the rows are not dense
+    with opened(folder) as retriever:
+        hits = retriever.search(like=song)
+    assert [hit.path for hit in hits] == [str(tmp_path / f"{i}.wav") for i in (1, 4, 6)]
 
 
 def test_excluding_what_is_asked_for_leaves_what_has_none_of_it(retriever: Retriever) -> None:
