@@ -15,9 +15,9 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.utils.generic import ModelOutput
 
 from encoders.arrays import sigmoid
+from encoders.backbones.base import check_chunk_length
 from encoders.checkpoint import TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir, seal
 from encoders.embed import Audio, map_chunks
-from encoders.two_tower import check_chunk_length
 
 __all__ = ["TaggerConfig", "TaggerModel", "TaggerOutput"]
 

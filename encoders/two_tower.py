@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from encoders.arrays import unit
-from encoders.backbones.base import Backbone
+from encoders.backbones.base import Backbone, check_chunk_length
 from encoders.backbones.mobilenet import MobileNet
 from encoders.calibration import Calibration
 from encoders.checkpoint import MODEL_FILES, VOCABULARY_FILE, check_model_dir, seal
@@ -34,7 +34,7 @@ from encoders.two_tower_config import DEFAULT_BACKBONE, TwoTowerConfig
 if TYPE_CHECKING:
     from encoders.text.sentence import SentenceTower
 
-__all__ = ["TwoTowerConfig", "TwoTowerModel", "TwoTowerOutput", "check_chunk_length"]
+__all__ = ["TwoTowerConfig", "TwoTowerModel", "TwoTowerOutput"]
 
 
 @dataclass
@@ -63,22 +63,6 @@ def _build_backbone(config: TwoTowerConfig) -> Backbone:
     from encoders.backbones.registry import build_backbone
 
     return build_backbone(config.backbone)
-
-
-def check_chunk_length(backbone: Backbone, *, sample_rate_hz: int, chunk_s: float) -> None:
-    """Check that a backbone can hear chunks of this rate and length.
-
-    Raises:
-        ValueError: it cannot; the message says what it hears.
-    """
-    name, n = type(backbone).__name__, round(chunk_s * sample_rate_hz)
-    if sample_rate_hz != backbone.sample_rate_hz:
-        raise ValueError(f"sample_rate_hz={sample_rate_hz}: {name} hears {backbone.sample_rate_hz} Hz")
-    if n < backbone.min_samples or (backbone.fixed_length and n != backbone.input_samples):
-        word, wanted = (
-            ("exactly", backbone.input_samples) if backbone.fixed_length else ("at least", backbone.min_samples)
-        )
-        raise ValueError(f"chunk_s={chunk_s}: {name} hears {word} {wanted} samples ({wanted / sample_rate_hz:.3f} s)")
 
 
 def _fused(backbone: MobileNet) -> MobileNet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,11 @@ class GenreCNN(Backbone):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
+
+    @property
+    def build_options(self) -> dict[str, Any]:
+        """The dropout before the last layer."""
+        return {"dropout": self.dropout.p}
 
     def forward(self, waveform: Tensor) -> Tensor:
         log_mel = self.front_end(check_waveform(waveform, self))

@@ -7,6 +7,7 @@ form of Won, Ferraro, Bogdanov, Serra, SMC 2020.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +119,25 @@ class HarmonicCNN(Backbone):
         self.dense1 = nn.Linear(256, 256)
         self.bn = nn.BatchNorm1d(256)
         self.dropout = nn.Dropout(0.5)
+
+    @property
+    def front_end_name(self) -> str:
+        """The front end in a few words, for a table."""
+        return "learned harmonic filters"
+
+    @property
+    def front_end_config(self) -> dict[str, Any]:
+        """The constants of `HarmonicSTFT`."""
+        return {
+            "kind": "harmonic_stft",
+            "sample_rate_hz": _SAMPLE_RATE_HZ,
+            "n_fft": _N_FFT,
+            "hop_samples": _HOP_SAMPLES,
+            "n_harmonics": _N_HARMONICS,
+            "n_bands": _n_bands(),
+            "bands_per_semitone": _BANDS_PER_SEMITONE,
+            "lowest_midi": _LOWEST_MIDI,
+        }
 
     def _maps(self, waveform: Tensor) -> Tensor:
         """Feature maps [shape=(batch, 256, n_steps)]."""

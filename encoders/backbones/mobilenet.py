@@ -6,10 +6,13 @@ ICASSP 2023; the architecture is Howard et al., "Searching for MobileNetV3", ICC
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from encoders.backbones.base import Backbone, check_waveform
 from encoders.heads import MLPHead
@@ -34,6 +37,7 @@ EFFICIENTAT_MEL = MelSpec(
     offset=4.5,
     scale=0.2,
 )
+_CHUNK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ class MobileNet(Backbone):
 
     def __init__(self, *, width: float = 0.4, mel: MelSpec = EFFICIENTAT_MEL) -> None:
         super().__init__()
+        self.width = width
         self.front_end = LogMel(mel)
         channels = _multiple_of_8(16 * width)
         layers: list[nn.Module] = [_conv(1, channels, 3, stride=2, act=nn.Hardswish)]
@@ -139,6 +144,27 @@ class MobileNet(Backbone):
         self.input_samples = 10 * mel.sample_rate_hz
         # Every convolution is padded: the reflection at the ends is what needs more than half a frame.
         self.min_samples = mel.n_fft // 2 + 1 + (1 if mel.pre_emphasis else 0)
+
+    @property
+    def default_chunk_s(self) -> float:
+        """5 s: the network takes any length, and a segment of two such chunks is as long as the published input."""
+        return _CHUNK_S
+
+    @property
+    def build_options(self) -> dict[str, Any]:
+        """The width and the front end."""
+        return {"width": self.width, "mel": self.front_end.spec.to_dict()}
+
+    def inference_copy(self) -> MobileNet:
+        """Return a copy with batch norms folded into the convolutions and channels last: twice as fast."""
+        fused = copy.deepcopy(self).eval()
+        for module in list(fused.modules()):
+            if isinstance(module, nn.Sequential) and len(module) >= 2 and isinstance(module[1], nn.BatchNorm2d):
+                convolution = module[0]
+                assert isinstance(convolution, nn.Conv2d)
+                module[0] = fuse_conv_bn_eval(convolution, module[1])
+                module[1] = nn.Identity().eval()
+        return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def from_mel(self, log_mel: Tensor) -> Tensor:
         """Log-mel [shape=(batch, n_mels, n_frames)] -> features [shape=(batch, dim)]."""

@@ -8,6 +8,7 @@ frequency before the temporal filters and pads odd kernels evenly.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,7 @@ class Musicnn(Backbone):
 
     def __init__(self, *, mid_channels: int = 64, hidden: int = 200) -> None:
         super().__init__()
+        self.mid_channels = mid_channels
         self.dim = hidden
         self.sequence_dim = 561 + 3 * mid_channels
         self.front_end = LogMel(WON_MEL)
@@ -95,6 +97,11 @@ class Musicnn(Backbone):
         self.dense1 = nn.Linear(2 * self.sequence_dim, hidden)
         self.bn = nn.BatchNorm1d(hidden)
         self.dropout = nn.Dropout(0.5)
+
+    @property
+    def build_options(self) -> dict[str, Any]:
+        """The widths of the middle and the hidden layer."""
+        return {"mid_channels": self.mid_channels, "hidden": self.dim}
 
     def _channels(self, waveform: Tensor) -> Tensor:
         mel = self.spec_bn(self.front_end(check_waveform(waveform, self)).unsqueeze(1))

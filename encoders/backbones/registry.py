@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from encoders.backbones.base import Backbone
 from encoders.backbones.cnn14 import CNN14
@@ -18,6 +20,7 @@ from encoders.backbones.sample_cnn import SampleCNN, SampleCNNSE
 from encoders.backbones.self_attention import SelfAttention
 from encoders.backbones.short_chunk_cnn import ShortChunkCNN, ShortChunkCNNRes
 from encoders.backbones.vggish import VGGish
+from encoders.mel import MelSpec
 from encoders.tagger import Tagger, make_head
 
 __all__ = ["TAGGERS", "TaggerEntry", "build_backbone", "build_tagger", "list_taggers"]
@@ -28,13 +31,13 @@ class TaggerEntry:
     """One architecture.
 
     Attributes:
-        build: makes the backbone, with fresh weights; it declares rate, lengths, front end and width.
+        build: makes the backbone, with fresh weights; takes the keywords of its `build_options`.
         summary: what it is, in a line.
         citation: the paper.
         published: where trained weights are, as a repository or record; "" where there are none to load.
     """
 
-    build: Callable[[], Backbone]
+    build: Callable[..., Backbone]
     summary: str
     citation: str
     published: str = ""
@@ -59,7 +62,7 @@ TAGGERS: dict[str, TaggerEntry] = {
         published=_WON_WEIGHTS,
     ),
     "musicnn_msd": TaggerEntry(
-        build=lambda: Musicnn(mid_channels=512, hidden=500),
+        build=partial(Musicnn, mid_channels=512, hidden=500),
         summary="timbral and temporal filters, Million Song Dataset width",
         citation=f"Pons and Serra, ISMIR late-breaking 2019; {_WON}",
         published=_WON_WEIGHTS,
@@ -136,7 +139,7 @@ TAGGERS: dict[str, TaggerEntry] = {
         published=_EFFICIENTAT_WEIGHTS,
     ),
     "mn10": TaggerEntry(
-        build=lambda: MobileNet(width=1.0),
+        build=partial(MobileNet, width=1.0),
         summary="MobileNetV3, width 1",
         citation=_EFFICIENTAT,
         published=_EFFICIENTAT_WEIGHTS,
@@ -154,15 +157,22 @@ def list_taggers() -> tuple[str, ...]:
     return tuple(TAGGERS)
 
 
-def build_backbone(name: str) -> Backbone:
+def build_backbone(name: str, **options: Any) -> Backbone:
     """Build a backbone with fresh weights, drawn from torch's global generator.
 
+    Args:
+        name: one of `list_taggers()`.
+        **options: `build_options` of such a backbone, to build it again as it was; the published form by default.
+
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, or a wrong front end.
+        TypeError: the architecture has no such option.
     """
     if name not in TAGGERS:
         raise ValueError(f"unknown tagger {name!r}: choose one of {', '.join(TAGGERS)}")
-    return TAGGERS[name].build()
+    if "mel" in options:
+        options["mel"] = MelSpec(**options["mel"])
+    return TAGGERS[name].build(**options)
 
 
 def build_tagger(name: str, *, n_classes: int, head: str = "linear") -> Tagger:

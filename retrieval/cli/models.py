@@ -12,7 +12,6 @@ from retrieval.cli.output import print_table
 from retrieval.cli.progress import show_progress
 
 if TYPE_CHECKING:
-    from encoders.backbones.base import Backbone
     from encoders.backbones.profile import MeasuredSpeeds
 
 __all__ = ["models"]
@@ -83,22 +82,13 @@ def _described(name: str, speeds: MeasuredSpeeds | None) -> dict[str, Any]:
         "published": entry.published,
         "sample_rate_hz": backbone.sample_rate_hz,
         "input_samples": backbone.input_samples,
-        "front_end": _front_end(backbone),
+        "front_end": backbone.front_end_name,
         "features": backbone.dim,
         "parameters": costs.parameters,
         "multiply_adds": costs.multiply_adds,
         "real_time_x": speed and round(speed.real_time_x, 2),
         "measured_on": speeds.machine if speeds is not None and speed is not None else None,
     }
-
-
-def _front_end(backbone: Backbone) -> str:
-    if backbone.mel is not None:
-        return f"{backbone.mel.n_mels} mels every {1000 * backbone.mel.hop_samples / backbone.sample_rate_hz:.3g} ms"
-    from encoders.backbones.harmonic_cnn import HarmonicSTFT
-
-    has_own = any(isinstance(layer, HarmonicSTFT) for layer in backbone.modules())
-    return "learned harmonic filters" if has_own else "samples"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

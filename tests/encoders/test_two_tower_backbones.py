@@ -55,11 +55,11 @@ def test_the_shipped_model_s_config_means_what_it_meant() -> None:
 
 
 def test_blocks_that_a_backbone_cannot_hear_are_refused() -> None:
-    with pytest.raises(ValueError, match="SampleCNN hears at least 59047 samples"):
+    with pytest.raises(ValueError, match="SampleCNN takes at least 59047 samples"):
         tiny("sample_cnn", chunk_s=3.0)
-    with pytest.raises(ValueError, match="MobileNet hears at least 514 samples"):
+    with pytest.raises(ValueError, match="MobileNet takes at least 514 samples"):
         tiny("mn04", chunk_s=0.01)
-    with pytest.raises(ValueError, match="sample_rate_hz=32000: Musicnn2019 hears 16000"):
+    with pytest.raises(ValueError, match="sample_rate_hz=32000: Musicnn2019 takes 16000"):
         TwoTowerModel(TwoTowerConfig(backbone="musicnn2019"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 from collections.abc import Iterator
 
@@ -11,9 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from encoders.backbones.base import Backbone
+from encoders.backbones.base import Backbone, check_chunk_length
+from encoders.backbones.harmonic_cnn import HarmonicSTFT
+from encoders.backbones.mobilenet import MobileNet
 from encoders.backbones.registry import TAGGERS, build_backbone, build_tagger, list_taggers
 from encoders.heads import LinearHead
+from encoders.mel import LogMel, MelSpec
 from encoders.tagger import Tagger, make_head
 
 N_CLASSES = 7
@@ -42,6 +46,54 @@ def test_the_declarations_agree_with_each_other(backbone: Backbone) -> None:
     assert 0 < backbone.min_samples <= backbone.input_samples
     assert backbone.mel is None or backbone.mel.sample_rate_hz == backbone.sample_rate_hz
     assert not backbone.fixed_length or backbone.min_samples == backbone.input_samples
+
+
+def test_the_default_chunk_is_one_that_the_network_takes(backbone: Backbone) -> None:
+    check_chunk_length(backbone, sample_rate_hz=backbone.sample_rate_hz, chunk_s=backbone.default_chunk_s)
+    assert backbone.default_chunk_s <= backbone.input_samples / backbone.sample_rate_hz
+
+
+def test_the_build_options_build_the_same_network(request: pytest.FixtureRequest, backbone: Backbone) -> None:
+    name = request.node.callspec.params["backbone"]
+    options = json.loads(json.dumps(backbone.build_options))
+    with torch.device("meta"):
+        again = build_backbone(name, **options)
+    assert type(again) is type(backbone)
+    assert again.build_options == backbone.build_options
+    assert again.front_end_config == backbone.front_end_config
+    shapes = [{key: x.shape for key, x in network.state_dict().items()} for network in (again, backbone)]
+    assert shapes[0] == shapes[1]
+
+
+def test_the_front_end_config_is_that_of_the_front_end(backbone: Backbone) -> None:
+    config = json.loads(json.dumps(backbone.front_end_config))
+    kind = config.pop("kind")
+    assert config["sample_rate_hz"] == backbone.sample_rate_hz
+    layers = [layer for layer in backbone.modules() if isinstance(layer, LogMel | HarmonicSTFT)]
+    if kind == "log_mel":
+        (layer,) = layers
+        assert isinstance(layer, LogMel) and MelSpec(**config) == layer.spec == backbone.mel
+        assert backbone.front_end_name.startswith(f"{layer.spec.n_mels} mels every")
+    elif kind == "harmonic_stft":
+        (layer,) = layers
+        assert isinstance(layer, HarmonicSTFT)
+        assert layer.filters().shape == (config["n_harmonics"] * config["n_bands"], config["n_fft"] // 2 + 1)
+        assert backbone.front_end_name == "learned harmonic filters"
+    else:
+        assert (kind, layers, backbone.front_end_name) == ("samples", [], "samples")
+
+
+@torch.inference_mode()
+def test_the_inference_copy_gives_the_same_and_is_independent(backbone: Backbone) -> None:
+    waveform = sound(backbone)
+    expected = backbone(waveform)
+    copied = backbone.train().inference_copy()
+    backbone.eval()
+    assert type(copied) is type(backbone)
+    assert not any(module.training for module in copied.modules())
+    assert {id(p) for p in copied.parameters()}.isdisjoint(id(p) for p in backbone.parameters())
+    torch.testing.assert_close(copied(waveform), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(backbone(waveform), expected)
 
 
 @torch.inference_mode()
@@ -189,3 +241,25 @@ def test_the_registry_names_what_it_holds() -> None:
 def test_an_unknown_name_is_told_what_there_is() -> None:
     with pytest.raises(ValueError, match=r"unknown tagger 'vgg': choose one of fcn, .*genre_cnn$"):
         build_tagger("vgg", n_classes=2)
+
+
+def test_options_change_a_network_and_wrong_ones_are_refused() -> None:
+    options = {"width": 0.1, "mel": MobileNet().front_end.spec.to_dict() | {"n_mels": 64}}
+    backbone = build_backbone("mn10", **options)
+    assert isinstance(backbone, MobileNet)
+    assert (backbone.width, backbone.front_end_config["n_mels"]) == (0.1, 64)
+    assert backbone.build_options == options
+    with pytest.raises(TypeError, match="width"):
+        build_backbone("fcn", width=0.1)
+
+
+@torch.inference_mode()
+def test_the_inference_copy_of_a_mobilenet_has_its_batch_norms_folded() -> None:
+    torch.manual_seed(3)
+    backbone = MobileNet(width=0.1)
+    waveform = 0.1 * torch.randn(4, 32000)
+    for _ in range(3):
+        backbone(waveform)  # in training mode: the running means move away from 0
+    copied = backbone.inference_copy()
+    assert not [layer for layer in copied.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    torch.testing.assert_close(copied(waveform), backbone.eval()(waveform), rtol=1e-4, atol=1e-5)
