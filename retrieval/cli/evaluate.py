@@ -119,7 +119,7 @@ def _measured(
     drop_bad: bool,
 ) -> dict[str, Any]:
     from encoders.checkpoint import DEFAULT_MODEL_DIR
-    from retrieval.datasets.base import DatasetError, named
+    from retrieval.datasets.base import DatasetError, format_names
     from retrieval.evaluation.protocol import evaluate as measure
     from retrieval.evaluation.scoring import score_clips, unknown_tags
 
@@ -127,16 +127,18 @@ def _measured(
     tags = list(clips.tags)
     foreign = [tag for tag in unseen if tag not in tags]
     if foreign and len(foreign) == len(unseen):
-        raise DatasetError(f"no clip has one of the unseen tags ({named(foreign)}): spell them as the labels are")
+        raise DatasetError(
+            f"no clip has one of the unseen tags ({format_names(foreign)}): spell them as the labels are"
+        )
     strange = unknown_tags(model_dir, tags)
     if strange and (not drop_bad or len(strange) == len(tags)):
         raise DatasetError(
-            f"{len(strange)} of {len(tags)} labels are out of the model's vocabulary: {named(strange)}; "
+            f"{len(strange)} of {len(tags)} labels are out of the model's vocabulary: {format_names(strange)}; "
             "rename them, or leave such labels out with --drop-bad"
         )
     for what, names in (("labels out of the model's vocabulary", strange), ("unseen tags that no clip has", foreign)):
         if names:
-            print_warning(f"left out: {len(names)} {what}: {named(names)}")
+            print_warning(f"left out: {len(names)} {what}: {format_names(names)}")
     tags = [tag for tag in tags if tag not in set(strange)]
     with show_progress() as progress:
         scored = score_clips(

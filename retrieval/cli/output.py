@@ -14,7 +14,7 @@ import typer
 
 from index import printable
 
-__all__ = ["clock", "print_error", "print_table", "print_warning", "shown", "shown_path"]
+__all__ = ["clock", "print_error", "print_note", "print_table", "print_warning", "shown", "shown_path"]
 
 
 def shown(text: str) -> str:
@@ -44,6 +44,11 @@ def print_error(message: str, *, label: str = "error: ") -> None:
 def print_warning(message: str) -> None:
     """One line on stderr."""
     print_error(message, label="warning: ")
+
+
+def print_note(message: str) -> None:
+    """One line on stderr."""
+    print_error(message, label="note: ")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.output import print_warning, shown
+from retrieval.cli.output import print_note, print_warning, shown
 from retrieval.cli.progress import show_progress, trainer_callback
 from retrieval.label_file import read_label_file
 
@@ -150,9 +150,10 @@ def train(
     """
     _check_installed()
     from retrieval.datasets.load import read_dataset
+    from retrieval.datasets.splits import choose_splits
     from retrieval.training.augment import WaveformAugment
     from retrieval.training.batches import BatchSettings
-    from retrieval.training.config import Plan, choose_splits, together
+    from retrieval.training.config import Plan
     from retrieval.training.run_settings import RunSettings
     from retrieval.training.tasks import LossSettings
 
@@ -206,11 +207,13 @@ def train(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    read = together([read_dataset(place, drop_bad=drop_bad, array_rate_hz=array_rate) for place in data])
-    for line in read.dropped:
+    datasets = [read_dataset(place, drop_bad=drop_bad, array_rate_hz=array_rate) for place in data]
+    for line in (line for dataset in datasets for line in dataset.dropped):
         print_warning(f"left out: {line}")
-    learnt, held = choose_splits(read, train=train_split or (), validation=val_split or (), seed=seed)
-    result = _run(plan, learnt, held, drop_unknown=drop_unknown_labels, resume=resume)
+    splits = choose_splits(datasets, train=train_split or (), validation=val_split or (), seed=seed)
+    for line in splits.notes:
+        print_note(line)
+    result = _run(plan, splits.train, splits.validation, drop_unknown=drop_unknown_labels, resume=resume)
     _print(result, as_json=as_json)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["DatasetError", "TaggedClip", "TaggedClips", "named"]
+__all__ = ["DatasetError", "TaggedClip", "TaggedClips", "format_names"]
 
 _NAMED = 3
 
@@ -122,7 +122,7 @@ class TaggedClips:
         return "it has " + ", ".join(f"{name} ({count})" for name, count in self.splits.items())
 
 
-def named(names: Iterable[str]) -> str:
+def format_names(names: Iterable[str]) -> str:
     """The first few names and how many more there are: "a, b, c and 12 more"."""
     every = list(names)
     rest = len(every) - _NAMED
@@ -131,4 +131,4 @@ def named(names: Iterable[str]) -> str:
 
 def _told(what: str, names: Iterable[str], *, one: str = "file", many: str = "files") -> list[str]:
     every = list(names)
-    return [f"{len(every)} {one if len(every) == 1 else many} {what}: {named(every)}"] if every else []
+    return [f"{len(every)} {one if len(every) == 1 else many} {what}: {format_names(every)}"] if every else []

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips, named
+from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips, format_names
 
 __all__ = ["CITATION", "LICENCE", "SPLITS", "TABLE", "read_csv_dataset", "validate"]
 
@@ -86,7 +86,7 @@ def _read(table: Path, *, array_rate_hz: int | None) -> tuple[list[TaggedClip], 
         ("duplicate rows", bad["twice"]),
         ("duplicate rows with other labels", bad["at odds"]),
     ]
-    return clips, [f"{len(names)} {what}: {named(names)}" for what, names in told if names]
+    return clips, [f"{len(names)} {what}: {format_names(names)}" for what, names in told if names]
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:

@@ -1,19 +1,54 @@
-"""Parts of a dataset: by recording, and with tags held out for the protocol of unseen tags."""
+"""Split data sets into training and validation clips, and hold out tags for zero-shot evaluation.
+
+Split names are compared without case. "train" and "training" are training splits; "val", "valid", "validation", "dev"
+and "development" are validation splits; "test", "testing", "eval" and "evaluation" are test splits, which are never
+used unless the caller names them. Training splits with any other name ("fold1", "a") have to be named.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips, named
+from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips, format_names
 
-__all__ = ["HeldOut", "NearSynonyms", "hold_out_tags", "split_by_group"]
+__all__ = [
+    "HeldOut",
+    "NearSynonyms",
+    "TrainingSplits",
+    "choose_splits",
+    "concat_datasets",
+    "hold_out_tags",
+    "split_by_group",
+]
+
+TRAIN_NAMES = frozenset({"train", "training"})
+VALIDATION_NAMES = frozenset({"val", "valid", "validation", "dev", "development"})
+TEST_NAMES = frozenset({"test", "testing", "eval", "evaluation"})
+VALIDATION_SHARE = 0.1
+"""Share of the recordings of a data set without a validation split that are held out for validation."""
 
 NearSynonyms = Callable[[str, str], float] | Mapping[str, Iterable[str]]
 """A similarity of two tags, or for each unseen tag the tags that mean nearly the same."""
+
+
+@dataclass(frozen=True)
+class TrainingSplits:
+    """The clips of a training run.
+
+    Attributes:
+        train: clips to train on.
+        validation: clips to validate on.
+        notes: what was decided that no split name says, one line each, for the user.
+    """
+
+    train: TaggedClips
+    validation: TaggedClips
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +106,134 @@ def split_by_group(dataset: TaggedClips, fractions: Mapping[str, float], *, seed
     return replace(dataset, clips=clips)
 
 
+def concat_datasets(datasets: Sequence[TaggedClips]) -> TaggedClips:
+    """Return several data sets as one; a clip that two of them list is taken once, with the labels of both.
+
+    Data sets of the same name are distinguished by a number.
+    """
+    if len(datasets) == 1:
+        return datasets[0]
+    clips: dict[Path, TaggedClip] = {}
+    for dataset, name in zip(datasets, _distinct_names(datasets), strict=True):
+        for clip in dataset.clips:
+            group = f"{name}/{clip.group}" if clip.group else ""
+            before = clips.get(clip.path)
+            labels = clip.labels if before is None else tuple(dict.fromkeys((*before.labels, *clip.labels)))
+            clips[clip.path] = replace(clip, group=group, labels=labels, dataset=name)
+    return TaggedClips(
+        clips=tuple(clips.values()),
+        name=" + ".join(dataset.name for dataset in datasets),
+        dropped=tuple(line for dataset in datasets for line in dataset.dropped),
+    )
+
+
+def choose_splits(
+    datasets: Sequence[TaggedClips], *, train: Sequence[str] = (), validation: Sequence[str] = (), seed: int
+) -> TrainingSplits:
+    """Choose the training and validation clips of each data set, and join them.
+
+    A data set whose clips name no split is divided by group: a tenth of its groups, at least one, is for validation.
+    The same is done with the training split of a data set that has no validation split. Test splits are not used.
+
+    Args:
+        datasets: one or more.
+        train: names of the training splits; default: those called so (see the module).
+        validation: names of the validation splits; default: those called so.
+        seed: of the division by group.
+
+    Raises:
+        DatasetError: a clip without a split among others that have one; no training split, or split names whose part is
+            unclear, without `train`; a name in both lists; a named split that is not there; a file that one data set
+            trains on and another does not; a split without a label.
+    """
+    both = sorted({name.casefold() for name in train} & {name.casefold() for name in validation})
+    if both:
+        raise DatasetError(f"the split {both[0]!r} is in both --train-split and --val-split: give it to one of them")
+    if not any(clip.split for dataset in datasets for clip in dataset.clips) and (train or validation):
+        name = [*train, *validation][0]
+        raise DatasetError(
+            f"there is no split {name!r}: the data name no splits; leave --train-split and --val-split out"
+        )
+    chosen = [_choose(dataset, train=train, validation=validation, seed=seed) for dataset in datasets]
+    _check_overlap(datasets, chosen)
+    return TrainingSplits(
+        train=concat_datasets([splits.train for splits in chosen]),
+        validation=concat_datasets([splits.validation for splits in chosen]),
+        notes=tuple(note for splits in chosen for note in splits.notes),
+    )
+
+
+def _choose(dataset: TaggedClips, *, train: Sequence[str], validation: Sequence[str], seed: int) -> TrainingSplits:
+    without = [str(clip.path) for clip in dataset.clips if clip.split is None]
+    if len(without) == len(dataset):
+        return _divided(dataset, seed=seed, what=f"{dataset.name} names no splits")
+    if without:
+        raise DatasetError(
+            f"{len(without)} of {len(dataset)} clips of {dataset.name} have no split ({format_names(without)}): "
+            "fill in their split, or remove the column to have all clips split by group"
+        )
+    names = dataset.splits
+    training = _named(dataset, train) or [name for name in names if name.casefold() in TRAIN_NAMES]
+    validating = _named(dataset, validation) or [
+        name for name in names if name.casefold() in VALIDATION_NAMES and name not in training
+    ]
+    unclear = [name for name in names if name.casefold() not in TRAIN_NAMES | VALIDATION_NAMES | TEST_NAMES]
+    if not training or (unclear and not train):
+        listed = ", ".join(f"{name} ({count})" for name, count in names.items())
+        raise DatasetError(
+            f"{dataset.name} has the splits {listed}: say which to train on with --train-split NAME, and which to "
+            "validate on with --val-split NAME"
+        )
+    unused = {name: count for name, count in names.items() if name not in (*training, *validating)}
+    notes = [f"{dataset.name}: the split {name!r} ({count} clips) is not used" for name, count in unused.items()]
+    if validating:
+        return TrainingSplits(dataset.of_split(*training), dataset.of_split(*validating), tuple(notes))
+    divided = _divided(dataset.of_split(*training), seed=seed, what=f"{dataset.name} has no validation split")
+    return replace(divided, notes=(*divided.notes, *notes))
+
+
+def _named(dataset: TaggedClips, wanted: Sequence[str]) -> list[str]:
+    """Return the splits of a data set that are called so, without case; DatasetError where one is not there."""
+    found = []
+    for name in wanted:
+        alike = [split for split in dataset.splits if split.casefold() == name.casefold()]
+        if not alike:
+            dataset.of_split(name)  # its error names the splits that there are
+        found += alike
+    return list(dict.fromkeys(found))
+
+
+def _divided(dataset: TaggedClips, *, seed: int, what: str) -> TrainingSplits:
+    """Return nine tenths and one tenth of the groups, but at least one group each."""
+    groups = len({_group(clip) for clip in dataset.clips})
+    share = max(VALIDATION_SHARE, 1 / max(2, groups))
+    divided = split_by_group(dataset, {"train": 1 - share, "val": share}, seed=seed)
+    train, validation = divided.of_split("train"), divided.of_split("val")
+    note = f"{what}: {len(train)} clips for training, {len(validation)} for validation, split by group with seed {seed}"
+    return TrainingSplits(train, validation, (note,))
+
+
+def _check_overlap(datasets: Sequence[TaggedClips], chosen: Sequence[TrainingSplits]) -> None:
+    """Check that no file is trained on by one data set and held out by another."""
+    trained = {clip.path for splits in chosen for clip in splits.train.clips}
+    for dataset, splits in zip(datasets, chosen, strict=True):
+        own = {clip.path for clip in splits.train.clips}
+        leaked = [str(clip.path) for clip in dataset.clips if clip.path in trained and clip.path not in own]
+        if leaked:
+            raise DatasetError(
+                f"{len(leaked)} files are held out by {dataset.name} but trained on by another data set "
+                f"({format_names(leaked)}): give them the same split in both"
+            )
+
+
+def _distinct_names(datasets: Sequence[TaggedClips]) -> list[str]:
+    names = [dataset.name for dataset in datasets]
+    return [
+        f"{name} ({names[:number].count(name) + 1})" if name in names[:number] else name
+        for number, name in enumerate(names)
+    ]
+
+
 def hold_out_tags(
     dataset: TaggedClips,
     tags: Sequence[str],
@@ -95,7 +258,7 @@ def hold_out_tags(
     known = set(dataset.tags)
     foreign = [tag for tag in tags if tag not in known]
     if foreign:
-        raise DatasetError(f"no clip of {dataset.name} has the tags to hold out: {named(foreign)}")
+        raise DatasetError(f"no clip of {dataset.name} has the tags to hold out: {format_names(foreign)}")
     unseen = tuple(sorted(set(tags)))
     removed = {tag: tag for tag in unseen}
     for other in sorted(known - set(unseen)):

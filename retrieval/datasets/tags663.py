@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips, named
+from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips, format_names
 from retrieval.datasets.safe_pickle import UnsafePickleError, read_plain_pickle
 
 __all__ = ["CITATION", "LICENCE", "MAPPING", "SPLITS", "is_assignment", "read_assignment_dataset", "validate"]
@@ -95,7 +95,7 @@ def _read(place: Path, *, array_rate_hz: int | None) -> tuple[list[TaggedClip], 
     ]
     if at_odds:
         clips = [replace(clip, split=None) if clip.group in at_odds else clip for clip in clips]
-    return clips, [f"{len(names)} {what}: {named(names)}" for what, names in told if names]
+    return clips, [f"{len(names)} {what}: {format_names(names)}" for what, names in told if names]
 
 
 def _mapping(place: Path) -> dict[str, tuple[str, ...]]:
@@ -152,7 +152,7 @@ def _files(place: Path) -> dict[str, Path]:
 
 
 def _file_of(name: str, files: dict[str, Path]) -> Path | None:
-    """The clip's file: the one named, else that of the same name with another suffix."""
+    """The clip's file: the one format_names, else that of the same name with another suffix."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     candidates = (last, *(_bare(name) + suffix for suffix in _SUFFIXES))
     return next((files[candidate] for candidate in candidates if candidate in files), None)

@@ -11,8 +11,7 @@ import numpy as np
 
 from encoders.checkpoint import VOCABULARY_FILE
 from retrieval.datasets.audio import Level
-from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips, named
-from retrieval.datasets.splits import split_by_group
+from retrieval.datasets.base import DatasetError, TaggedClips, format_names
 from retrieval.training.augment import WaveformAugment
 from retrieval.training.batches import BatchSettings, LabelTable, near_synonyms
 from retrieval.training.mining import NEGATIVES
@@ -20,11 +19,10 @@ from retrieval.training.run_settings import RunSettings
 from retrieval.training.tasks import BCE_LOSSES, CONTRASTIVE_LOSSES, LossSettings
 from retrieval.training.text_encoder import PhraseEncoder
 
-__all__ = ["LABEL_SCOPES", "OBJECTIVES", "Plan", "choose_splits", "known_tags", "label_table", "together"]
+__all__ = ["LABEL_SCOPES", "OBJECTIVES", "Plan", "known_tags", "label_table"]
 
 OBJECTIVES = ("contrastive", "bce")
 LABEL_SCOPES = ("own", "all")
-_VALIDATION_NAMES = ("val", "valid", "validation", "dev")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,57 +146,6 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def together(datasets: Sequence[TaggedClips]) -> TaggedClips:
-    """Return several datasets as one; a clip that two of them name counts once, with the labels of both.
-
-    Datasets of one name are told apart by a number.
-    """
-    if len(datasets) == 1:
-        return datasets[0]
-    clips: dict[Path, TaggedClip] = {}
-    for number, dataset in enumerate(datasets):
-        earlier = [other.name for other in datasets[:number]].count(dataset.name)
-        name = f"{dataset.name} ({earlier + 1})" if earlier else dataset.name
-        for clip in dataset.clips:
-            group = f"{name}/{clip.group}" if clip.group else ""
-            before = clips.get(clip.path)
-            labels = clip.labels if before is None else tuple(dict.fromkeys((*before.labels, *clip.labels)))
-            clips[clip.path] = replace(clip, group=group, labels=labels, dataset=name)
-    return TaggedClips(clips=tuple(clips.values()), name=" + ".join(dataset.name for dataset in datasets))
-
-
-def choose_splits(
-    dataset: TaggedClips, *, train: Sequence[str], validation: Sequence[str], seed: int
-) -> tuple[TaggedClips, TaggedClips]:
-    """Return the clips to learn from and those to validate with.
-
-    Named splits are taken as they are. Otherwise "train" and "val" (or "valid" ...) are, where the dataset has them;
-    a dataset without splits gives a tenth of its recordings, by the seed, to validation.
-
-    Raises:
-        DatasetError: a split has no clips or no positives, or both names are one.
-    """
-    both = sorted(set(train) & set(validation))
-    if both:
-        raise DatasetError(f"the split {both[0]!r} cannot be both learnt from and validated with")
-    there = dataset.splits
-    if not train and not validation and not there:
-        return _divided(dataset, seed=seed)
-    held = list(validation) or [name for name in _VALIDATION_NAMES if name in there][:1]
-    learnt = list(train) or (["train"] if "train" in there else [name for name in there if name not in held])
-    if not held:
-        return _divided(dataset.of_split(*learnt), seed=seed)
-    return dataset.of_split(*learnt), dataset.of_split(*held)
-
-
-def _divided(dataset: TaggedClips, *, seed: int) -> tuple[TaggedClips, TaggedClips]:
-    """Return nine tenths and one tenth of the recordings, but one recording at least."""
-    groups = len({clip.group or str(clip.path) for clip in dataset.clips})
-    share = max(0.1, 1 / max(2, groups))
-    divided = split_by_group(dataset, {"train": 1 - share, "val": share}, seed=seed)
-    return divided.of_split("train"), divided.of_split("val")
-
-
 def known_tags(words: PhraseEncoder, tags: Sequence[str], *, drop_unknown: bool) -> tuple[list[str], list[str]]:
     """Divide tags into those with a vector and those without.
 
@@ -214,7 +161,7 @@ def known_tags(words: PhraseEncoder, tags: Sequence[str], *, drop_unknown: bool)
         except ValueError:
             unknown.append(tag)
     if unknown and (not drop_unknown or not known):
-        listed = named([repr(tag) for tag in unknown])
+        listed = format_names([repr(tag) for tag in unknown])
         raise DatasetError(
             f"{len(unknown)} of {len(tags)} labels are out of the vocabulary: {listed}; "
             "give other words with --text, or leave such labels out with --drop-unknown-labels"

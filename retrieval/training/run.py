@@ -18,7 +18,7 @@ from encoders.calibration import fit_calibration
 from encoders.checkpoint import CONFIG_FILE
 from encoders.tagger_model import TaggerModel
 from encoders.two_tower import TwoTowerModel
-from retrieval.datasets.base import DatasetError, TaggedClips, named
+from retrieval.datasets.base import DatasetError, TaggedClips, format_names
 from retrieval.datasets.waveforms import WaveformStore
 from retrieval.training.augment import SpecAugment
 from retrieval.training.batches import BatchMaker, LabelTable
@@ -236,7 +236,7 @@ class TrainingRun:
         lacking = [tag for tag in heard if tag not in self._asked]
         if lacking and not drop_unknown:
             raise DatasetError(
-                f"unseen tags out of the vocabulary: {named(lacking)}; "
+                f"unseen tags out of the vocabulary: {format_names(lacking)}; "
                 "give other words with --text, or leave such labels out with --drop-unknown-labels"
             )
         self.dropped += lacking

@@ -40,7 +40,7 @@ from transformers.utils.logging import disable_progress_bar
 from encoders.checkpoint import DEFAULT_MODEL_DIR
 from encoders.text.word_vectors import WordVectors
 from encoders.two_tower import TwoTowerModel
-from retrieval.datasets.base import TaggedClips, named
+from retrieval.datasets.base import TaggedClips, format_names
 from retrieval.datasets.load import read_dataset
 from retrieval.datasets.waveforms import WaveformStore
 from retrieval.label_file import read_label_file
@@ -128,11 +128,13 @@ def check_models(seen: Path, unseen: Path, labels: Sequence[str]) -> None:
     if told:
         raise ValueError(
             f"--unseen {unseen}: its {_NOTE} does not say that {len(told)} of {len(labels)} labels were held out "
-            f"({named(told)}): train it with --hold-out-labels and the same list"
+            f"({format_names(told)}): train it with --hold-out-labels and the same list"
         )
     untold = [label for label in labels if label in withheld_by(seen)]
     if untold:
-        raise ValueError(f"--seen {seen} was itself trained without {len(untold)} of the labels: {named(untold)}")
+        raise ValueError(
+            f"--seen {seen} was itself trained without {len(untold)} of the labels: {format_names(untold)}"
+        )
 
 
 def test_sets(packs: Path, rendered: TaggedClips) -> dict[str, TestSet]:
@@ -290,7 +292,7 @@ def run(args: argparse.Namespace) -> None:
     wanted = looked_for(sets, labels)
     nowhere = sorted(set(labels) - {name for names in wanted.values() for name in names})
     if nowhere:
-        raise ValueError(f"no test set has {MIN_CLIPS} clips of {named(nowhere)}")
+        raise ValueError(f"no test set has {MIN_CLIPS} clips of {format_names(nowhere)}")
     models = [TwoTowerModel.from_pretrained(folder).eval() for folder in (args.seen, args.unseen)]
     scores = Scores(sets, models, args.out / "work")
     found = measured(sets, wanted, scores)

@@ -19,8 +19,8 @@ import soundfile
 from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.base import DatasetError, TaggedClips
 from retrieval.datasets.load import read_dataset
-from retrieval.datasets.splits import hold_out_tags
-from retrieval.training.config import known_tags, together
+from retrieval.datasets.splits import concat_datasets, hold_out_tags
+from retrieval.training.config import known_tags
 from scripts.recipes.default.synth import SAMPLE_RATE_HZ, SynthClip, render_clips
 
 __all__ = [
@@ -210,7 +210,7 @@ def gather(
     Raises:
         DatasetError: a pack is missing, or an unseen tag is in no training clip.
     """
-    learnt = together([rendered.of_split("train"), *(read_dataset(packs / pack) for pack in LEARNT_PACKS)])
+    learnt = concat_datasets([rendered.of_split("train"), *(read_dataset(packs / pack) for pack in LEARNT_PACKS)])
     frequent = frequent_tags((clip.labels for clip in learnt.clips), at_least=at_least)
     # An unseen tag needs no clips to learn from, only one to show that the training sounds hold it.
     known, _ = known_tags(words, sorted({*frequent, *(set(unseen) & set(learnt.tags))}), drop_unknown=True)

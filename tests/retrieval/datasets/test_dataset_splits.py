@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips
-from retrieval.datasets.splits import hold_out_tags, split_by_group
+from retrieval.datasets.splits import TrainingSplits, choose_splits, concat_datasets, hold_out_tags, split_by_group
 
 
 def clips_of(labels: list[tuple[str, ...]]) -> TaggedClips:
@@ -68,3 +68,97 @@ def test_what_cannot_be_held_out() -> None:
         hold_out_tags(dataset, ["horn"])
     with pytest.raises(DatasetError, match="hold out fewer"):
         hold_out_tags(dataset, ["violin", "drums"])
+
+
+def with_splits(*splits: str | None, name: str = "small", folder: str = "") -> TaggedClips:
+    """Three clips of each split, each a group of its own."""
+    clips = [
+        TaggedClip(Path(f"{folder}{name}-{split}-{n}"), (f"tag {n}",), split, group=f"{split}-{n}")
+        for split in splits
+        for n in range(3)
+    ]
+    return TaggedClips(tuple(clips), name)
+
+
+def names_in(part: TaggedClips) -> set[str | None]:
+    return {clip.path.name.split("-")[1] for clip in part.clips}
+
+
+@pytest.mark.parametrize(
+    ("splits", "train", "validation"),
+    [
+        (("train", "val", "test"), {"train"}, {"val"}),
+        (("training", "validation", "test"), {"training"}, {"validation"}),
+        (("Train", "Val", "Test"), {"Train"}, {"Val"}),
+        (("TRAIN", "dev"), {"TRAIN"}, {"dev"}),
+        (("training", "test"), {"training"}, {"training"}),
+        (("train", "evaluation"), {"train"}, {"train"}),
+    ],
+)
+def test_test_splits_are_never_trained_on(splits: tuple[str, ...], train: set[str], validation: set[str]) -> None:
+    chosen = choose_splits([with_splits(*splits)], seed=0)
+    assert names_in(chosen.train) == train and names_in(chosen.validation) == validation
+    assert not {clip.path for clip in chosen.train.clips} & {clip.path for clip in chosen.validation.clips}
+    unused = set(splits) - train - validation
+    assert all(any(f"the split {name!r} (3 clips) is not used" in note for note in chosen.notes) for name in unused)
+
+
+@pytest.mark.parametrize(
+    "splits", [("dev", "test"), ("test",), ("fold1", "fold2", "fold5"), ("a", "b"), ("train", "extra", "test")]
+)
+def test_unclear_splits_are_refused_with_what_there_is(splits: tuple[str, ...]) -> None:
+    with pytest.raises(DatasetError, match=rf"{splits[0]} \(3\).*--train-split NAME.*--val-split NAME"):
+        choose_splits([with_splits(*splits)], seed=0)
+
+
+def test_named_splits_are_taken_whatever_their_case() -> None:
+    folds = with_splits("Fold1", "fold2", "fold5")
+    chosen = choose_splits([folds], train=["fold1", "fold2"], validation=["FOLD5"], seed=0)
+    assert names_in(chosen.train) == {"Fold1", "fold2"} and names_in(chosen.validation) == {"fold5"}
+    alone = choose_splits([folds], train=["fold1"], seed=0)
+    assert names_in(alone.train) == names_in(alone.validation) == {"Fold1"}
+    assert choose_splits([with_splits("train", "test")], validation=["test"], seed=0).validation.splits == {"test": 3}
+    with pytest.raises(DatasetError, match="'fold3'; it has Fold1"):
+        choose_splits([folds], train=["fold3"], seed=0)
+    with pytest.raises(DatasetError, match="'val' is in both"):
+        choose_splits([folds], train=["val"], validation=["VAL"], seed=0)
+    with pytest.raises(DatasetError, match="the data name no splits"):
+        choose_splits([with_splits(None)], train=["train"], seed=0)
+
+
+def test_a_data_set_without_splits_is_divided_by_group_beside_one_with_them() -> None:
+    plain, split = with_splits(None, name="plain"), with_splits("train", "val", name="split")
+    alone, beside = choose_splits([plain], seed=7), choose_splits([split, plain], seed=7)
+    assert (len(alone.train), len(alone.validation)) == (2, 1)
+    assert (len(beside.train), len(beside.validation)) == (5, 4)
+    assert {clip.path for clip in alone.train.clips} < {clip.path for clip in beside.train.clips}
+    assert "plain names no splits: 2 clips for training, 1 for validation" in alone.notes[0]
+    assert alone.notes == beside.notes
+    large = TaggedClips(tuple(TaggedClip(Path(str(n)), ("x",), group=str(n // 2)) for n in range(80)), "large")
+    divided = choose_splits([large], seed=1)
+    assert (len(divided.train), len(divided.validation)) == (72, 8)
+    assert not {clip.group for clip in divided.train.clips} & {clip.group for clip in divided.validation.clips}
+
+
+def test_clips_without_a_split_among_others_are_refused() -> None:
+    some = with_splits("train", None, "val")
+    with pytest.raises(DatasetError, match=r"3 of 9 clips of small have no split .*fill in .*or remove the column"):
+        choose_splits([some], seed=0)
+    with pytest.raises(DatasetError, match="3 of 9 clips"):
+        choose_splits([some], train=["train"], validation=["val"], seed=0)
+
+
+def test_a_file_is_not_trained_on_by_one_data_set_and_held_out_by_another() -> None:
+    one = with_splits("train", "val", name="one")
+    other = replace(one, name="other", clips=tuple(replace(clip, split="train") for clip in one.clips[3:]))
+    with pytest.raises(DatasetError, match="2 files are held out by one but trained on by another"):
+        choose_splits([one, other], seed=0)
+
+
+def test_a_clip_of_two_data_sets_is_taken_once() -> None:
+    dataset = with_splits("train")
+    other = replace(dataset, clips=(replace(dataset.clips[0], labels=("extra",)),), dropped=("a row",))
+    both = concat_datasets([dataset, other])
+    assert len(both) == 3 and both.clips[0].labels == ("tag 0", "extra") and both.dropped == ("a row",)
+    assert {clip.dataset for clip in both.clips} == {"small", "small (2)"}
+    assert isinstance(choose_splits([dataset, with_splits("val", name="more")][:1], seed=0), TrainingSplits)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_helpers import RATE_HZ, TAGS, sound, tagged_clips, words_file
+from training_helpers import RATE_HZ, sound, tagged_clips, words_file
 
 from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.base import DatasetError
 from retrieval.datasets.waveforms import WaveformStore
 from retrieval.training.batches import Batch, BatchMaker, BatchSettings, LabelTable, near_synonyms
-from retrieval.training.config import Plan, choose_splits, known_tags, label_table, together
+from retrieval.training.config import Plan, known_tags, label_table
 from retrieval.training.memory_bank import EmbeddingBank
 from retrieval.training.mining import Miner
 
@@ -175,29 +175,6 @@ def test_near_synonyms_by_text_are_no_negatives(tmp_path: Path) -> None:
     dataset = tagged_clips(tmp_path / "clips")
     table = label_table(dataset, ["high", "low"], vectors[[0, 2]], synonym_cosine=0.9)
     np.testing.assert_array_equal(table.forbidden, table.has_tag)
-
-
-def test_splits_are_taken_or_made(tmp_path: Path) -> None:
-    dataset = tagged_clips(tmp_path)
-    learnt, held = choose_splits(dataset, train=(), validation=(), seed=0)
-    assert (len(learnt), len(held)) == (8, 4)
-    unsplit = replace(dataset, clips=tuple(replace(clip, split=None) for clip in dataset.clips))
-    learnt, held = choose_splits(unsplit, train=(), validation=(), seed=0)
-    assert len(learnt) + len(held) == 12 and 1 <= len(held) <= 3
-    few = replace(unsplit, clips=unsplit.clips[:2])
-    assert [len(part) for part in choose_splits(few, train=(), validation=(), seed=0)] == [1, 1]
-    learnt, held = choose_splits(dataset, train=["train"], validation=["val"], seed=0)
-    assert (len(learnt), len(held)) == (8, 4)
-    with pytest.raises(DatasetError, match="'val' cannot be both"):
-        choose_splits(dataset, train=["val"], validation=["val"], seed=0)
-
-
-def test_a_clip_of_two_datasets_counts_once(tmp_path: Path) -> None:
-    dataset = tagged_clips(tmp_path, n=4)
-    other = replace(dataset, name="more", clips=(replace(dataset.clips[0], labels=("extra",)),))
-    both = together([dataset, other])
-    assert len(both) == 4 and both.clips[0].labels == (*dataset.clips[0].labels, "extra")
-    assert TAGS[0] in both.tags
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from training_helpers import TAGS, sound, tagged_clips, words_file
 from encoders import ModelDirError, TwoTowerModel
 from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.base import TaggedClip, TaggedClips
+from retrieval.datasets.splits import concat_datasets
 from retrieval.training.batches import BatchSettings
-from retrieval.training.config import Plan, label_table, together
+from retrieval.training.config import Plan, label_table
 from retrieval.training.distillation import Kept, batch_norms, kept_phrases
 from retrieval.training.init import new_tagger
 from retrieval.training.losses import info_nce
@@ -35,7 +36,7 @@ def dataset(name: str, *labels: str) -> TaggedClips:
 
 
 def test_a_tag_that_a_dataset_never_uses_is_no_negative_in_it() -> None:
-    both = together([dataset("notes", "cello", "oboe;cello"), dataset("rooms", "rain", "cello;wind")])
+    both = concat_datasets([dataset("notes", "cello", "oboe;cello"), dataset("rooms", "rain", "cello;wind")])
     assert [clip.dataset for clip in both.clips] == ["notes", "notes", "rooms", "rooms"]
     tags = ["cello", "oboe", "rain", "wind"]
     own = label_table(both, tags, None, synonym_cosine=0.75, label_scope="own")
@@ -51,7 +52,7 @@ def test_a_tag_that_a_dataset_never_uses_is_no_negative_in_it() -> None:
 
 
 def test_datasets_of_one_name_stay_apart() -> None:
-    both = together([dataset("clips", "cello"), replace(dataset("other", "rain"), name="clips")])
+    both = concat_datasets([dataset("clips", "cello"), replace(dataset("other", "rain"), name="clips")])
     assert [clip.dataset for clip in both.clips] == ["clips", "clips (2)"]
 
 
