@@ -31,7 +31,7 @@ HOMES = {
     "matplotlib": ("retrieval/evaluation/report.py", "retrieval/taggram.py"),
     "mutagen": ("retrieval/library/metadata.py",),
     "rich": ("retrieval/cli/",),
-    "sklearn": ("encoders/calibration.py", "retrieval/evaluation/", "retrieval/training/"),
+    "sklearn": ("encoders/calibration.py", "retrieval/training/"),
     "snowballstemmer": ("encoders/text/tokenizer.py",),
     "soundfile": ("encoders/decode.py",),
     "sqlite3": ("index/", "retrieval/cli/group.py"),

@@ -93,7 +93,8 @@ class WordVectors:
                 f"{source}: the vector of {tokens[wrong[0]]!r} is not finite (NaN or infinity); remove the word"
             )
         directions = unit(vectors)
-        codes, scales = quantised(directions - _mean(directions, shares))
+        directions -= _mean(directions, shares)
+        codes, scales = quantised(directions)
         nothing = np.zeros(_SPECIAL, np.float32)
         return cls(
             vocabulary=Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN, *tokens]),

@@ -77,9 +77,12 @@ def evaluate(
     _check_outputs(plot)
     from retrieval.datasets.load import read_dataset
 
-    clips = read_dataset(data, split or (), drop_bad=drop_bad, array_rate_hz=array_rate)
+    clips = read_dataset(data, split or (), drop_bad=drop_bad, array_rate_hz=array_rate, keep_unlabeled=True)
     for line in clips.dropped:
         print_warning(f"left out: {line}")
+    n_unlabeled = sum(not clip.labels for clip in clips.clips)
+    if n_unlabeled:
+        print_warning(f"{n_unlabeled} of {len(clips)} clips have no labels: they count as negatives of every tag")
     unseen = [] if unseen_file is None else read_label_file(unseen_file)
     result = _measured(
         model,

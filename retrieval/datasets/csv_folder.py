@@ -22,7 +22,11 @@ TABLE = "labels.csv"
 
 
 def read_csv_dataset(
-    folder: str | os.PathLike[str], *, drop_bad: bool = False, array_rate_hz: int | None = None
+    folder: str | os.PathLike[str],
+    *,
+    drop_bad: bool = False,
+    array_rate_hz: int | None = None,
+    keep_unlabeled: bool = False,
 ) -> TaggedClips:
     """The clips of a folder with labels.csv.
 
@@ -30,12 +34,13 @@ def read_csv_dataset(
         folder: the folder, or the table itself under any name.
         drop_bad: leave bad rows out and say so in `dropped`, instead of refusing the dataset.
         array_rate_hz: the sample rate of clips that are .npy arrays.
+        keep_unlabeled: return clips without labels instead of treating them as bad.
 
     Raises:
         DatasetError: the table cannot be read, or has rows with missing files, without labels or twice.
     """
     table = Path(folder) / TABLE if Path(folder).is_dir() else Path(folder)
-    clips, problems = _read(table, array_rate_hz=array_rate_hz)
+    clips, problems = _read(table, array_rate_hz=array_rate_hz, keep_unlabeled=keep_unlabeled)
     if problems and not drop_bad:
         raise DatasetError(f"{table}: {'; '.join(problems)}; mend the table, or leave such rows out with --drop-bad")
     if not clips:
@@ -54,7 +59,9 @@ def validate(folder: str | os.PathLike[str]) -> list[str]:
     return problems + TaggedClips(clips=tuple(clips), name=str(table)).validate()
 
 
-def _read(table: Path, *, array_rate_hz: int | None) -> tuple[list[TaggedClip], list[str]]:
+def _read(
+    table: Path, *, array_rate_hz: int | None, keep_unlabeled: bool = False
+) -> tuple[list[TaggedClip], list[str]]:
     """The good rows, and a line for each kind of bad ones."""
     clips: list[TaggedClip] = []
     nameless: list[str] = []
@@ -73,7 +80,7 @@ def _read(table: Path, *, array_rate_hz: int | None) -> tuple[list[TaggedClip], 
         rows_of[path] = labels
         if not path.is_file():
             bad["missing"].append(name)
-        elif not labels:
+        elif not labels and not keep_unlabeled:
             bad["empty"].append(name)
         else:
             split = (row.get("split") or "").strip() or None

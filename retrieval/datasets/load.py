@@ -19,6 +19,7 @@ def read_dataset(
     *,
     drop_bad: bool = False,
     array_rate_hz: int | None = None,
+    keep_unlabeled: bool = False,
 ) -> TaggedClips:
     """The clips of a dataset, or those of some of its splits.
 
@@ -28,6 +29,7 @@ def read_dataset(
         splits: names of splits; none takes every clip.
         drop_bad: leave bad rows out, and say in `dropped` which, instead of refusing the dataset.
         array_rate_hz: the sample rate of clips that are .npy arrays.
+        keep_unlabeled: return clips without labels instead of treating them as bad.
 
     Raises:
         DatasetError: the layout is not known, there are bad rows, or a split has no clips or no positives.
@@ -43,4 +45,4 @@ def read_dataset(
         raise DatasetError(
             f"{folder} is no dataset: it has neither {csv_folder.TABLE} (file,labels[,split]) nor {assignment.MAPPING}"
         )
-    return read(folder, drop_bad=drop_bad, array_rate_hz=array_rate_hz).of_split(*splits)
+    return read(folder, drop_bad=drop_bad, array_rate_hz=array_rate_hz, keep_unlabeled=keep_unlabeled).of_split(*splits)

@@ -33,7 +33,11 @@ def is_assignment(folder: str | os.PathLike[str]) -> bool:
 
 
 def read_assignment_dataset(
-    folder: str | os.PathLike[str], *, drop_bad: bool = False, array_rate_hz: int | None = None
+    folder: str | os.PathLike[str],
+    *,
+    drop_bad: bool = False,
+    array_rate_hz: int | None = None,
+    keep_unlabeled: bool = False,
 ) -> TaggedClips:
     """The clips of the dataset; those that neither list names have no split.
 
@@ -41,13 +45,14 @@ def read_assignment_dataset(
         folder: where the three pickles and the clips are.
         drop_bad: leave bad clips out and say so in `dropped`, instead of refusing the dataset.
         array_rate_hz: the sample rate of clips that are .npy arrays.
+        keep_unlabeled: return clips without labels instead of treating them as bad.
 
     Raises:
         DatasetError: a pickle is missing, damaged, not plain data or of another form; clips without file or tags; names
             in the lists that the mapping lacks or that both lists have.
     """
     place = Path(folder)
-    clips, problems = _read(place, array_rate_hz=array_rate_hz)
+    clips, problems = _read(place, array_rate_hz=array_rate_hz, keep_unlabeled=keep_unlabeled)
     if problems and not drop_bad:
         raise DatasetError(f"{place}: {'; '.join(problems)}; mend them, or leave such clips out with --drop-bad")
     if not clips:
@@ -64,7 +69,9 @@ def validate(folder: str | os.PathLike[str]) -> list[str]:
     return problems + TaggedClips(clips=tuple(clips), name=str(folder)).validate()
 
 
-def _read(place: Path, *, array_rate_hz: int | None) -> tuple[list[TaggedClip], list[str]]:
+def _read(
+    place: Path, *, array_rate_hz: int | None, keep_unlabeled: bool = False
+) -> tuple[list[TaggedClip], list[str]]:
     """The good clips, and a line for each kind of bad ones."""
     labels_of = _mapping(place)
     split_of, at_odds = _split_of(place)
@@ -76,7 +83,7 @@ def _read(place: Path, *, array_rate_hz: int | None) -> tuple[list[TaggedClip], 
         path = _file_of(name, files)
         if path is None:
             missing.append(name)
-        elif not labels:
+        elif not labels and not keep_unlabeled:
             empty.append(name)
         else:
             split = split_of.get(_bare(name))

@@ -1,1 +1,1 @@
-"""How well scores of clips and tags fit the truth: measures, their uncertainty, and reports."""
+"""Evaluation of tag scores: scoring clips, measures, confidence intervals, reports."""

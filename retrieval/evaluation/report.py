@@ -1,6 +1,6 @@
-"""An evaluation for people and programs: tables, plain values, a plot of the tags.
+"""Reports of an evaluation: tables, plain values, a plot of the tags.
 
-The input is what :func:`retrieval.evaluation.protocol.evaluate` gives.
+The input is the result of `retrieval.evaluation.protocol.evaluate`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["PLOT_SUFFIXES", "json_values", "markdown", "measure_table", "tag_table", "write_plot"]
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
-_MOST_TAGS = 80  # more rows than this cannot be read
+_MOST_TAGS = 80  # more rows are not legible
 
 _TAG_TO_CLIP = {
     "map": "mAP (macro PR-AUC)",
@@ -33,7 +33,7 @@ Table = tuple[list[str], list[list[str]]]
 
 
 def json_values(value: Any) -> Any:
-    """The same with None for NaN, which JSON has no word for, and figures rounded to six places."""
+    """Return a copy for JSON: numbers rounded to six places, None for NaN and infinity."""
     if isinstance(value, Mapping):
         return {str(key): json_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -44,7 +44,7 @@ def json_values(value: Any) -> Any:
 
 
 def measure_table(result: Mapping[str, Any]) -> Table:
-    """Header and rows: a measure a row, a part a column, intervals in brackets."""
+    """Return header and rows: one measure per row, one part per column, intervals in brackets."""
     columns: dict[str, Mapping[str, Any]] = {}
     for name, part in result["parts"].items():
         if name == "generalised":
@@ -57,36 +57,36 @@ def measure_table(result: Mapping[str, Any]) -> Table:
             cells = []
             for part in columns.values():
                 bounds = part.get("intervals", {}).get(key) if section == "tag_to_clip" else None
-                cells.append(_figure(key, part.get(section, {}).get(key), bounds))
+                cells.append(_number(key, part.get(section, {}).get(key), bounds))
             rows.append([shown, *cells])
     return ["measure", *columns], rows
 
 
 def tag_table(result: Mapping[str, Any]) -> Table:
-    """Header and rows: a tag a row, the best average precision first, undefined ones last."""
+    """Return header and rows: one tag per row, by falling average precision, undefined ones last."""
     some_unseen = any(row["unseen"] for row in result["per_tag"])
     header = ["tag", *(["unseen"] if some_unseen else []), "clips", "AP", "ROC-AUC", "P@10", "R@10", "first at"]
     rows = []
     for row in _best_first(result["per_tag"]):
         bounds = (row["ap_low"], row["ap_high"]) if "ap_low" in row else None
         cells = [row["tag"], *(["yes" if row["unseen"] else ""] if some_unseen else []), str(row["n_positives"])]
-        cells.append(_figure("ap", row["ap"], bounds))
-        cells += [_figure(key, row[key]) for key in ("roc_auc", "precision_at_10", "recall_at_10")]
-        rows.append([*cells, _figure("median_rank", row["first_rank"])])
+        cells.append(_number("ap", row["ap"], bounds))
+        cells += [_number(key, row[key]) for key in ("roc_auc", "precision_at_10", "recall_at_10")]
+        rows.append([*cells, _number("median_rank", row["first_rank"])])
     return header, rows
 
 
 def markdown(result: Mapping[str, Any], *, per_tag: bool = False) -> str:
-    """The measures, what is undefined, and the tags if asked for, as Markdown."""
+    """Return the measures, the counts of undefined values and, with `per_tag`, the table of tags as Markdown."""
     texts = [_markdown_table(*measure_table(result))]
     whole = result["parts"]["all"]
     texts.append(
-        f"{whole['n_clips']} clips, {whole['n_tags']} tags; by chance the mAP would be {whole['chance_map']:.3f}. "
+        f"{whole['n_clips']} clips, {whole['n_tags']} tags; the mAP of random scores would be {whole['chance_map']:.3f}. "
         f"Left out as undefined: {whole['undefined']['tags_without_positives']} tags without a positive, "
         f"{whole['undefined']['clips_without_positives']} clips without a tag."
     )
     if "generalised" in result["parts"]:
-        harmonic = _figure("map", result["parts"]["generalised"]["harmonic_map"])
+        harmonic = _number("map", result["parts"]["generalised"]["harmonic_map"])
         texts.append(f"Harmonic mean of the generalised mAP of seen and unseen tags: {harmonic}.")
     if per_tag:
         texts.append(_markdown_table(*tag_table(result)))
@@ -94,40 +94,40 @@ def markdown(result: Mapping[str, Any], *, per_tag: bool = False) -> str:
 
 
 def write_plot(path: str | os.PathLike[str], result: Mapping[str, Any], *, title: str = "") -> None:
-    """Draw each tag's average precision, best on top, with its interval and its chance level.
+    """Plot the average precision of each tag, best on top, with its interval and its chance level.
 
     Args:
-        path: where to; replaced if it exists. Its suffix is one of `PLOT_SUFFIXES`.
+        path: the file to write; it is replaced if it exists. Its suffix must be one of `PLOT_SUFFIXES`.
         result: the evaluation; at most 80 tags are drawn.
-        title: above the plot.
+        title: of the plot.
 
     Raises:
-        ValueError: an unknown suffix, or no tag with a positive.
+        ValueError: the suffix is unknown, or no tag has a positive.
         OSError: the file cannot be written.
     """
     if Path(path).suffix.lower() not in PLOT_SUFFIXES:
-        raise ValueError(f"a plot's name ends in {', '.join(PLOT_SUFFIXES)}, not as in {os.fspath(path)!r}")
+        raise ValueError(f"the name of a plot must end in {', '.join(PLOT_SUFFIXES)}: {os.fspath(path)!r} does not")
     rows = [row for row in _best_first(result["per_tag"]) if math.isfinite(row["ap"])][:_MOST_TAGS]
     if not rows:
         raise ValueError("nothing to plot: no tag has a positive")
-    from matplotlib.figure import Figure  # no pyplot: no window system, no state left behind
+    from matplotlib.figure import Figure  # not pyplot, which needs a window system and keeps state
 
     n_clips = result["parts"]["all"]["n_clips"]
-    places = range(len(rows))
+    positions = range(len(rows))
     figure = Figure(figsize=(8.0, max(2.5, 1.3 + 0.22 * len(rows))), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     colours = ["tab:orange" if row["unseen"] else "tab:blue" for row in rows]
-    axes.barh(places, [row["ap"] for row in rows], color=colours, alpha=0.8)
+    axes.barh(positions, [row["ap"] for row in rows], color=colours, alpha=0.8)
     if "ap_low" in rows[0]:
-        axes.hlines(places, [row["ap_low"] for row in rows], [row["ap_high"] for row in rows], color="black")
+        axes.hlines(positions, [row["ap_low"] for row in rows], [row["ap_high"] for row in rows], color="black")
     chance = [row["n_positives"] / n_clips for row in rows]
-    axes.plot(chance, places, linestyle="none", marker="|", color="tab:red")
-    axes.set_yticks(places, [_drawable(f"{row['tag']} ({row['n_positives']})") for row in rows])
+    axes.plot(chance, positions, linestyle="none", marker="|", color="tab:red")
+    axes.set_yticks(positions, [_drawable(f"{row['tag']} ({row['n_positives']})") for row in rows])
     axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.set_xlim(0.0, 1.0)
-    told = "line: 95% interval, red: chance" if "ap_low" in rows[0] else "red: chance"
-    axes.set_xlabel(f"average precision ({told}{', orange: unseen' if 'tab:orange' in colours else ''})")
+    legend = "line: 95% interval, red: chance" if "ap_low" in rows[0] else "red: chance"
+    axes.set_xlabel(f"average precision ({legend}{', orange: unseen' if 'tab:orange' in colours else ''})")
     axes.set_ylabel("tag (its clips)")
     if title:
         axes.set_title(_drawable(title))
@@ -138,15 +138,15 @@ def _best_first(per_tag: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(per_tag, key=lambda row: (-row["ap"] if math.isfinite(row["ap"]) else math.inf, row["tag"]))
 
 
-def _figure(key: str, value: float | None, bounds: Sequence[float] | None = None) -> str:
-    """A figure as it stands in a table; a dash where it is undefined."""
+def _number(key: str, value: float | None, bounds: Sequence[float] | None = None) -> str:
+    """Return a number as a table shows it, a dash if it is undefined."""
     if value is None or not math.isfinite(value):
         return "–"
     digits = 1 if key == "median_rank" else 3
-    told = f"{value:.{digits}f}"
+    text = f"{value:.{digits}f}"
     if bounds is not None and all(map(math.isfinite, bounds)):
-        told += f" [{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
-    return told
+        text += f" [{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
+    return text
 
 
 def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -155,6 +155,6 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 
 def _drawable(text: str) -> str:
-    """`text` as matplotlib can set it: dollar signs are no mathematics, every character can be drawn."""
+    """Return `text` for matplotlib: dollar signs escaped, unprintable characters replaced."""
     seen = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return seen.replace("$", r"\$")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import struct
 from pathlib import Path
 from urllib.error import URLError
 
@@ -14,8 +15,9 @@ import pytest
 from gensim.models import FastText, KeyedVectors
 from gensim.models.fasttext import FastTextKeyedVectors, load_facebook_vectors, save_facebook_model
 
-from encoders.text.fasttext_bin import read_fasttext
+from encoders.text import vector_files
 from encoders.text.importers import import_word_vectors, normalised_token
+from encoders.text.vector_files import read_vector_file
 from encoders.text.word_vectors import WordVectors, WordVectorsError
 
 WORDS = ["the", "Guitar", "double_bass", "hip-hop", "café", "rain"]
@@ -80,7 +82,7 @@ def test_a_fasttext_model_keeps_its_subwords(tmp_path: Path, fasttext_file: Path
         path = tmp_path / "model.bin.gz"
         path.write_bytes(gzip.compress(fasttext_file.read_bytes()))
     oracle: FastTextKeyedVectors = load_facebook_vectors(str(fasttext_file))
-    model = read_fasttext(path)
+    model = read_vector_file(path)
     assert model.words == oracle.index_to_key
     assert model.chars == (2, 4)
     np.testing.assert_allclose(model.vectors, oracle.vectors, atol=1e-6)
@@ -112,7 +114,13 @@ def test_the_limit_keeps_the_first_words(tmp_path: Path, keyed: KeyedVectors, fa
     keyed.save_word2vec_format(str(tmp_path / "v.txt"))
     assert import_word_vectors(str(tmp_path / "v.txt"), limit=2).word_vectors.vocabulary.tokens[2:] == TOKENS[:2]
     found = import_word_vectors(str(fasttext_file), limit=3)
-    assert (found.n_read, len(found.word_vectors)) == (3, 3 - found.n_left_out)
+    assert (found.n_read, len(found.word_vectors)) == (3, 3)
+    whole, first = (read_vector_file(fasttext_file, limit=limit) for limit in (None, 3))
+    assert first.words == whole.words[:3]
+    np.testing.assert_array_equal(first.vectors, whole.vectors[:3])
+    np.testing.assert_array_equal(first.buckets, whole.buckets)
+    np.testing.assert_array_equal(first.counts, whole.counts[:3])
+    assert import_word_vectors(str(fasttext_file), limit=3).word_vectors.encode(["ukulele"]).shape == (1, 6)
 
 
 def as_binary(*rows: tuple[str, list[float]], header: bytes) -> bytes:
@@ -125,22 +133,35 @@ def as_binary(*rows: tuple[str, list[float]], header: bytes) -> bytes:
         (b"", "is empty"),
         (b"PK\x03\x04...", "unzip it"),
         (b"\x80\x04\x95 pickle", "can run any program"),
-        (b"\x1f\x8b\x08 no gzip", r"damaged \.gz"),
-        (b"just some words\n", "no word vectors that are read here"),
-        (b"\x00\x01\x02\x03", "no word vectors that are read here"),
-        (b"3 2\na 1 2\nb 3 4\n", "cut short: its header says 3 words, 2 are there"),
-        (b"2 3\na 1 2 3\nb 3 4\n", "line 3: 2 values where 3 are due"),
-        (b"2 3\na 1 2\nb 3 4\n", "line 2: 2 values where 3 are due"),
-        (b"a 1 2 3\nb 4 5\n", "line 2: 2 values where 3 are due"),
-        (b"a 1 2\nb 3 x\n", "line 2: a value is no number"),
+        (b"\x1f\x8b\x08 no gzip", "truncated or damaged"),
+        (b"just some words\n", "is not a word-vector file"),
+        (b"\x00\x01\x02\x03", "is not a word-vector file"),
+        (b"3 2\na 1 2\nb 3 4\n", r"truncated .its header announces 3 words, but it has 2.: copy it again"),
+        (b"2 3\na 1 2 3\nb 3 4\n", "line 3: 2 values instead of 3"),
+        (b"2 3\na 1 2\nb 3 4\n", "line 2: 2 values instead of 3"),
+        (b"a 1 2 3\nb 4 5\n", "line 2: 2 values instead of 3"),
+        (b"a 1 2\nb 3 x\n", r"the vector of .b. has a value that is not a number \(.x.\)"),
         (b"2 2\na 1 2\nb nan 1\n", "the vector of 'b' is not finite"),
-        (b"... 1 2\n!! 1 2\n", "none of its 2 words has Latin letters"),
-        (as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"3 2\n"), "ends in or after word 2"),
-        (as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"2 2\n")[:-3], "ends in or after word 1"),
-        (as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"2 3\n"), "ends in or after word 1"),
-        (as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"1 2\n"), "goes on after the 1 words"),
+        (b"... 1 2\n!! 1 2\n", "none of its 2 words has letters or digits"),
+        (
+            as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"3 2\n"),
+            "is wrong .its header announces 3 words of 2 values",
+        ),
+        (as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"2 2\n")[:-3], "truncated, or its header is wrong"),
+        (as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"2 3\n"), "truncated, or its header is wrong"),
+        (
+            as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"1 2\n"),
+            "continues after its last word .its header",
+        ),
         (as_binary(("a", [1, 2]), ("b", [np.inf, 4]), header=b"2 2\n"), "the vector of 'b' is not finite"),
-        (gzip.compress(b"9000 2\n" + b"a 1 2\n" * 9000, mtime=0)[:-20], "damaged|cut short"),
+        (gzip.compress(b"9000 2\n" + b"a 1 2\n" * 9000, mtime=0)[:-20], "truncated or damaged"),
+        # Headers that would have gensim allocate terabytes.
+        (as_binary(("a", [1, 2]), header=b"1000000000000 2\n"), "truncated, or its header is wrong"),
+        (as_binary(("a", [1, 2]), header=b"1000000 9999\n"), "truncated, or its header is wrong"),
+        (b"1000000000000 2\na 1 2\n", "truncated .its header announces 1000000000000 words, but it has 1"),
+        (b"1 1000000\na 1 2\n", "is not a word-vector file"),
+        (b"a 1 2\n" + b"b" * 400_000 + b" 1 2\n", "has a line of more than"),
+        (b"0 2\n", "has no words|is not a word-vector file|none of its 0 words"),
     ],
 )
 def test_a_damaged_or_foreign_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
@@ -157,13 +178,20 @@ def test_a_fasttext_file_cut_anywhere_is_named(tmp_path: Path, fasttext_file: Pa
     matrix_end = len(whole) - 8  # what follows the first matrix is not read
     for length in (4, 7, 30, 70, 95, 110, 150, 400, matrix_end // 2):
         path.write_bytes(whole[:length])
-        with pytest.raises(WordVectorsError, match="cut short or damaged"):
+        with pytest.raises(WordVectorsError, match="truncated or damaged"):
             import_word_vectors(str(path))
 
 
 @pytest.mark.parametrize(
     ("at", "value", "message"),
-    [(4, 10, "format 10"), (8, 7, "a matrix of shape"), (8, -1, "it says -1 values"), (72, 1, "a classifier")],
+    [
+        (4, 10, "format 10"),
+        (8, 7, "a matrix of 35 x 6 instead of 35 x 7"),
+        (8, -1, "announces -1 values"),
+        (40, 2**31 - 1, "a matrix of 35 x 6 instead of"),
+        (64, 2**31 - 1, "announces .* of 2147483647"),
+        (72, 1, "a classifier"),
+    ],
 )
 def test_a_fasttext_file_of_another_kind_is_named(
     tmp_path: Path, fasttext_file: Path, at: int, value: int, message: str
@@ -173,6 +201,39 @@ def test_a_fasttext_file_of_another_kind_is_named(
     (tmp_path / "other.bin").write_bytes(content)
     with pytest.raises(WordVectorsError, match=message):
         import_word_vectors(str(tmp_path / "other.bin"))
+
+
+def test_a_fasttext_matrix_larger_than_the_file_is_not_allocated(tmp_path: Path, fasttext_file: Path) -> None:
+    content = bytearray(fasttext_file.read_bytes())
+    n_buckets = 2**31 - 1 - 5
+    content[40:44] = n_buckets.to_bytes(4, "little")
+    at = content.index(struct.pack("<?2q", False, 35, 6)) + 1
+    content[at : at + 8] = (n_buckets + 5).to_bytes(8, "little")
+    (tmp_path / "v.bin").write_bytes(content)
+    with pytest.raises(WordVectorsError, match=r"truncated or damaged \(the matrix is incomplete"):
+        import_word_vectors(str(tmp_path / "v.bin"))
+
+
+def test_a_packed_file_is_unpacked_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(b"1000 2\n" + b"\x01" + bytes(50_000_000), compresslevel=1))
+    assert path.stat().st_size < 1_000_000
+    monkeypatch.setattr(vector_files, "MAX_UNPACKED_BYTES", 1 << 24)
+    with pytest.raises(WordVectorsError, match=r"unpacks to more than 0.0156\d* GiB: give a file with fewer words"):
+        import_word_vectors(str(path))
+    # Of a text file no more is unpacked than the lines that are read.
+    path.write_bytes(gzip.compress(b"a 1 2\n" * 20_000_000, compresslevel=1))
+    assert import_word_vectors(str(path), limit=3).n_read == 3
+
+
+def test_what_files_in_use_have_beside_words_and_values_is_read(tmp_path: Path) -> None:
+    rows = ["\ufeff4 2", "rain\t1\t2", "", "at name 3 4 ", "caf\u00e9 5 6\r", "\u00a0 7 8"]
+    (tmp_path / "v.txt").write_text("\n".join(rows), encoding="utf-8")
+    found = read_vector_file(tmp_path / "v.txt")
+    assert found.words == ["rain", "at_name", "caf\u00e9", "\u00a0"]
+    np.testing.assert_array_equal(found.vectors, [[1, 2], [3, 4], [5, 6], [7, 8]])
+    (tmp_path / "v.bin").write_bytes(b"2 1\n" + b"caf\xe9 " + bytes(4) + b"b " + bytes(4))
+    assert import_word_vectors(str(tmp_path / "v.bin")).word_vectors.vocabulary.tokens[2:] == ["caf", "b"]
 
 
 def test_gensims_own_files_are_not_unpickled(tmp_path: Path, keyed: KeyedVectors) -> None:

@@ -83,7 +83,7 @@ def test_import_then_info(call: Call, glove: Path, tmp_path: Path) -> None:
         (("train", "{tmp}/texts", "--out", "{tmp}/no/such/o"), "there is no folder"),
         (("train", "{tmp}/texts", "--out", "{tmp}/texts"), "give the file to write"),
         (("train", "{tmp}/texts", "--out", "{tmp}/o", "--min-count", "999"), "lower --min-count"),
-        (("import", "{tmp}/texts/a.txt", "--out", "{tmp}/o"), "no word vectors that are read here"),
+        (("import", "{tmp}/texts/a.txt", "--out", "{tmp}/o"), "is not a word-vector file"),
         (("import", "{tmp}/none.vec", "--out", "{tmp}/o"), "no file"),
         (("info", "{tmp}/texts/a.txt"), "not a word-vector file, or is damaged"),
         (("info", "{tmp}/none.vectors"), "No such file"),
