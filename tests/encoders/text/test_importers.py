@@ -140,7 +140,7 @@ def as_binary(*rows: tuple[str, list[float]], header: bytes) -> bytes:
         (b"2 3\na 1 2 3\nb 3 4\n", "line 3: 2 values instead of 3"),
         (b"2 3\na 1 2\nb 3 4\n", "line 2: 2 values instead of 3"),
         (b"a 1 2 3\nb 4 5\n", "line 2: 2 values instead of 3"),
-        (b"a 1 2\nb 3 x\n", r"the vector of .b. has a value that is not a number \(.x.\)"),
+        (b"a 1 2\nb 3 x\n", "line 2: could not convert string to float: b?.x.; copy it again"),
         (b"2 2\na 1 2\nb nan 1\n", "the vector of 'b' is not finite"),
         (b"... 1 2\n!! 1 2\n", "none of its 2 words has letters or digits"),
         (
@@ -161,7 +161,7 @@ def as_binary(*rows: tuple[str, list[float]], header: bytes) -> bytes:
         (b"1000000000000 2\na 1 2\n", "truncated .its header announces 1000000000000 words, but it has 1"),
         (b"1 1000000\na 1 2\n", "is not a word-vector file"),
         (b"a 1 2\n" + b"b" * 400_000 + b" 1 2\n", "has a line of more than"),
-        (b"0 2\n", "has no words|is not a word-vector file|none of its 0 words"),
+        (b"0 2\n", "none of its 0 words"),
     ],
 )
 def test_a_damaged_or_foreign_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
