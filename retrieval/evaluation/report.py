@@ -81,7 +81,7 @@ def markdown(result: Mapping[str, Any], *, per_tag: bool = False) -> str:
     texts = [_markdown_table(*measure_table(result))]
     whole = result["parts"]["all"]
     texts.append(
-        f"{whole['n_clips']} clips, {whole['n_tags']} tags; the mAP of random scores would be {whole['chance_map']:.3f}. "
+        f"{whole['n_clips']} clips, {whole['n_tags']} tags; random scores have an mAP of {whole['chance_map']:.3f}. "
         f"Left out as undefined: {whole['undefined']['tags_without_positives']} tags without a positive, "
         f"{whole['undefined']['clips_without_positives']} clips without a tag."
     )
