@@ -88,7 +88,7 @@ def _expected_message(error: Exception) -> str | None:
     from index import IndexBusyError, IndexDamagedError, IndexMismatchError, IndexMissingError
     from retrieval.closed_set_tagging import PublishedModelError
     from retrieval.datasets.base import DatasetError
-    from retrieval.indexing.build import IngestError
+    from retrieval.indexing.types import IngestError
     from retrieval.label_file import LabelFileError
     from retrieval.query import QueryError
     from retrieval.tagging import LabelError

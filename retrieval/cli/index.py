@@ -18,7 +18,7 @@ from retrieval.cli.progress import Progress, show_progress
 if TYPE_CHECKING:
     from encoders.embed import AudioEncoder
     from index import VectorIndex
-    from retrieval.indexing.build import BuildProgress, BuildSummary
+    from retrieval.indexing.types import BuildProgress, BuildSummary
 
 __all__ = ["group"]
 
@@ -65,8 +65,8 @@ def build(
     from encoders.loading import load_model
 
     towers = load_model(DEFAULT_MODEL_DIR if model is None else model, device=device, share_cores=True)
-    from retrieval.indexing.build import IngestError, IngestInterrupted, IngestOptions
     from retrieval.indexing.build import build as build_index
+    from retrieval.indexing.types import IngestError, IngestInterrupted, IngestOptions
 
     place = index_dir(index)
     options = IngestOptions(workers=workers, strict=strict, retry_skipped=retry_skipped)

@@ -1,4 +1,4 @@
-"""Gathers chunks of several files into batches for the model, and puts each file's vectors together again."""
+"""Gathers chunks of several files into batches for the model, and puts the vectors of each file together again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Embedded:
     """A file that is through the model.
 
     Attributes:
-        begun, finished: what the decoder said of it.
+        begun, finished: what the decoder reported.
         spans: [shape=(n_segments, 2)] float64 seconds.
         vectors: [shape=(n_segments, dim)] float32.
     """
@@ -43,7 +43,7 @@ class _OpenFile:
 
 
 class Embedder:
-    """Holds one batch of samples, and of each file that is open its chunk features alone."""
+    """Holds one batch of samples and, of each open file, only the features of its chunks."""
 
     def __init__(self, model: AudioEncoder, *, batch_chunks: int, chunk_samples: int) -> None:
         self._model = model
@@ -54,12 +54,12 @@ class Embedder:
 
     @property
     def audio_s(self) -> float:
-        """Seconds of audio that went through the model, those of open files included."""
+        """Seconds of audio that went through the model, open files included."""
         return self.closed_audio_s + sum(file.embedded_s for file in self._open.values())
 
     @property
     def open_bytes(self) -> int:
-        """About how many bytes of the open files are through the model."""
+        """How many bytes of the open files are through the model, about."""
         total = 0.0
         for file, state in self._open.items():
             expected_s = state.begun.expected_s
@@ -68,11 +68,11 @@ class Embedder:
         return int(total)
 
     def begin(self, event: Begun) -> None:
-        """Opens a file."""
+        """Open a file."""
         self._open[event.file] = _OpenFile(event)
 
-    def take(self, event: Chunk) -> None:
-        """Adds a chunk; runs the model when that fills the batch."""
+    def add(self, event: Chunk) -> None:
+        """Add a chunk; run the model when that fills the batch."""
         self._batch[len(self._owners)] = event.samples
         self._owners.append(event.file)
         self._open[event.file].spans.append((event.start_s, event.end_s))
@@ -80,11 +80,11 @@ class Embedder:
             self.flush()
 
     def finish(self, event: Finished) -> None:
-        """Notes that no more chunks of the file will come."""
+        """Note that no more chunks of the file will come."""
         self._open[event.file].finished = event
 
     def drop(self, file: AudioFile) -> None:
-        """Forgets a file that failed after it was begun; what the model has heard of it counts as heard."""
+        """Forget a file that failed, if it was begun; what went through the model still counts as such."""
         state = self._open.pop(file, None)
         if state is not None:
             self.closed_audio_s += state.embedded_s
@@ -93,7 +93,7 @@ class Embedder:
             self._owners = [self._owners[number] for number in kept]
 
     def flush(self) -> None:
-        """Runs the model on the chunks that wait."""
+        """Run the model on the chunks that wait."""
         if not self._owners:
             return
         owners, self._owners = self._owners, []
@@ -102,7 +102,7 @@ class Embedder:
             self._open[owner].features.append(row.copy())  # a view would keep the whole batch's array
 
     def completed(self) -> list[Embedded]:
-        """The files that are through, each once, in the order in which they were begun."""
+        """Return the files that are through, each once, in the order in which they were begun."""
         done = [state for state in self._open.values() if state.finished and len(state.features) == len(state.spans)]
         return [self._close(state, state.finished) for state in done if state.finished]
 

@@ -1,9 +1,9 @@
-"""Builds and refreshes an index from folders of music.
+"""Build and refresh an index from folders of music.
 
-Scan; leave out what the catalogue knows by path, size and time; decode the rest in worker processes (a file
-whose content is known is not decoded); embed chunks in batches gathered over several files; commit each track
-as soon as its last chunk is embedded. Whatever ends the build, the commits stay, and the same command does
-the rest.
+Scan; leave out what the catalogue knows by path, size and time; hash the rest in worker processes; enter files whose
+content is known without decoding them and decode the others; embed chunks in batches gathered over several files;
+commit each track as soon as its last chunk is embedded. However the build ends, the commits stay, and the same command
+does the rest.
 """
 
 from __future__ import annotations
@@ -19,8 +19,18 @@ import numpy as np
 from encoders.embed import AudioEncoder
 from index import IndexMissingError, Manifest, VectorIndex, printable
 from retrieval.indexing.batcher import Embedded, Embedder
-from retrieval.indexing.commit import commit_known, find_reuse, track_of
-from retrieval.indexing.decode_pool import Begun, Chunk, DecodePool, Event, Failed, Finished, Known
+from retrieval.indexing.commit import commit_known, track_of
+from retrieval.indexing.decode_pool import (
+    Begun,
+    Chunk,
+    DecodePool,
+    Event,
+    Failed,
+    Finished,
+    Hashed,
+    Restarted,
+    WorkerStartError,
+)
 from retrieval.indexing.plan import Plan, make_plan, missing_tracks
 from retrieval.indexing.signals import StopSignals
 from retrieval.indexing.types import (
@@ -31,17 +41,9 @@ from retrieval.indexing.types import (
     IngestOptions,
     OnProgress,
 )
-from retrieval.indexing.worker_process import WorkerStartError
 from retrieval.library.scan import AudioFile, Problem, Scan, scan
 
-__all__ = [
-    "BuildProgress",
-    "BuildSummary",
-    "IngestError",
-    "IngestInterrupted",
-    "IngestOptions",
-    "build",
-]
+__all__ = ["build"]
 
 _MIN_PROGRESS_GAP_S = 0.1
 
@@ -54,24 +56,23 @@ def build(
     options: IngestOptions = IngestOptions(),  # noqa: B008 - frozen
     on_progress: OnProgress | None = None,
 ) -> BuildSummary:
-    """Brings an index up to date with folders of music; makes the index if there is none.
+    """Bring an index up to date with folders of music; make the index if there is none.
 
     Args:
         roots: folders and files.
         index_path: the index's folder.
         model: embeds the audio.
         options: how to build.
-        on_progress: called in this thread for each file, after each batch, and four times a second while
-            decoders are waited for.
+        on_progress: called in this thread for each file, after each batch, and four times a second while waiting for
+            decoders.
 
     Returns:
-        What was done. Files that cannot be decoded are skipped, and listed in `problems` by this and later
-        builds.
+        What was done. Files that cannot be decoded are skipped, and listed in `problems` by this and later builds.
 
     Raises:
         FileNotFoundError: a root does not exist.
-        ValueError: the model was never saved, so that nothing identifies it.
-        IndexMismatchError, IndexDamagedError, IndexBusyError: the index is of another encoder, damaged, or in
+        ValueError: the model was never saved, so nothing identifies it.
+        IndexMismatchError, IndexDamagedError, IndexBusyError: another encoder made the index, or it is damaged or in
             use.
         IngestError: the decoding processes do not start; or `options.strict` and files were skipped.
         IngestInterrupted: Ctrl-C or SIGTERM.
@@ -101,7 +102,7 @@ class _Run:
         self._stop = stop
         self._began_s = time.monotonic()
         self._embedding_since_s: float | None = None
-        self._told_s = 0.0
+        self._reported_s = 0.0
         self._stage = "scanning"
         self._current = ""
         self._n_files = 0
@@ -112,14 +113,15 @@ class _Run:
         self._n_segments = 0
         self._embedder: Embedder | None = None
         self._problems: list[Problem] = []
+        self._n_transient = 0
         self.skipped: list[Problem] = []
 
     def build(self, roots: Sequence[str | os.PathLike[str]], index_path: Path, model: AudioEncoder) -> None:
-        """Does everything; whatever it raises, what was committed stays."""
+        """Run all steps; whatever this raises, what was committed stays."""
         fingerprint = model.fingerprint
         if not fingerprint:
             raise ValueError("the model has no fingerprint: save it with save_pretrained, or load a saved one")
-        index = _open_index(index_path, fingerprint)  # first: a wrong index is told before a long scan
+        index = _open_index(index_path, fingerprint)  # first: a wrong index is reported before a long scan
         try:
             found = scan(roots, on_folder=self._scanned)
             self._problems.extend(found.problems)
@@ -127,7 +129,7 @@ class _Run:
             self._stop.check()
             if index is None:
                 index = _create_index(index_path, model, fingerprint)
-            plan = make_plan(found, index, retry_skipped=self._options.retry_skipped, on_step=lambda: self._tell(0.0))
+            plan = make_plan(found, index, retry_skipped=self._options.retry_skipped, on_step=lambda: self._report(0.0))
             self._counts["unchanged"] = plan.n_unchanged
             self.skipped.extend(plan.known_bad)
             self._n_done = plan.n_unchanged + len(plan.known_bad)
@@ -139,11 +141,12 @@ class _Run:
                 index.close()
 
     def summary(self) -> BuildSummary:
-        """What was done so far."""
+        """Return what was done so far."""
         problems = sorted([*self._problems, *self.skipped], key=lambda problem: problem.path)
         return BuildSummary(
             **self._counts,
             skipped=len(self.skipped),
+            transient=self._n_transient,
             audio_s=self._embedder.audio_s if self._embedder else 0.0,
             wall_s=time.monotonic() - self._began_s,
             n_segments=self._n_segments,
@@ -153,7 +156,7 @@ class _Run:
     def _embed(self, plan: Plan, index: VectorIndex, model: AudioEncoder) -> None:
         self._stage = "embedding"
         self._embedding_since_s = time.monotonic()
-        self._tell()
+        self._report()
         if not plan.todo:
             return
         sample_rate_hz, chunk_s = model.sample_rate_hz, model.chunk_s
@@ -165,38 +168,50 @@ class _Run:
             n_workers=self._options.n_workers,
             n_waiting=self._options.batch_chunks,
             stall_s=self._options.stall_s,
-            reuse=lambda file, content_hash: find_reuse(index, file, content_hash),
             sample_rate_hz=sample_rate_hz,
             chunk_s=chunk_s,
+            worker_command=self._options.worker_command,
         ) as pool:
             for event in pool.events():
                 self._stop.check()
                 if event is None:  # the decoders are behind: the model need not wait for a full batch
                     embedder.flush()
                 else:
-                    self._take(event, embedder, index)
+                    self._handle(event, pool, embedder, index)
                 self._commit(embedder.completed(), index)
-                self._tell(_MIN_PROGRESS_GAP_S)
+                self._report(_MIN_PROGRESS_GAP_S)
         embedder.flush()
         self._commit(embedder.completed(), index)
 
-    def _take(self, event: Event, embedder: Embedder, index: VectorIndex) -> None:
+    def _handle(self, event: Event, pool: DecodePool, embedder: Embedder, index: VectorIndex) -> None:
         if isinstance(event, Chunk):
-            embedder.take(event)
+            embedder.add(event)
+        elif isinstance(event, Hashed):
+            self._decode_unless_known(event, pool, index)
         elif isinstance(event, Begun):
             self._current = printable(event.file.path)
             embedder.begin(event)
         elif isinstance(event, Finished):
             embedder.finish(event)
-        elif isinstance(event, Known):
-            self._count(commit_known(index, event))
-            self._file_done(event.file)
+        elif isinstance(event, Restarted):
+            embedder.drop(event.file)
         elif isinstance(event, Failed):
             embedder.drop(event.file)
             self._skip(event.file, event.reason, index, transient=event.transient)
 
+    def _decode_unless_known(self, hashed: Hashed, pool: DecodePool, index: VectorIndex) -> None:
+        known = commit_known(index, hashed.file, hashed.content_hash)
+        if known is None:
+            pool.decode(hashed)
+            return
+        pool.leave(hashed)
+        counted_as, n_segments = known
+        self._count(counted_as)
+        self._n_segments += n_segments
+        self._file_done(hashed.file)
+
     def _commit(self, embedded: list[Embedded], index: VectorIndex) -> None:
-        """Commits the files that one batch has completed, together: short clips need fewer syncs so."""
+        """Commit the files that one batch has completed together, so that short clips need fewer syncs."""
         sound = [file for file in embedded if np.isfinite(file.vectors).all()]
         if sound:
             known = [index.track(file.begun.file.path) is not None for file in sound]
@@ -205,22 +220,25 @@ class _Run:
                 self._count("updated" if was_known else "added")
         for file in embedded:
             if not np.isfinite(file.vectors).all():
-                self._skip(file.begun.file, "the model makes no finite vector of it", index, transient=False)
+                self._skip(file.begun.file, "the model gives no finite vector for it", index, transient=False)
             else:
                 self._file_done(file.begun.file)
 
     def _skip(self, file: AudioFile, reason: str, index: VectorIndex, *, transient: bool) -> None:
-        # What the system refused today may work tomorrow with size and time unchanged: that is not
-        # remembered, and a track that the index holds of it stays.
-        if not transient:
+        # What the system refuses today may work tomorrow with size and time unchanged: that is not recorded, and a
+        # track that the index holds of the file stays.
+        if transient:
+            self._n_transient += 1
+            reason += " (the next build tries it again)"
+        else:
             index.skip(file.path, reason, file.size_bytes, file.mtime_ns)
         self.skipped.append(Problem(file.path, reason))
         self._file_done(file)
 
     def _forget(self, found: Scan, plan: Plan, index: VectorIndex) -> None:
-        """Removes tracks whose files are gone, once it is known which of them have only moved."""
+        """Remove tracks whose files are gone, once it is known which of them have only moved."""
         self._stage = "finishing"
-        self._tell()
+        self._report()
         still_there = tuple(path for path in plan.missing if index.track(path) is not None)
         forgotten, problems = missing_tracks(found, still_there, prune_empty=self._options.prune_empty)
         self._problems.extend(problems)
@@ -230,7 +248,7 @@ class _Run:
             self._count("removed")
         for path in plan.stale_skips:
             index.remove(path)
-        self._tell()
+        self._report()
 
     def _count(self, what: str) -> None:
         self._counts[what] += 1
@@ -238,20 +256,20 @@ class _Run:
     def _file_done(self, file: AudioFile) -> None:
         self._n_done += 1
         self._bytes_done += file.size_bytes
-        self._tell()
+        self._report()
 
     def _scanned(self, n_files: int) -> None:
         self._stop.check()
         self._n_files = n_files
-        self._tell(_MIN_PROGRESS_GAP_S)
+        self._report(_MIN_PROGRESS_GAP_S)
 
-    def _tell(self, min_gap_s: float = 0.0) -> None:
-        """Calls the callback, unless it was called less than `min_gap_s` ago."""
+    def _report(self, min_gap_s: float = 0.0) -> None:
+        """Call the callback, unless it was called less than `min_gap_s` ago."""
         self._stop.check()
         now_s = time.monotonic()
-        if self._on_progress is None or now_s - self._told_s < min_gap_s:
+        if self._on_progress is None or now_s - self._reported_s < min_gap_s:
             return
-        self._told_s = now_s
+        self._reported_s = now_s
         embedding_s = now_s - self._embedding_since_s if self._embedding_since_s is not None else 0.0
         audio_s = self._embedder.audio_s if self._embedder else 0.0
         bytes_done = self._bytes_done + (self._embedder.open_bytes if self._embedder else 0)
@@ -281,8 +299,7 @@ def _open_index(path: Path, fingerprint: str) -> VectorIndex | None:
 
 
 def _create_index(path: Path, model: AudioEncoder, fingerprint: str) -> VectorIndex:
-    # The width of the vectors is asked of the model itself, by one chunk: a ramp, since silence may have no
-    # direction.
+    # One chunk gives the width of the vectors: a ramp, since silence may have no direction.
     sample_rate_hz, chunk_s = model.sample_rate_hz, model.chunk_s
     ramp = np.linspace(-1.0, 1.0, round(sample_rate_hz * chunk_s), dtype=np.float32)[None]
     dim = int(np.asarray(model.segment_vectors(model.chunk_features(ramp))).shape[1])

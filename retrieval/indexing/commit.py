@@ -9,42 +9,39 @@ import numpy as np
 
 from index import Track, VectorIndex
 from retrieval.indexing.batcher import Embedded
-from retrieval.indexing.decode_pool import Known, Reuse
 from retrieval.indexing.plan import is_gone
 from retrieval.library.scan import AudioFile
 
-__all__ = ["commit_known", "find_reuse", "track_of"]
+__all__ = ["commit_known", "track_of"]
 
 
-def find_reuse(index: VectorIndex, file: AudioFile, content_hash: str) -> Reuse | None:
-    """The vectors of a track with this content; preferably the file's own, then one whose file is gone."""
+def commit_known(index: VectorIndex, file: AudioFile, content_hash: str) -> tuple[str, int] | None:
+    """Enter a file whose content the index holds already, without decoding it.
+
+    The file's own track is preferred, then one whose file is gone: that file was moved. Otherwise the file is a copy
+    and gets rows of its own.
+
+    Returns:
+        What to count the file as ("added", "updated" or "moved") and how many segments were written; None if the index
+        does not hold the content.
+    """
     own_path = os.fsencode(file.path)
-    held = index.find_content(content_hash)
-    for track in sorted(held, key=lambda track: (track.path != own_path, not is_gone(track.path))):
-        try:
-            vectors = index.vectors(track.path)
-            spans = np.array([(segment.start_s, segment.end_s) for segment in index.segments(track.path)])
-        except KeyError:
-            continue
-        if index.track(track.path) == track:  # not replaced meanwhile: the vectors are of this content
-            return Reuse(track, spans, vectors)
-    return None
-
-
-def commit_known(index: VectorIndex, event: Known) -> str:
-    """Enters a file whose content the index holds, without new vectors; returns what to count it as."""
-    own_path = os.fsencode(event.file.path)
-    held = event.reuse.track
-    track = dataclasses.replace(held, path=own_path, size_bytes=event.file.size_bytes, mtime_ns=event.file.mtime_ns)
-    if index.track(held.path) == held and (held.path == own_path or is_gone(held.path)):
+    holders = index.find_content(content_hash)
+    if not holders:
+        return None
+    held = min(holders, key=lambda track: (track.path != own_path, not is_gone(track.path)))
+    track = dataclasses.replace(held, path=own_path, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)
+    if held.path == own_path or is_gone(held.path):
         index.update(held.path, track)
-        return "updated" if held.path == own_path else "moved"
+        return ("updated" if held.path == own_path else "moved"), 0
+    spans = np.array([(segment.start_s, segment.end_s) for segment in index.segments(held.path)])
     was_known = index.track(own_path) is not None
-    index.add(track, event.reuse.spans, event.reuse.vectors)  # a second copy: rows of its own
-    return "updated" if was_known else "added"
+    n_segments = index.add(track, spans, index.vectors(held.path))
+    return ("updated" if was_known else "added"), n_segments
 
 
 def track_of(file: Embedded) -> Track:
+    """Return the catalogue's record of a file that is through the model."""
     at = file.begun.file
     return Track(
         path=os.fsencode(at.path),

@@ -1,4 +1,4 @@
-"""Compares what is on disk with what the catalogue knows: what is to be read, what stays, what is gone."""
+"""Compares the files on disk with the catalogue: which to read, which are unchanged, which are gone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Plan", "is_gone", "make_plan", "missing_tracks"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build has to do.
+    """The work of a build.
 
     Attributes:
-        todo: files to read, sorted by path: new ones, changed ones, skipped ones that are to be tried again.
+        todo: files to read, sorted by path: new, changed, and skipped ones to be tried again.
         n_unchanged: files whose size and time are those in the catalogue.
         known_bad: files skipped before and unchanged since.
         missing: paths of tracks that the scan would have found, were they still there.
@@ -33,7 +33,7 @@ class Plan:
 
 
 def make_plan(found: Scan, index: VectorIndex, *, retry_skipped: bool, on_step: Callable[[], None]) -> Plan:
-    """Compares by path, size and time; opens no file. `on_step` is called now and then, and may raise."""
+    """Compare by path, size and time; open no file. `on_step` is called now and then, and may raise."""
     tracks = {track.path: (track.size_bytes, track.mtime_ns) for track in index.tracks()}
     skips = {skip.path: skip for skip in index.skipped()}
     todo: list[AudioFile] = []
@@ -83,7 +83,7 @@ def missing_tracks(found: Scan, missing: tuple[bytes, ...], *, prune_empty: bool
 
 
 def is_gone(path: bytes) -> bool:
-    """Whether nothing is at the path; a place that cannot be looked into is not taken for empty."""
+    """Return whether nothing is at the path; False where that cannot be found out."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that is honoured between two steps, never in the middle of one."""
+"""Ctrl-C and SIGTERM stop a build between two steps, never in the middle of one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["StopSignals"]
 class StopSignals:
     """While entered, the first SIGINT or SIGTERM is noted; a second one raises KeyboardInterrupt at once.
 
-    Python lets only the main thread handle signals: elsewhere this does nothing.
+    Only the main thread may handle signals in Python: in another one this does nothing.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if a stop was asked for."""
+        """Raise KeyboardInterrupt if a signal has arrived."""
         if self.received is not None:
             raise KeyboardInterrupt
 

@@ -1,10 +1,10 @@
-"""What an index build is told and what it tells: options, progress, summary, errors."""
+"""Options, progress, summary and errors of an index build."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from retrieval.library.scan import Problem
@@ -27,12 +27,13 @@ class IngestOptions:
 
     Attributes:
         workers: decoding processes; None takes one less than there are CPU cores, from 1 to 16.
-        batch_chunks: chunks of 5 s that the model gets at once.
-        strict: a build that skipped files ends with an IngestError (all other files are indexed).
+        batch_chunks: chunks that the model gets at once.
+        strict: raise IngestError at the end if files were skipped (all other files are indexed).
         retry_skipped: decode files again that were skipped before and have not changed since.
         prune_empty: where a folder holds no audio file at all any more, forget its tracks. Otherwise they are
             kept and reported, since an empty folder is mostly a disk that is not mounted.
-        stall_s: a decoder that gives nothing for so many seconds is killed and its file skipped.
+        stall_s: a decoding process that sends nothing for so many seconds is killed.
+        worker_command: what starts a decoding process; None: this Python.
 
     Raises:
         ValueError: a number is out of range.
@@ -44,6 +45,7 @@ class IngestOptions:
     retry_skipped: bool = False
     prune_empty: bool = False
     stall_s: float = 60.0
+    worker_command: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -55,26 +57,26 @@ class IngestOptions:
 
     @property
     def n_workers(self) -> int:
-        """The number of processes meant by `workers`."""
+        """How many processes `workers` means on this machine."""
         if self.workers is not None:
             return self.workers
-        affinity = getattr(os, "sched_getaffinity", None)  # what a container or taskset leaves us; Linux only
+        affinity = getattr(os, "sched_getaffinity", None)  # what a container or taskset allows; Linux only
         n_cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
         return max(1, min(_MAX_WORKERS, n_cpus - 1))
 
 
 @dataclass(frozen=True)
 class BuildProgress:
-    """Where a build stands.
+    """The progress of a build.
 
     Attributes:
         stage: "scanning", "embedding" or "finishing".
-        files_done: files that need nothing more, the unchanged and skipped ones among them.
+        files_done: files that need nothing more, unchanged and skipped ones included.
         files_total: files found; while scanning, so far.
         skipped: files skipped so far.
         audio_s: seconds of audio embedded so far.
-        bytes_done: of the files that this build reads, how much is done; it grows within a file too.
-        bytes_total: size of the files that this build reads.
+        bytes_done: size of what has been read of the files to read; it grows within a file too.
+        bytes_total: size of the files to read.
         elapsed_s: since the build began.
         rate_x: seconds of audio embedded per second; 0.0 at first.
         remaining_s: an estimate, None while there is nothing to estimate from.
@@ -99,15 +101,16 @@ OnProgress = Callable[[BuildProgress], None]
 
 @dataclass(frozen=True)
 class BuildSummary:
-    """What a build did.
+    """The result of a build.
 
     Attributes:
         added: files that are new in the index.
         updated: files whose content or time had changed.
-        unchanged: files that were not even read.
+        unchanged: files that were not read.
         moved: files that the index knew under a path that is gone; nothing was embedded for them.
-        removed: tracks forgotten since their file is gone.
-        skipped: files that cannot be indexed, known ones included.
+        removed: tracks forgotten because their file is gone.
+        skipped: files that could not be indexed, those of former builds included.
+        transient: those of them that the next build tries again even if they do not change.
         audio_s: seconds of audio that went through the model.
         wall_s: how long it took.
         n_segments: segments written.
@@ -120,6 +123,7 @@ class BuildSummary:
     moved: int
     removed: int
     skipped: int
+    transient: int
     audio_s: float
     wall_s: float
     n_segments: int
@@ -127,12 +131,12 @@ class BuildSummary:
 
     @property
     def n_files(self) -> int:
-        """Files that are in the index as they are on disk, as far as this build went."""
+        """How many files are in the index as they are on disk, as far as this build went."""
         return self.added + self.updated + self.unchanged + self.moved
 
 
 class IngestError(RuntimeError):
-    """A build that did not succeed. `summary` says what was done, None if nothing was begun."""
+    """A build that did not succeed. `summary` is what was done, None if nothing was begun."""
 
     def __init__(self, message: str, *, summary: BuildSummary | None = None) -> None:
         super().__init__(message)
@@ -140,8 +144,7 @@ class IngestError(RuntimeError):
 
 
 class IngestInterrupted(KeyboardInterrupt):
-    """A build was stopped by Ctrl-C or SIGTERM; what it had committed is kept, the same command does the
-    rest.
+    """A build was stopped by Ctrl-C or SIGTERM. What it had committed is kept.
 
     Attributes:
         summary: what was done until then.
@@ -150,6 +153,6 @@ class IngestInterrupted(KeyboardInterrupt):
 
     def __init__(self, summary: BuildSummary, signal_number: int) -> None:
         done = summary.added + summary.updated + summary.moved
-        super().__init__(f"stopped; {done} files of this run are in the index, the same command goes on from here")
+        super().__init__(f"stopped; {done} files of this run are in the index. Run the same command again to resume")
         self.summary = summary
         self.signal_number = signal_number

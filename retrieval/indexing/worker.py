@@ -1,8 +1,12 @@
 """The decoding process: reads requests from stdin, writes hashes and chunks to stdout.
 
-It runs apart from the model, so that decoding overlaps it and a decoder that hangs or crashes costs one file.
-It imports neither torch nor the index's storage. Messages are plain bytes: a request is a line of JSON, an
-answer a header (kind and length) and its payload; see `Kind`.
+It runs apart from the model, so that decoding overlaps it and a decoder that hangs or crashes costs one file. It
+imports neither torch nor the index's storage.
+
+The protocol. A request is a line of JSON: `{"do": "hash" or "decode", "path": ..., "sample_rate_hz": ..., "chunk_s":
+...}`. An answer is a header (`HEADER`: kind and length of the payload) and its payload. At the start the process sends
+READY. To `hash` it answers HASH, after any number of ALIVE; to `decode` BEGIN, any number of CHUNK, and END. ERROR ends
+either at any point. The process ends when stdin closes. `retrieval.indexing.decode_pool` is the other end.
 """
 
 from __future__ import annotations
@@ -34,19 +38,19 @@ _HEARTBEAT_S = 2.0
 
 
 class Kind(IntEnum):
-    """What an answer is."""
+    """The kind of an answer, and its payload."""
 
-    READY = 1  # once, at the start
-    ALIVE = 2  # a long hash is still being computed
-    HASH = 3  # hex digits: the answer to {"do": "hash"}
-    BEGIN = 4  # JSON: expected_s, of the header, or null; the first answer to {"do": "decode"}
-    BLOCK = 5  # SPAN and samples
-    END = 6  # JSON: duration_s, metadata; the last answer to {"do": "decode"}
-    ERROR = 7  # JSON: reason, transient; ends the request
+    READY = 1  # empty
+    ALIVE = 2  # empty: a long hash is still being computed
+    HASH = 3  # hexadecimal digits
+    BEGIN = 4  # JSON: expected_s, of the header, or null
+    CHUNK = 5  # SPAN and samples
+    END = 6  # JSON: duration_s, metadata
+    ERROR = 7  # JSON: reason, transient
 
 
 def main() -> None:
-    """Serves requests until stdin closes, which it does when the parent ends in whatever way."""
+    """Serve requests until stdin closes, which it does when the parent ends in whatever way."""
     answers = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)  # what a C library prints must not get between the messages
@@ -54,7 +58,7 @@ def main() -> None:
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
     try:
         _send(answers, Kind.READY, b"")
-        os.dup2(silence, 2)  # nor onto the user's terminal (mpg123 tells of every damaged frame)
+        os.dup2(silence, 2)  # nor onto the user's terminal (mpg123 reports every damaged frame)
         while True:
             _serve(json.loads(requests.get()), answers)
     except OSError:  # the parent has gone
@@ -62,7 +66,7 @@ def main() -> None:
 
 
 def _read_requests(requests: queue.SimpleQueue[bytes]) -> None:
-    # A thread of its own: so the end of the parent is seen even while a decoder is stuck.
+    # In a thread, so that the end of the parent is noticed even while a decoder is stuck.
     for line in sys.stdin.buffer:
         requests.put(line)
     os._exit(0)
@@ -79,9 +83,10 @@ def _serve(request: dict[str, Any], answers: IO[bytes]) -> None:
         _send_json(answers, Kind.ERROR, {"reason": error.reason, "transient": error.transient})
     except BrokenPipeError:
         raise
-    except Exception as error:  # a decoder's surprise must cost this file alone
+    except Exception as error:  # whatever a decoder raises must cost this file alone
         reason = f"unexpected {type(error).__name__}: {error}"
-        _send_json(answers, Kind.ERROR, {"reason": " ".join(reason.split()), "transient": False})
+        transient = isinstance(error, MemoryError)
+        _send_json(answers, Kind.ERROR, {"reason": " ".join(reason.split()), "transient": transient})
 
 
 def _send_hash(path: str, answers: IO[bytes]) -> None:
@@ -113,7 +118,7 @@ def _send_chunks(path: str, answers: IO[bytes], *, sample_rate_hz: int, chunk_s:
             _send_json(answers, Kind.END, {"duration_s": end.value, "metadata": read_metadata(path)})
             return
         samples = chunk.samples.astype("<f4", copy=False)
-        answers.write(HEADER.pack(Kind.BLOCK, SPAN.size + samples.nbytes))
+        answers.write(HEADER.pack(Kind.CHUNK, SPAN.size + samples.nbytes))
         answers.write(SPAN.pack(chunk.start_s, chunk.end_s))
         answers.write(samples.data)
         answers.flush()

@@ -73,6 +73,19 @@ def music_index(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where a test may make an index."""
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> Path:
+    """An empty folder for music."""
+    (tmp_path / "music").mkdir()
+    return tmp_path / "music"
+
+
+@pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Call:
     """Call the command in this process: (exit status, stdout, stderr)."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from pathlib import Path
 
@@ -9,27 +11,40 @@ import numpy as np
 import soundfile as sf
 
 from index import VectorIndex
-from retrieval.indexing.build import BuildSummary
+from retrieval.indexing.types import BuildSummary
 
 RATE_HZ = 16_000
 
-# What a decoding process runs in place of its own code: one file kills it, one makes it hang.
+# What a decoding process runs in place of its own code: one file crashes it, others make it stall, stop itself, or be
+# killed. A name with "once" in it does so the first time only.
 FAULTY = """
-import ctypes, json, os, sys, time
+import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 import retrieval.indexing.worker as worker
 decode = worker.stream_chunks
 def stream_chunks(path, **form):
     chunks = decode(path, **form)
     yield next(chunks)
-    if "crash" in path:
-        os.abort()
-    if "hang" in path:
-        time.sleep(600)
+    name = os.path.basename(path)
+    if "once" not in name or not os.path.exists(path + ".tried"):
+        open(path + ".tried", "w").close()
+        if "crash" in name:
+            os.abort()
+        if "hang" in name:
+            time.sleep(600)
+        if "suspended" in name:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if "killed" in name:
+            os.kill(os.getpid(), signal.SIGKILL)
     return (yield from chunks)
 worker.stream_chunks = stream_chunks
 worker.main()
 """
+
+
+def worker_running(code: str) -> tuple[str, ...]:
+    """The command of a decoding process that runs other code."""
+    return (sys.executable, "-c", code, json.dumps(sys.path))
 
 
 class Model:
@@ -85,5 +100,5 @@ def vectors_in(index_path: Path, path: Path) -> np.ndarray:
 
 
 def counts(summary: BuildSummary) -> dict[str, int]:
-    keys = ("added", "updated", "unchanged", "moved", "removed", "skipped")
+    keys = ("added", "updated", "unchanged", "moved", "removed", "skipped", "transient")
     return {key: getattr(summary, key) for key in keys if getattr(summary, key)}

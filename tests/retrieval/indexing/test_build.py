@@ -13,36 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from ingest_helpers import FAULTY, RATE_HZ, Model, counts, library, paths_in, song
+from ingest_helpers import FAULTY, RATE_HZ, Model, counts, library, paths_in, song, worker_running
 
 import retrieval
 from encoders.audio import load_audio, stream_chunks
 from index import IndexBusyError, IndexMismatchError, VectorIndex
-from retrieval.indexing import worker_process
-from retrieval.indexing.build import (
-    BuildProgress,
-    IngestOptions,
-    build,
-)
+from retrieval.indexing.build import build
+from retrieval.indexing.types import BuildProgress, IngestOptions
 
 ROOT = Path(retrieval.__file__).parents[2]
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "index"
-
-
-@pytest.fixture
-def music(tmp_path: Path) -> Path:
-    (tmp_path / "music").mkdir()
-    return tmp_path / "music"
 
 
 # ---- what is indexed
 
 
-def test_vectors_are_those_of_the_files_own_blocks(music: Path, place: Path) -> None:
+def test_vectors_are_those_of_the_files_own_chunks(music: Path, place: Path) -> None:
     library(music, 5)
     oracle = Model()
     for options in (IngestOptions(workers=1, batch_chunks=1), IngestOptions(workers=3, batch_chunks=7)):
@@ -148,38 +133,35 @@ def test_workers_by_default() -> None:
 # ---- progress
 
 
-def test_progress_is_told_for_each_file_and_within_long_ones(music: Path, place: Path) -> None:
+def test_progress_is_reported_for_each_file_and_within_long_ones(music: Path, place: Path) -> None:
     library(music, 3)
     song(music / "long.wav", duration_s=200.0)
     (music / "bad.mp3").touch()
-    told: list[BuildProgress] = []
+    reported: list[BuildProgress] = []
     summary = build(
         [music],
         index_path=place,
         model=Model(delay_s=0.11),
         options=IngestOptions(workers=1, batch_chunks=4),
-        on_progress=told.append,
+        on_progress=reported.append,
     )
-    assert told[0].stage == "scanning"
-    assert told[-1].stage == "finishing"
-    assert (told[-1].files_done, told[-1].files_total, told[-1].skipped) == (5, 5, 1)
-    assert told[-1].bytes_done == told[-1].bytes_total == sum(path.stat().st_size for path in music.iterdir())
-    assert told[-1].audio_s == pytest.approx(summary.audio_s)
-    assert {progress.files_done for progress in told if progress.stage == "embedding"} == {0, 1, 2, 3, 4, 5}
-    done = [progress.bytes_done for progress in told]
+    assert reported[0].stage == "scanning"
+    assert reported[-1].stage == "finishing"
+    assert (reported[-1].files_done, reported[-1].files_total, reported[-1].skipped) == (5, 5, 1)
+    assert reported[-1].bytes_done == reported[-1].bytes_total == sum(path.stat().st_size for path in music.iterdir())
+    assert reported[-1].audio_s == pytest.approx(summary.audio_s)
+    assert {progress.files_done for progress in reported if progress.stage == "embedding"} == {0, 1, 2, 3, 4, 5}
+    done = [progress.bytes_done for progress in reported]
     assert done == sorted(done)
-    assert len({progress.bytes_done for progress in told if progress.current.endswith("long.wav")}) > 5
-    assert any(progress.remaining_s is not None for progress in told)
-    assert told[-1].rate_x > 0
+    assert len({progress.bytes_done for progress in reported if progress.current.endswith("long.wav")}) > 5
+    assert any(progress.remaining_s is not None for progress in reported)
+    assert reported[-1].rate_x > 0
 
 
-def test_progress_is_told_while_decoders_are_waited_for(
-    music: Path, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_is_reported_while_decoders_are_waited_for(music: Path, place: Path) -> None:
     song(music / "hang.wav", duration_s=12.0)
-    monkeypatch.setattr(worker_process, "_BOOT", FAULTY)
     times: list[float] = []
-    options = IngestOptions(stall_s=2.0)
+    options = IngestOptions(stall_s=0.6, worker_command=worker_running(FAULTY))
     build(
         [music],
         index_path=place,
