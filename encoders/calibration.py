@@ -2,8 +2,11 @@
 
 Some labels are closer than others to all audio. So a cosine is first standardised by what the same label scores over
 a background of varied audio, whose mean and covariance the model stores: z = (a.t - mu.t) / sqrt(t' C t). Then
-p = sigmoid(slope * z + offset) (Platt 1999), fitted on labelled clips in which one (clip, label) pair in ten is
-positive. In such a collection, half of the pairs with p = 0.5 are positive.
+p = sigmoid(slope * z + offset) (Platt 1999).
+
+A score is a calibrated probability at a prior of one positive in ten (clip, label) pairs, fitted on held-out clips: if
+one pair in ten is positive, half of the pairs with p = 0.5 are. Where labels are rarer or more common, p is too high or
+too low. The line is fitted on mean vectors of clips; a single segment may be scored by it, but that is not calibrated.
 """
 
 from __future__ import annotations

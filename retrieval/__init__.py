@@ -1,7 +1,6 @@
-"""Earmark's application: search a music library by words, tag sound with any labels.
+"""Search a music library by words and tag audio with any labels.
 
-Public names are loaded when they are first used (PEP 562), so that importing this package costs nothing and a
-query never pays for the parts that only indexing or tagging need.
+Public names are imported on first use (PEP 562), so that a query does not import what only indexing or tagging needs.
 """
 
 from __future__ import annotations
@@ -10,22 +9,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from retrieval.hits import Hit
-    from retrieval.places import default_index_dir
     from retrieval.query import QueryError
-    from retrieval.retriever import Retriever
+    from retrieval.retriever import Hit, Retriever, default_index_dir
     from retrieval.tagging import FileTags, TagScore, ZeroShotTagger
 
 __all__ = ["FileTags", "Hit", "QueryError", "Retriever", "TagScore", "ZeroShotTagger", "default_index_dir"]
 
 _HOMES = {
     "FileTags": "retrieval.tagging",
-    "Hit": "retrieval.hits",
+    "Hit": "retrieval.retriever",
     "QueryError": "retrieval.query",
     "Retriever": "retrieval.retriever",
     "TagScore": "retrieval.tagging",
     "ZeroShotTagger": "retrieval.tagging",
-    "default_index_dir": "retrieval.places",
+    "default_index_dir": "retrieval.retriever",
 }
 
 

@@ -1,20 +1,16 @@
-"""The query algebra: words, sounds and what is not wanted become one unit vector.
+"""Combine words, sounds and excluded words into one unit vector, the only kind of query that an index can search.
 
-One vector, because that is what an index can search, exact or approximate, here or on a server.
+**Exclusion.** `piano --not drums` subtracts half of the excluded direction: `q = t - 0.5 n` (Rocchio's feedback formula
+without positive examples; Salton and Buckley 1990, eq. 2). Subtracting the whole projection (`t - (t . n) n`, Widdows
+2003) would make the query orthogonal to what is excluded: that works for `piano` and `drums`, which share little, but
+`acoustic guitar --not "electric guitar"` would lose the guitar. Half keeps what both share. Since a ranking guarantees
+nothing about its first tracks, the retriever also leaves out segments that have an excluded label with a probability of
+at least one half.
 
-**Not this.** `piano --not drums` subtracts half of the unwanted direction: `q = t - 0.5 n` (Rocchio's
-feedback formula with no positive examples; Salton and Buckley 1990, eq. 2). Taking the whole projection away
-instead (`t - (t . n) n`, Widdows 2003) would make the query orthogonal to what is unwanted: fine for `piano`
-and `drums`, which share little, but `acoustic guitar --not "electric guitar"` would lose the guitar with it.
-Half keeps what the two share and turns the ranking away from what they do not. A ranking alone promises
-nothing about the tracks at its head, so the retriever also leaves out every segment that has the unwanted
-label with a calibrated probability of at least one half (:mod:`retrieval.retriever`).
-
-**This sound and these words.** Vectors of sounds lie closer to each other than to vectors of words (the
-modality gap; Liang et al. 2022): a plain sum would let the sound decide alone. What counts in a ranking is
-not how large scores are but how far they spread over the library, so each part is divided by the standard
-deviation of its scores over it: `q = sum_i v_i / spread_i`. This ranks as the sum of the parts' standard
-scores does, and is still one vector.
+**A sound and words.** Vectors of sounds are closer to each other than to vectors of words (the modality gap; Liang et
+al. 2022): in a plain sum the sound would decide alone. A ranking depends on how far scores vary over the library, so
+each part is divided by the standard deviation of its scores: `q = sum_i v_i / std_i`. This ranks like the sum of the
+parts' standard scores.
 """
 
 from __future__ import annotations
@@ -23,18 +19,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["UNWANTED_WEIGHT", "QueryError", "combine", "mean_direction", "spread", "unit"]
+__all__ = ["EXCLUDED_WEIGHT", "QueryError", "combine", "mean_direction", "score_std", "unit"]
 
-UNWANTED_WEIGHT = 0.5
-_LEAST_SPREAD = 1e-3  # a library of one sound has no spread: parts then weigh the same
+EXCLUDED_WEIGHT = 0.5
+_MIN_STD = 1e-3  # scores over copies of one sound do not vary: the parts then get equal weights
 
 
 class QueryError(ValueError):
-    """A query that asks for nothing, or for what cannot be: the message says what to write."""
+    """A query that is empty or impossible; the message says what to give instead."""
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
-    """`vector` [shape=(dim,)] at length 1, float32. Raises QueryError for one of no length."""
+    """Return a vector [shape=(dim,)] scaled to length 1, float32. Raises QueryError if its length is 0."""
     values = np.asarray(vector, dtype=np.float64)
     length = float(np.linalg.norm(values))
     if not np.isfinite(length) or length < 1e-9:
@@ -43,42 +39,44 @@ def unit(vector: np.ndarray) -> np.ndarray:
 
 
 def mean_direction(vectors: np.ndarray) -> np.ndarray:
-    """The unit vector [shape=(dim,)] amid `vectors` [shape=(n, dim)]: a whole file as one query."""
+    """Return the unit vector of the mean of vectors [shape=(n, dim)], float32 [shape=(dim,)]."""
     return unit(np.asarray(vectors, dtype=np.float64).mean(axis=0, keepdims=True)[0])
 
 
-def spread(vector: np.ndarray, *, sample: np.ndarray) -> float:
-    """Standard deviation of the scores that `vector` [shape=(dim,)] gives to `sample` [shape=(n, dim)].
+def score_std(vector: np.ndarray, *, sample: np.ndarray) -> float:
+    """Return the standard deviation of `sample @ vector`, at least 0.001, so that it can divide.
 
-    Never below 0.001, so that it can divide.
+    Args:
+        vector: [shape=(dim,)].
+        sample: vectors of the library [shape=(n, dim)]; with fewer than two the result is 1.
     """
     if len(sample) < 2:
         return 1.0
-    return max(float(np.std(sample @ vector, dtype=np.float64)), _LEAST_SPREAD)
+    return max(float(np.std(sample @ vector, dtype=np.float64)), _MIN_STD)
 
 
 def combine(
-    wanted: Sequence[np.ndarray], *, unwanted: Sequence[np.ndarray] = (), sample: np.ndarray | None = None
+    wanted: Sequence[np.ndarray], *, excluded: Sequence[np.ndarray] = (), sample: np.ndarray | None = None
 ) -> np.ndarray:
-    """One unit vector [shape=(dim,)] float32 for what is wanted and what is not.
+    """Return one unit vector for a query, float32 [shape=(dim,)].
 
     Args:
-        wanted: unit vectors [shape=(dim,)] of equal say, of words or of sounds; at least one.
-        unwanted: unit vectors [shape=(dim,)]; their mean direction is subtracted by half.
-        sample: vectors of the library [shape=(n, dim)], to weigh the parts by their spread; without it they
-            weigh the same, which is right for parts of one kind.
+        wanted: unit vectors of words or sounds, at equal weight; at least one [shape=(dim,)].
+        excluded: unit vectors [shape=(dim,)]; half of their mean direction is subtracted.
+        sample: vectors of the library [shape=(n, dim)], which scale the parts by the standard deviation of their
+            scores; without it they are not scaled, which is right for parts of one kind.
 
     Raises:
         QueryError: nothing is wanted, or the parts cancel out.
     """
     if not wanted:
         raise QueryError("nothing to search for: give words, or a sound with --like FILE")
-    target = unit(np.stack([_weighed(vector, sample) for vector in wanted]).sum(axis=0, keepdims=True)[0])
-    if not unwanted:
+    target = unit(np.stack([_scaled(vector, sample) for vector in wanted]).sum(axis=0, keepdims=True)[0])
+    if not excluded:
         return target
-    shunned = mean_direction(np.stack(list(unwanted)))
-    return unit(_weighed(target, sample) - UNWANTED_WEIGHT * _weighed(shunned, sample))
+    negative_query = mean_direction(np.stack(list(excluded)))
+    return unit(_scaled(target, sample) - EXCLUDED_WEIGHT * _scaled(negative_query, sample))
 
 
-def _weighed(vector: np.ndarray, sample: np.ndarray | None) -> np.ndarray:
-    return vector if sample is None else vector / spread(vector, sample=sample)
+def _scaled(vector: np.ndarray, sample: np.ndarray | None) -> np.ndarray:
+    return vector if sample is None else vector / score_std(vector, sample=sample)

@@ -1,9 +1,15 @@
-"""The one object behind the command line, the web application and Python: search an index, tag a file."""
+"""Search an index by words or sounds, and tag files: what the command line and the Python API share.
+
+`Retriever.search` combines the parts of a query into one vector (`retrieval.query`), searches the index with it and
+turns each `index.SegmentMatch` into a `Hit`.
+"""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,52 +18,113 @@ import numpy as np
 from encoders.checkpoint import DEFAULT_MODEL_DIR
 from encoders.text.tower import TextEncoder
 from index import VectorIndex
-from retrieval.hits import Hit
-from retrieval.places import default_index_dir
 from retrieval.query import QueryError, combine, mean_direction
 
 if TYPE_CHECKING:
     from index import SegmentMatch, Track
     from retrieval.tagging import FileTags, ZeroShotTagger
 
-__all__ = ["Retriever"]
+__all__ = ["INDEX_VARIABLE", "Hit", "Retriever", "default_index_dir"]
 
-_UNWANTED_PROBABILITY = 0.5  # from here on, a segment has what `exclude` names
-_FIRST_LOOK = 8  # with `exclude`: segments looked at first, for each hit asked for ...
-_MOST_SEGMENTS = 50_000  # ... and in all, before it is said that nothing more fits
-_SPREAD_SEGMENTS = 2048  # enough for a standard deviation to within 2%
+INDEX_VARIABLE = "RETRIEVE_INDEX"
+"""The environment variable with the path of the default index."""
+
+_EXCLUDED_PROBABILITY = 0.5  # segments with at least this probability of an excluded phrase are left out
+_EXCLUDE_FACTOR = 8  # with `exclude`, segments fetched first for each hit, then four times as many, ...
+_MAX_SEGMENTS = 50_000  # ... up to this number
+_SAMPLE_SEGMENTS = 2048  # estimates a standard deviation to within 2%
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A track that fits a query, and the segment of it that fits best.
+
+    Attributes:
+        rank: 1 for the best.
+        score: inner product of the unit vectors of query and segment, in [-1, 1].
+        path: as `os.fsdecode` returns it: bytes that are not UTF-8 are lone surrogates, and `os.fsencode(path)` is the
+            name on disk.
+        start_s: of the segment.
+        end_s: of the segment.
+        duration_s: of the track.
+        title: from the file's metadata, like `artist` and `album`.
+    """
+
+    rank: int
+    score: float
+    path: str
+    start_s: float
+    end_s: float
+    duration_s: float
+    title: str | None = None
+    artist: str | None = None
+    album: str | None = None
+
+    def to_dict(self) -> Mapping[str, object]:
+        """Return plain values for JSON: rank, score, path, start_s, end_s, title, artist, album."""
+        return {
+            "rank": self.rank,
+            "score": round(self.score, 6),
+            "path": self.path,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "title": self.title,
+            "artist": self.artist,
+            "album": self.album,
+        }
+
+
+def default_index_dir() -> Path:
+    """Return the directory of the index that is used when none is named; it need not exist.
+
+    That is `RETRIEVE_INDEX` if it is set and not empty, else the folder `index` in the user's data directory of the
+    platform: `~/.local/share/earmark` on Linux (or under `XDG_DATA_HOME`), `~/Library/Application Support/earmark` on
+    macOS, `%LOCALAPPDATA%\\earmark` on Windows.
+    """
+    path = os.environ.get(INDEX_VARIABLE)
+    if path:
+        return Path(path).expanduser()
+    import platformdirs  # here, because a query that names its index does not need it
+
+    return platformdirs.user_data_path("earmark", appauthor=False) / "index"
 
 
 class Retriever:
-    """An open index, and the model that made it.
+    """An open index and the model that made it; a context manager. A search by words does not import torch.
 
     >>> with Retriever.open("music.index") as retriever:  # doctest: +SKIP
     ...     hits = retriever.search("acoustic guitar", top=10)
 
-    It is a context manager. Searching by words imports neither torch nor anything that does.
+    Args:
+        index: open; `close` closes it.
+        text: the text tower of the model that made the index.
+        model_dir: the model directory, for the audio tower.
+        tagger: the tagger of the same model; by default it is opened on first use.
     """
 
-    def __init__(self, index: VectorIndex, *, text: TextEncoder, model_dir: Path) -> None:
+    def __init__(
+        self, index: VectorIndex, *, text: TextEncoder, model_dir: Path, tagger: ZeroShotTagger | None = None
+    ) -> None:
         self.index = index
         self.text = text
         self.model_dir = model_dir
-        self._tagger: ZeroShotTagger | None = None
+        self._tagger = tagger
 
     @classmethod
     def open(
         cls, path: str | os.PathLike[str] | None = None, *, model_dir: str | os.PathLike[str] | None = None
     ) -> Retriever:
-        """Open the index at `path` (default: :func:`retrieval.places.default_index_dir`) to read.
+        """Open an index for reading.
 
         Args:
-            path: the index's directory.
-            model_dir: the model that made it; default: the one shipped.
+            path: the directory of the index; default: `default_index_dir()`.
+            model_dir: the model that made the index; default: the shipped model.
 
         Raises:
-            ModelDirError: the model's files are missing or damaged.
-            IndexMissingError: there is no index; the message holds the command that makes one.
-            IndexMismatchError: another model made it.
-            IndexDamagedError: its files are not whole.
+            ModelDirError: a file of the model is missing or damaged.
+            IndexMissingError: there is no index; the message contains the command that builds one.
+            IndexMismatchError: another model made the index.
+            IndexDamagedError: a file of the index is missing or damaged.
         """
         models = Path(model_dir) if model_dir is not None else DEFAULT_MODEL_DIR
         text = TextEncoder.load(models)
@@ -71,11 +138,11 @@ class Retriever:
         self.close()
 
     def close(self) -> None:
-        """Close the index. Nothing else may be called after it."""
+        """Close the index. The retriever cannot be used afterwards."""
         self.index.close()
 
     def unknown_words(self, phrase: str) -> list[str]:
-        """The words of `phrase` that the model does not know: a search leaves them out."""
+        """Return the words of a phrase that the model does not know; a search ignores them."""
         return self.text.unknown_words(phrase)
 
     def search(
@@ -88,41 +155,43 @@ class Retriever:
         per_segment: bool = False,
         min_score: float | None = None,
     ) -> list[Hit]:
-        """The tracks that fit best, each with the seconds where it does, best first.
+        """Return the tracks that fit a query best, each with its best segment, by falling score.
 
         Args:
-            text: what to look for; words that the model does not know are left out (:meth:`unknown_words`).
-            top: how many hits at most.
-            exclude: phrases for what must not be heard. They turn the query away (:mod:`retrieval.query`),
-                and a segment that has one with a probability of at least 0.5 is no hit. Another segment of
-                the same track may be: the hit says which seconds are meant.
-            like: a sound file as query, alone or with `text` at equal say. A file that the index holds
-                unchanged costs no model; it, and copies of it, are not among the hits.
-            per_segment: all segments that fit, not the best of each track.
-            min_score: leave out hits below this score.
+            text: words to search for; unknown ones are ignored (`unknown_words`).
+            top: the most hits to return.
+            exclude: phrases to exclude. They turn the query vector away (`retrieval.query`), and segments that have one
+                with a probability of at least 0.5 are left out; another segment of the same track may still be a hit.
+                The probability is calibrated on whole clips (`retrieval.tagging`); here it is that of one segment.
+            like: a sound file to search for, alone or combined with `text` at equal weight. If the index has the
+                unchanged file, its vectors are used. The file and copies of it are not among the hits.
+            per_segment: return every segment that fits instead of the best one of each track.
+            min_score: leave out hits with a lower score.
 
         Raises:
-            QueryError: neither words nor a sound, or a number out of range.
-            UnknownWordsError: `text` or a phrase of `exclude` has no known word; it carries near spellings.
+            QueryError: there are neither words nor a sound, or a number is out of range.
+            UnknownWordsError: `text` or a phrase of `exclude` has no known word; the error has similar spellings.
             AudioDecodeError, OSError: the file `like` cannot be read.
         """
         if top < 1:
             raise QueryError(f"top must be at least 1, not {top}")
+        if min_score is not None and not math.isfinite(min_score):
+            raise QueryError(f"min_score must be a finite number, not {min_score}")
         wanted = [self.text.encode([text])[0]] if text.strip() else []
         exclusions = [phrase for phrase in exclude if phrase.strip()]
-        unwanted = self.text.encode(exclusions)
+        excluded = self.text.encode(exclusions)
         sample, allow = None, None
         if like is not None:
-            vector, allow = self._sound(like)
+            vector, allow = self._query_of_file(like)
             wanted.append(vector)
-            sample = self.index.sample_vectors(_SPREAD_SEGMENTS)
-        query = combine(wanted, unwanted=list(unwanted), sample=sample)
+            sample = self.index.sample_vectors(_SAMPLE_SEGMENTS)
+        query = combine(wanted, excluded=list(excluded), sample=sample)
 
         def search(count: int, *, per_segment: bool) -> list[SegmentMatch]:
             return self.index.search(query, top=count, per_segment=per_segment, min_score=min_score, allow=allow)
 
         if exclusions:
-            found = self._without(unwanted, search=search, top=top, per_segment=per_segment)
+            found = self._search_excluding(excluded, search=search, top=top, per_segment=per_segment)
         else:
             found = search(top, per_segment=per_segment)
         return [_hit(hit, rank=rank) for rank, hit in enumerate(found, start=1)]
@@ -135,18 +204,18 @@ class Retriever:
         top: int = 10,
         threshold: float = 0.0,
     ) -> FileTags:
-        """The labels that fit a sound file, best first: see :meth:`retrieval.tagging.Tagger.tag`."""
-        return self._audio().tag(path, labels, top=top, threshold=threshold)
+        """Return the labels that fit a sound file best; see `retrieval.tagging.Tagger.tag`."""
+        return self._opened_tagger().tag(path, labels, top=top, threshold=threshold)
 
-    def _audio(self) -> ZeroShotTagger:
+    def _opened_tagger(self) -> ZeroShotTagger:
         if self._tagger is None:
-            from retrieval.tagging import ZeroShotTagger  # torch comes with it, when the model is loaded
+            from retrieval.tagging import ZeroShotTagger  # not needed by a query of words
 
             self._tagger = ZeroShotTagger(text=self.text, model_dir=self.model_dir)
         return self._tagger
 
-    def _sound(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, Callable[[Track], bool]]:
-        """The direction of a sound file [shape=(dim,)], and which tracks are not it or its copies."""
+    def _query_of_file(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, Callable[[Track], bool]]:
+        """Return the unit vector of a sound file [shape=(dim,)], and a filter that rejects it and its copies."""
         status = os.stat(path)
         names = {os.path.abspath(path), os.path.realpath(path)}
         tracks = [track for track in map(self.index.track, names) if track is not None]
@@ -156,39 +225,39 @@ class Retriever:
 
             known = self.index.find_content(content_hash(os.fspath(path)))
         hashes = {track.content_hash for track in known}
-        vectors = self.index.vectors(known[0].path) if known else self._audio().embed(path).vectors
+        vectors = self.index.vectors(known[0].path) if known else self._opened_tagger().embed(path).vectors
 
         def is_another(track: Track) -> bool:
             return track.content_hash not in hashes and track.file not in names
 
         return mean_direction(vectors), is_another
 
-    def _without(
-        self, unwanted: np.ndarray, *, search: Callable[..., list[SegmentMatch]], top: int, per_segment: bool
+    def _search_excluding(
+        self, excluded: np.ndarray, *, search: Callable[..., list[SegmentMatch]], top: int, per_segment: bool
     ) -> list[SegmentMatch]:
-        """The best hits among the segments without any of `unwanted` [shape=(n, dim)].
+        """Return the best matches without any of the phrases `excluded` [shape=(n, dim)].
 
-        It looks at the head of the ranking, and at four times as much until enough is found.
+        Fetch the best segments, and four times as many until enough of them remain.
         """
-        count = _FIRST_LOOK * top
+        count = _EXCLUDE_FACTOR * top
         while True:
             found = search(count, per_segment=True)
-            kept = self._free_of(unwanted, found)
+            kept = self._without(excluded, found)
             if not per_segment:
                 best_of_track: dict[bytes, SegmentMatch] = {}
                 for hit in kept:
                     best_of_track.setdefault(hit.track.path, hit)
                 kept = list(best_of_track.values())
-            if len(kept) >= top or len(found) < count or count >= _MOST_SEGMENTS:
+            if len(kept) >= top or len(found) < count or count >= _MAX_SEGMENTS:
                 return kept[:top]
             count *= 4
 
-    def _free_of(self, unwanted: np.ndarray, found: Sequence[SegmentMatch]) -> list[SegmentMatch]:
+    def _without(self, excluded: np.ndarray, found: Sequence[SegmentMatch]) -> list[SegmentMatch]:
         if not found:
             return []
         vectors = self.index.vectors_at([hit.row for hit in found])
-        highest = self.text.calibration.probabilities(vectors, unwanted).max(axis=1)
-        return [hit for hit, p in zip(found, highest, strict=True) if p < _UNWANTED_PROBABILITY]
+        highest = self.text.calibration.probabilities(vectors, excluded).max(axis=1)
+        return [hit for hit, p in zip(found, highest, strict=True) if p < _EXCLUDED_PROBABILITY]
 
 
 def _hit(found: SegmentMatch, *, rank: int) -> Hit:

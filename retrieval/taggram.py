@@ -1,4 +1,4 @@
-"""A taggram: a picture of a file's tags through time."""
+"""Taggrams: plots of the tags of a file over time."""
 
 from __future__ import annotations
 
@@ -12,35 +12,42 @@ from retrieval.tagging import FileTags
 __all__ = ["PICTURE_SUFFIXES", "time_edges_s", "write_taggram"]
 
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
-_MOST_TAGS = 40  # more rows than this cannot be read
+_MOST_TAGS = 40  # more rows are not legible
 
 
 def time_edges_s(spans_s: np.ndarray) -> np.ndarray:
-    """Where one segment's column ends and the next begins, [shape=(n_segments + 1,)] seconds.
+    """Return the edges of the columns of overlapping segments, in seconds [shape=(n_segments + 1,)].
 
-    Windows overlap, so each gets the time that is nearer to its middle than to any other's; the first begins
-    where the sound does, the last ends with it.
+    Each column covers the time that is nearer to the middle of its segment than to any other; the first begins and the
+    last ends with the audio.
+
+    Args:
+        spans_s: start and end of each segment [shape=(n_segments, 2)].
     """
     middles = spans_s.mean(axis=1)
     return np.concatenate([spans_s[:1, 0], (middles[:-1] + middles[1:]) / 2, spans_s[-1:, 1]])
 
 
 def write_taggram(path: str | os.PathLike[str], tags: FileTags) -> None:
-    """Draw time against tags, best tag on top, the probability as colour; the file's suffix says the format.
+    """Plot tags over time, the best on top, with the probability of each segment as colour.
+
+    Scores are calibrated on whole clips; here they are those of single segments.
 
     Args:
-        path: where to; replaced if it exists. Its suffix is one of `PICTURE_SUFFIXES`.
-        tags: what :meth:`retrieval.tagging.Tagger.tag` gave; at most 40 of its tags are drawn.
+        path: the file to write; it is replaced if it exists. Its suffix, one of `PICTURE_SUFFIXES`, is the format.
+        tags: the result of `retrieval.tagging.Tagger.tag`; at most 40 tags are drawn.
 
     Raises:
-        ValueError: there is no tag to draw, or the suffix is not known.
-        OSError: the picture cannot be written.
+        ValueError: there are no tags, or the suffix is unknown.
+        OSError: the file cannot be written.
     """
     if Path(path).suffix.lower() not in PICTURE_SUFFIXES:
-        raise ValueError(f"a picture's name ends in {', '.join(PICTURE_SUFFIXES)}, not as in {os.fspath(path)!r}")
+        raise ValueError(
+            f"the name of a picture must end in {', '.join(PICTURE_SUFFIXES)}: {os.fspath(path)!r} does not"
+        )
     if not tags.tags:
-        raise ValueError("no tag to draw: lower the threshold")
-    from matplotlib.figure import Figure  # no pyplot: no window system, no state left behind
+        raise ValueError("there are no tags to draw: lower the threshold")
+    from matplotlib.figure import Figure  # not pyplot, which needs a window system and keeps state
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     shown = tags.tags[:_MOST_TAGS]
@@ -60,9 +67,9 @@ def write_taggram(path: str | os.PathLike[str], tags: FileTags) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, steps=[1, 1.5, 2, 3, 5, 6, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds)))
     axes.set_xlabel("time (minutes:seconds)")
-    axes.set_ylabel("tag, its probability")
+    axes.set_ylabel("tag and its score for the file")
     axes.set_title(_plain(f"Tags in {os.path.basename(tags.path)}"))
-    figure.colorbar(mesh, ax=axes, label="probability that the tag fits", ticks=[0.0, 0.25, 0.5, 0.75, 1.0])
+    figure.colorbar(mesh, ax=axes, label="score of the segment", ticks=[0.0, 0.25, 0.5, 0.75, 1.0])
     figure.savefig(path)
 
 
@@ -72,7 +79,7 @@ def _clock(seconds: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """`text` as matplotlib can set it: dollar signs are no mathematics, every character can be drawn."""
+    """Return `text` for matplotlib: dollar signs escaped, unprintable characters replaced."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text).replace(
         "$", r"\$"
     )

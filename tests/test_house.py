@@ -47,7 +47,7 @@ HOMES = {
         "encoders/text/sentence.py",
         "encoders/text/torch_tower.py",
         "encoders/two_tower.py",
-        "retrieval/closed_set_tagging.py",
+        "retrieval/tagging.py",
         "retrieval/training/",
     ),
     "transformers": (

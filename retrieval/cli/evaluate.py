@@ -17,45 +17,48 @@ from retrieval.label_file import read_label_file
 
 if TYPE_CHECKING:
     from retrieval.datasets.base import TaggedClips
+    from retrieval.tagging import Tagger
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
     model: Annotated[
-        Path | None,
-        typer.Argument(metavar="MODEL", help="The model's directory.", show_default="the one shipped"),
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="A model directory, or published:NAME=FILE.", show_default="the shipped model"
+        ),
     ] = None,
     data: Annotated[
-        Path, typer.Option("--data", metavar="DIR", help="Tagged clips: a folder with labels.csv, or the table.")
+        Path, typer.Option("--data", metavar="DIR", help="Tagged clips: a folder with labels.csv, or the table itself.")
     ] = ...,  # type: ignore[assignment]
     split: Annotated[
-        list[str] | None, typer.Option("--split", metavar="NAME", help="Only this part of the clips (repeatable).")
+        list[str] | None, typer.Option("--split", metavar="NAME", help="Evaluate only this split (repeatable).")
     ] = None,
     unseen_file: Annotated[
         Path | None,
-        typer.Option("--unseen-file", metavar="FILE", help="Tags held out from training, one a line."),
+        typer.Option("--unseen-file", metavar="FILE", help="Tags that were held out from training, one a line."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object.")] = False,
-    per_tag: Annotated[bool, typer.Option("--per-tag", help="A table of the tags too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
+    per_tag: Annotated[bool, typer.Option("--per-tag", help="Print a table of the tags too.")] = False,
     markdown: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE.md", help="Write the tables as Markdown.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw each tag's average precision.")
+        Path | None, typer.Option("--plot", metavar="FILE.png", help="Plot the average precision of each tag.")
     ] = None,
     bootstrap: Annotated[
-        int, typer.Option("--bootstrap", min=0, metavar="N", help="Resamples for 95% intervals; 0: none.")
+        int, typer.Option("--bootstrap", min=0, metavar="N", help="Resamples for 95% intervals; 0: no intervals.")
     ] = 0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the resampling.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the resampling.")] = 0,
     drop_bad: Annotated[
-        bool, typer.Option("--drop-bad", help="Leave out bad rows, clips and tags instead of stopping at them.")
+        bool, typer.Option("--drop-bad", help="Leave out bad rows, clips and tags instead of stopping.")
     ] = False,
     array_rate: Annotated[
         int | None, typer.Option("--array-rate", min=1, metavar="HZ", help="Sample rate of clips that are .npy arrays.")
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option("--cache", metavar="DIR", help="Keep clip vectors here for the next time.")
+        Path | None, typer.Option("--cache", metavar="DIR", help="Keep what is computed from clips for the next run.")
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -67,12 +70,13 @@ def evaluate(
       retrieve evaluate my_model --data ~/clips --split test --bootstrap 1000
       retrieve evaluate my_model --data ~/clips --unseen-file unseen.txt --json
 
-    DIR holds labels.csv with the columns file, labels (separated by ;) and,
-    if there are any, split and group; or the 663 clips with data_mapping.pkl.
+    DIR contains labels.csv with the columns file, labels (separated by ;) and
+    optionally split and group; or the 663 clips with data_mapping.pkl. Clips
+    without labels count as negatives of every tag.
 
-    Each tag is a query for clips: mAP, ROC-AUC, precision and recall among the
-    first. Each clip is a query for tags. With --unseen-file, seen and unseen
-    tags are measured apart and together.
+    Each tag ranks the clips: mAP, ROC-AUC, precision and recall of the first
+    clips. Each clip ranks the tags. With --unseen-file, seen and unseen tags
+    are measured separately and together.
     """
     _check_outputs(plot)
     from retrieval.datasets.load import read_dataset
@@ -84,14 +88,11 @@ def evaluate(
     if n_unlabeled:
         print_warning(f"{n_unlabeled} of {len(clips)} clips have no labels: they count as negatives of every tag")
     unseen = [] if unseen_file is None else read_label_file(unseen_file)
-    result = _measured(
-        model,
-        clips,
-        unseen,
-        options={"n_bootstrap": bootstrap, "seed": seed},
-        scoring={"device": device, "cache_dir": cache},
-        drop_bad=drop_bad,
-    )
+    from retrieval.tagging import open_tagger
+
+    tagger = open_tagger(model, device=device)
+    options = {"n_bootstrap": bootstrap, "seed": seed}
+    result = _measure(tagger, clips, unseen, options=options, cache_dir=cache, drop_bad=drop_bad)
     from retrieval.evaluation import report
 
     if plot is not None:
@@ -105,58 +106,54 @@ def evaluate(
 
 
 def _check_outputs(plot: Path | None) -> None:
-    """What cannot be written at the end is said at the start."""
+    """Reject an output that could not be written after the work."""
     from retrieval.evaluation.report import PLOT_SUFFIXES
 
     if plot is not None and plot.suffix.lower() not in PLOT_SUFFIXES:
-        raise typer.BadParameter(f"its name must end in {', '.join(PLOT_SUFFIXES)}", param_hint="--plot")
+        raise typer.BadParameter(f"the name must end in {', '.join(PLOT_SUFFIXES)}", param_hint="--plot")
 
 
-def _measured(
-    model: Path | None,
+def _measure(
+    tagger: Tagger,
     clips: TaggedClips,
     unseen: Sequence[str],
     *,
     options: dict[str, Any],
-    scoring: dict[str, Any],
+    cache_dir: Path | None,
     drop_bad: bool,
 ) -> dict[str, Any]:
-    from encoders.checkpoint import DEFAULT_MODEL_DIR
     from retrieval.datasets.base import DatasetError, format_names
     from retrieval.evaluation.protocol import evaluate as measure
-    from retrieval.evaluation.scoring import score_clips, unknown_tags
+    from retrieval.evaluation.scoring import score_clips
 
-    model_dir = DEFAULT_MODEL_DIR if model is None else model
     tags = list(clips.tags)
-    foreign = [tag for tag in unseen if tag not in tags]
-    if foreign and len(foreign) == len(unseen):
+    absent = [tag for tag in unseen if tag not in tags]
+    if absent and len(absent) == len(unseen):
+        raise DatasetError(f"no clip has any of the unseen tags ({format_names(absent)}): spell them like the labels")
+    unknown = tagger.unknown_labels(tags)
+    if unknown and (not drop_bad or len(unknown) == len(tags)):
         raise DatasetError(
-            f"no clip has one of the unseen tags ({format_names(foreign)}): spell them as the labels are"
+            f"{len(unknown)} of {len(tags)} labels are not in the model's vocabulary: {format_names(unknown)}; "
+            "rename them, or leave them out with --drop-bad"
         )
-    strange = unknown_tags(model_dir, tags)
-    if strange and (not drop_bad or len(strange) == len(tags)):
-        raise DatasetError(
-            f"{len(strange)} of {len(tags)} labels are out of the model's vocabulary: {format_names(strange)}; "
-            "rename them, or leave such labels out with --drop-bad"
-        )
-    for what, names in (("labels out of the model's vocabulary", strange), ("unseen tags that no clip has", foreign)):
+    for what, names in (("labels that are not in the model's vocabulary", unknown), ("unseen tags of no clip", absent)):
         if names:
             print_warning(f"left out: {len(names)} {what}: {format_names(names)}")
-    tags = [tag for tag in tags if tag not in set(strange)]
+    tags = [tag for tag in tags if tag not in set(unknown)]
     with show_progress() as progress:
         scored = score_clips(
-            model_dir,
+            tagger,
             clips.clips,
             tags,
             on_clip=partial(progress.update, "embedding clips"),
             on_bad=(lambda clip, error: print_warning(f"left out: {error}")) if drop_bad else None,
-            **scoring,
+            cache_dir=cache_dir,
         )
     truth = clips.truth(tags)[scored.kept]
-    groups = [clips.clips[place].group or str(clips.clips[place].path) for place in scored.kept]
-    known_unseen = [tag for tag in unseen if tag in set(tags)]
     if not truth.any():
-        raise DatasetError("no positives are left to measure with")
+        raise DatasetError("no positives: no clip that can be read has any of the tags")
+    groups = [clips.clips[position].group or str(clips.clips[position].path) for position in scored.kept]
+    known_unseen = [tag for tag in unseen if tag in set(tags)]
     return measure(scored.scores, truth, tags, known_unseen, groups=groups, **options)
 
 
@@ -168,7 +165,7 @@ def _print_result(result: dict[str, Any], *, per_tag: bool) -> None:
     whole = result["parts"]["all"]
     undefined = whole["undefined"]
     typer.echo(
-        f"\n{whole['n_clips']} clips, {whole['n_tags']} tags, mAP by chance {whole['chance_map']:.3f}; "
+        f"\n{whole['n_clips']} clips, {whole['n_tags']} tags, mAP of random scores {whole['chance_map']:.3f}; "
         f"undefined: {undefined['tags_without_positives']} tags, {undefined['clips_without_positives']} clips"
     )
     if per_tag:

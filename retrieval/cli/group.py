@@ -86,12 +86,11 @@ def _expected_message(error: Exception) -> str | None:
     from encoders.text.tower import UnknownWordsError
     from encoders.text.word_vectors import WordVectorsError
     from index import IndexBusyError, IndexDamagedError, IndexMismatchError, IndexMissingError
-    from retrieval.closed_set_tagging import PublishedModelError
     from retrieval.datasets.base import DatasetError
     from retrieval.indexing.types import IngestError
     from retrieval.label_file import LabelFileError
     from retrieval.query import QueryError
-    from retrieval.tagging import LabelError
+    from retrieval.tagging import LabelError, PublishedModelError
 
     of_models = (ModelDirError, PublishedModelError, DeviceError, UnknownWordsError, LabelError, QueryError)
     of_data = (AudioDecodeError, DatasetError, IngestError, LabelFileError, WordVectorsError)

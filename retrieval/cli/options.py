@@ -35,6 +35,6 @@ def index_dir(index: Path | None) -> Path:
     """The index that is meant: the one named, or the default."""
     if index is not None:
         return index
-    from retrieval.places import default_index_dir
+    from retrieval.retriever import default_index_dir
 
     return default_index_dir()

@@ -13,8 +13,7 @@ from retrieval.cli.options import IndexOption, ModelOption
 from retrieval.cli.output import clock, print_error, print_table, print_warning, shown_path
 
 if TYPE_CHECKING:
-    from retrieval.hits import Hit
-    from retrieval.retriever import Retriever
+    from retrieval.retriever import Hit, Retriever
 
 __all__ = ["search"]
 

@@ -1,4 +1,4 @@
-"""`retrieve tag`: labels for sound files."""
+"""`retrieve tag`: score labels for sound files."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from retrieval.cli.progress import show_progress
 from retrieval.label_file import read_label_file
 
 if TYPE_CHECKING:
-    from retrieval.closed_set_tagging import ClosedSetTagger
-    from retrieval.tagging import FileTags, ZeroShotTagger
+    from retrieval.tagging import FileTags, Tagger
 
 __all__ = ["tag"]
 
 _EXIT_SOME_FAILED = 1
 _EXIT_ALL_FAILED = 2
-_MANY_FILES = 4  # from here on a progress bar is worth its lines
+_MANY_FILES = 4  # fewer files show no progress bar
 
 
 def tag(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Sound files.")],
     labels: Annotated[
         str | None,
-        typer.Option("--labels", metavar="A,B,...", help="Labels to judge, separated by commas."),
+        typer.Option("--labels", metavar="A,B,...", help="Labels to score, separated by commas."),
     ] = None,
     labels_file: Annotated[
         Path | None,
@@ -38,19 +37,19 @@ def tag(
             "--labels-file", metavar="FILE", help="Labels, one a line; a line that begins with # is a comment."
         ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many tags a file.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, help="The most tags per file.")] = 10,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0.0, max=1.0, help="Leave out tags of a lower probability.")
+        float, typer.Option("--threshold", min=0.0, max=1.0, help="Leave out tags with a lower score.")
     ] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file and line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file and line.")] = False,
     taggram: Annotated[
         Path | None,
-        typer.Option("--taggram", metavar="FILE.png", help="Draw time against tags (one FILE)."),
+        typer.Option("--taggram", metavar="FILE.png", help="Draw the tags over time (one FILE only)."),
     ] = None,
     model: TaggerOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Say which labels fit sound files: any labels, none of them trained on.
+    """Score labels for sound files: any labels, without training on them.
 
     Examples:
 
@@ -61,16 +60,16 @@ def tag(
       retrieve tag song.mp3 --model published:panns-cnn14=Cnn14_mAP=0.431.pth
       retrieve tag song.mp3 --model runs/tagger
 
-    A score is a probability: 0.5 means that a listener who was asked would as
-    likely as not say that the label fits. Without labels, the model's own few
-    hundred tags are judged.
+    A score is a calibrated probability at a prior of one positive in ten
+    (clip, label) pairs, fitted on held-out clips. A taggram applies it to
+    segments of ten seconds. Without labels, the model's own tags are scored.
 
-    A published tagger, in the file in which its authors published it, knows its
-    own tags only, and so does one trained by `retrieve train --objective bce`;
-    `retrieve models` names the architectures.
+    A published tagger, in the file that its authors published, and a tagger
+    trained by `retrieve train --objective bce` score their own tags only,
+    by uncalibrated probabilities. `retrieve models` lists the architectures.
 
-    A file that cannot be read is named on stderr and the rest goes on; the
-    exit status is then 1, or 2 if no file could be read.
+    A file that cannot be read is reported on stderr and the others are
+    tagged. The exit status is then 1, or 2 if no file could be read.
     """
     _check_taggram(taggram, n_files=len(files))
     given = _given_labels(labels, labels_file)
@@ -78,7 +77,7 @@ def tag(
     from retrieval.tagging import clean_labels
 
     names = None if given is None else clean_labels(given)
-    tagger = _opened(model, names, device=device)
+    tagger = _open(model, names, device=device)
     n_failed = 0
     # Results on the same terminal show the progress themselves.
     with show_progress(hidden=len(files) < _MANY_FILES or sys.stdout.isatty()) as progress:
@@ -103,13 +102,13 @@ def _check_taggram(taggram: Path | None, *, n_files: int) -> None:
     from retrieval.taggram import PICTURE_SUFFIXES
 
     if n_files > 1:
-        raise typer.BadParameter("it is the picture of one file, and there are several", param_hint="--taggram")
+        raise typer.BadParameter("draws one file, but several are given", param_hint="--taggram")
     if taggram.suffix.lower() not in PICTURE_SUFFIXES:
-        raise typer.BadParameter(f"its name must end in {', '.join(PICTURE_SUFFIXES)}", param_hint="--taggram")
+        raise typer.BadParameter(f"the name must end in {', '.join(PICTURE_SUFFIXES)}", param_hint="--taggram")
 
 
 def _given_labels(labels: str | None, labels_file: Path | None) -> list[str] | None:
-    """The labels of both options together; None when neither is there."""
+    """Return the labels of both options; None if neither is given."""
     if labels is None and labels_file is None:
         return None
     given = [] if labels is None else labels.split(",")
@@ -118,35 +117,18 @@ def _given_labels(labels: str | None, labels_file: Path | None) -> list[str] | N
     return given
 
 
-def _opened(model: str | None, names: Sequence[str] | None, *, device: str) -> ZeroShotTagger | ClosedSetTagger:
-    """The tagger that is meant; labels that it cannot judge end it here, before any work."""
-    from encoders.checkpoint import is_tagger_dir
-    from retrieval.closed_set_tagging import ClosedSetTagger, split_spec
-    from retrieval.tagging import ZeroShotTagger
+def _open(model: str | None, labels: Sequence[str] | None, *, device: str) -> Tagger:
+    """Open the tagger and check the labels before any file is read."""
+    from retrieval.tagging import open_tagger
 
-    published = None if model is None else split_spec(model)
-    closed_set = None
-    if published is not None:
-        closed_set = ClosedSetTagger.open(*published, device=device)
-    elif model is not None and is_tagger_dir(Path(model)):
-        closed_set = ClosedSetTagger.from_dir(model, device=device)
-    if closed_set is not None:
-        if names is not None:
-            closed_set.columns(names)
-        return closed_set
-    tagger = ZeroShotTagger.open(model, device=device)
-    if names is not None:
-        tagger.label_vectors(names)
-        _name_unknown_words(tagger, names)
+    tagger = open_tagger(model, device=device)
+    if labels is not None:
+        tagger.resolve(labels)
+        for label in labels:
+            unknown = ", ".join(map(repr, tagger.unknown_words(label)))
+            if unknown:
+                print_warning(f"the model does not know {unknown} in the label {label!r}: it is scored without them")
     return tagger
-
-
-def _name_unknown_words(tagger: ZeroShotTagger, labels: Sequence[str]) -> None:
-    for label in labels:
-        unknown = tagger.text.unknown_words(label)
-        if unknown:
-            named = ", ".join(map(repr, unknown))
-            print_warning(f"the model does not know {named} of the label {label!r}: judged by the rest")
 
 
 def _print_tags(found: FileTags, *, as_json: bool, path_first: bool) -> None:
@@ -168,6 +150,6 @@ def _draw(picture: Path, found: FileTags) -> None:
     from retrieval.taggram import write_taggram
 
     if not found.tags:
-        print_warning(f"no tag to draw: {shown(str(picture))} is not written")
+        print_warning(f"there is no tag to draw: {shown(str(picture))} is not written")
         return
     write_taggram(picture, found)

@@ -106,7 +106,7 @@ def write_plot(path: str | os.PathLike[str], result: Mapping[str, Any], *, title
         OSError: the file cannot be written.
     """
     if Path(path).suffix.lower() not in PLOT_SUFFIXES:
-        raise ValueError(f"the name of a plot must end in {', '.join(PLOT_SUFFIXES)}: {os.fspath(path)!r} does not")
+        raise ValueError(f"the name of a plot must end in {', '.join(PLOT_SUFFIXES)}, not {os.fspath(path)!r}")
     rows = [row for row in _best_first(result["per_tag"]) if math.isfinite(row["ap"])][:_MOST_TAGS]
     if not rows:
         raise ValueError("nothing to plot: no tag has a positive")

@@ -1,48 +1,67 @@
-"""Hits as an M3U playlist."""
+"""Write M3U playlists."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote_from_bytes
 
-from retrieval.hits import Hit
-
-__all__ = ["playlist_bytes", "write_playlist"]
+__all__ = ["PlaylistEntry", "playlist_bytes", "write_playlist"]
 
 
-def playlist_bytes(hits: Sequence[Hit], *, with_times: bool = False) -> bytes:
-    """The text of an extended M3U playlist, as bytes: paths are written as they are on disk.
+class PlaylistEntry(Protocol):
+    """A part of a track; `retrieval.Hit` is one. `path` is as `os.fsdecode` returns it."""
 
-    A name that is not UTF-8 stays what it is. A path that a line cannot hold (a line break in it, white space
-    at its ends, a `#` in front) is written as a percent-encoded `file:` address, which players accept as
-    well.
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def title(self) -> str | None: ...
+
+    @property
+    def artist(self) -> str | None: ...
+
+    @property
+    def start_s(self) -> float: ...
+
+    @property
+    def end_s(self) -> float: ...
+
+    @property
+    def duration_s(self) -> float: ...
+
+
+def playlist_bytes(entries: Sequence[PlaylistEntry], *, with_times: bool = False) -> bytes:
+    """Return an extended M3U playlist, with paths as they are on disk, also those that are not UTF-8.
+
+    A path that does not fit a line (it contains a line break, has white space at an end, or begins with `#`) is written
+    as a percent-encoded `file:` address, which players accept.
 
     Args:
-        hits: in the order of the list.
-        with_times: also name the seconds of each hit (`#EXTVLCOPT`, read by VLC and mpv, a comment to
-            others).
+        entries: in the order of the list.
+        with_times: write the start and end of each entry (`#EXTVLCOPT`, read by VLC and mpv, a comment to others).
     """
     lines = [b"#EXTM3U"]
-    for hit in hits:
-        named = " - ".join(part for part in (hit.artist, hit.title) if part)
-        label = named or os.path.splitext(os.path.basename(hit.path))[0]
-        lines.append(f"#EXTINF:{round(hit.duration_s)},".encode() + _one_line(label))
+    for entry in entries:
+        named = " - ".join(part for part in (entry.artist, entry.title) if part)
+        label = named or os.path.splitext(os.path.basename(entry.path))[0]
+        lines.append(f"#EXTINF:{round(entry.duration_s)},".encode() + _one_line(label))
         if with_times:
-            lines.append(f"#EXTVLCOPT:start-time={hit.start_s:.3f}".encode())
-            lines.append(f"#EXTVLCOPT:stop-time={hit.end_s:.3f}".encode())
-        lines.append(_entry(os.fsencode(hit.path)))
+            lines.append(f"#EXTVLCOPT:start-time={entry.start_s:.3f}".encode())
+            lines.append(f"#EXTVLCOPT:stop-time={entry.end_s:.3f}".encode())
+        lines.append(_entry(os.fsencode(entry.path)))
     return b"\n".join(lines) + b"\n"
 
 
-def write_playlist(path: str | os.PathLike[str], hits: Sequence[Hit], *, with_times: bool = False) -> None:
-    """Write :func:`playlist_bytes` to `path`, replacing what it held. Raises OSError."""
-    Path(path).write_bytes(playlist_bytes(hits, with_times=with_times))
+def write_playlist(path: str | os.PathLike[str], entries: Sequence[PlaylistEntry], *, with_times: bool = False) -> None:
+    """Write `playlist_bytes` to a file, replacing it. Raises OSError."""
+    Path(path).write_bytes(playlist_bytes(entries, with_times=with_times))
 
 
 def _one_line(text: str) -> bytes:
-    return " ".join(text.split()).encode("utf-8", "replace")  # a label is for reading: no lone surrogates
+    return " ".join(text.split()).encode("utf-8", "replace")  # without lone surrogates, which UTF-8 cannot encode
 
 
 def _entry(path: bytes) -> bytes:

@@ -23,20 +23,18 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-from retrieval.closed_set_tagging import ClosedSetTagger
-from retrieval.tagging import ZeroShotTagger
+from retrieval.tagging import ClosedSetTagger, Tagger, ZeroShotTagger
 
 GENRES = ("classical", "electronic", "pop", "rock")
 PUBLISHED = "won2020-jamendo-musicnn"
 REPORT_EVERY = 50
 
 
-def scores_of(tagger: ZeroShotTagger | ClosedSetTagger, files: Sequence[Path], labels: Sequence[str]) -> np.ndarray:
+def scores_of(tagger: Tagger, files: Sequence[Path], labels: Sequence[str]) -> np.ndarray:
     """Return the probabilities of labels in files [shape=(n_files, n_labels)]."""
     scores = np.empty((len(files), len(labels)))
     for i, file in enumerate(files):
-        found = {tag.tag: tag.score for tag in tagger.tag(file, labels, top=len(labels)).tags}
-        scores[i] = [found[label] for label in labels]
+        scores[i] = tagger.scores(file, labels)
         if (i + 1) % REPORT_EVERY == 0:
             print(f"{type(tagger).__name__}: {i + 1} of {len(files)} clips", file=sys.stderr, flush=True)
     return scores

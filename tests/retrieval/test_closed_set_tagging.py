@@ -17,8 +17,7 @@ from encoders.backbones.convert import WON_DENSE2_KEYS
 from encoders.backbones.published import published_tags
 from encoders.backbones.registry import build_tagger
 from encoders.tagger import Tagger
-from retrieval.closed_set_tagging import ClosedSetTagger, PublishedModelError, split_spec
-from retrieval.tagging import LabelError
+from retrieval.tagging import ClosedSetTagger, LabelError, PublishedModelError, split_spec
 
 NAME = "won2020-mtat-musicnn"
 RATE_HZ = 16000
@@ -41,12 +40,17 @@ class Loudness(Backbone):
 
 
 @pytest.fixture
-def loudness() -> ClosedSetTagger:
+def backbone() -> Loudness:
+    return Loudness()
+
+
+@pytest.fixture
+def loudness(backbone: Loudness) -> ClosedSetTagger:
     head = nn.Linear(2, 3)
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[8.0, 0.0], [0.0, 8.0], [-8.0, 0.0]]))
         head.bias.zero_()
-    return ClosedSetTagger(Tagger(Loudness(), head).eval(), ["Loud", "loud, then soft", "genre---quiet"])
+    return ClosedSetTagger(Tagger(backbone, head).eval(), ["Loud", "loud, then soft", "genre---quiet"])
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +114,9 @@ def test_any_sample_rate_is_heard(loudness: ClosedSetTagger, tmp_path: Path) -> 
     assert len(found.spans_s) == 3
 
 
-def test_a_long_file_goes_through_in_parts(loudness: ClosedSetTagger, tmp_path: Path) -> None:
+def test_a_long_file_goes_through_in_parts(backbone: Loudness, loudness: ClosedSetTagger, tmp_path: Path) -> None:
     sound(tmp_path / "a.wav", duration_s=75)
     found = loudness.tag(tmp_path / "a.wav")
-    backbone = loudness._tagger.backbone
-    assert isinstance(backbone, Loudness)
     assert backbone.batches == [30, 30, 15]
     assert found.segment_probabilities.shape == (75, 3)
 
@@ -130,12 +132,31 @@ def test_top_threshold_and_labels(loudness: ClosedSetTagger, tmp_path: Path) -> 
     assert some.tags[0] in best.tags
 
 
+def test_scores_are_in_the_order_of_the_labels(loudness: ClosedSetTagger, tmp_path: Path) -> None:
+    samples = sound(tmp_path / "a.wav", duration_s=2)
+    found = {tag.tag: tag.score for tag in loudness.tag(tmp_path / "a.wav").tags}
+    assert loudness.scores(samples) == pytest.approx([found[tag] for tag in loudness.tags])
+    some = loudness.scores(tmp_path / "a.wav", ["GENRE---quiet", "loud"])
+    assert some == pytest.approx([found["genre---quiet"], found["Loud"]])
+
+
+def test_own_tags_may_differ_by_case_only(backbone: Loudness, tmp_path: Path) -> None:
+    made = ClosedSetTagger(Tagger(backbone, nn.Linear(2, 2)).eval(), ["Bass", "bass"])
+    sound(tmp_path / "a.wav", duration_s=2)
+    both = made.scores(tmp_path / "a.wav")
+    assert both[0] != both[1]
+    assert made.scores(tmp_path / "a.wav", ["bass", "Bass"]).tolist() == both[::-1].tolist()
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["quiet"], r"no tag of this model: 'quiet'; near ones are 'genre---quiet'$"),
-        (["lowd", "Loud"], r"'lowd'; near ones are 'Loud'$"),
-        (["soft"], r"'soft'; near ones are 'loud, then soft' \(a tag with a comma goes into a file of labels\)"),
+        (["quiet"], r"not tags of this model: 'quiet'; similar tags are 'genre---quiet'$"),
+        (["lowd", "Loud"], r"'lowd'; similar tags are 'Loud'$"),
+        (
+            ["soft"],
+            r"'soft'; similar tags are 'loud, then soft' \(write a tag with a comma into a file",
+        ),
         (["xyzzy"], r"'xyzzy'; it has 'Loud', 'loud, then soft', 'genre---quiet'$"),
         ([" "], "no labels"),
     ],
@@ -198,4 +219,4 @@ def test_the_command_refuses_a_label_that_is_not_its_own(call: Call, checkpoint:
         "tag", tmp_path / "a.wav", "--model", f"published:{NAME}={checkpoint}", "--labels", "clasical"
     )
     assert (status, out) == (2, "")
-    assert one_line(err, start="error: no tag of this model: 'clasical'; near ones are 'classical'")
+    assert one_line(err, start="error: not tags of this model: 'clasical'; similar tags are 'classical'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import pytest
 from doubles import AXES, PitchEar, WordAxes, make_index, pitches, unit
 
 import retrieval
+from encoders.embed import AudioEncoder
 from encoders.text.tower import UnknownWordsError
 from index import Manifest, Track, VectorIndex
-from retrieval import Hit, QueryError, Retriever
+from retrieval import Hit, QueryError, Retriever, default_index_dir
 from retrieval.library.scan import content_hash
+from retrieval.tagging import ZeroShotTagger
 
 TRACKS: dict[str | bytes, list[np.ndarray]] = {
     "low.wav": [unit("low"), unit(low=9, middle=1)],
@@ -32,11 +35,10 @@ def retriever(tmp_path: Path) -> Iterator[Retriever]:
         yield with_doubles
 
 
-def opened(folder: Path) -> Retriever:
+def opened(folder: Path, *, audio: AudioEncoder | None = None) -> Retriever:
     text: Any = WordAxes()
-    found = Retriever(VectorIndex.open(folder, encoder=text.fingerprint), text=text, model_dir=folder)
-    found._audio()._model = PitchEar()
-    return found
+    tagger = ZeroShotTagger(text=text, model_dir=folder, audio=audio or PitchEar())
+    return Retriever(VectorIndex.open(folder, encoder=text.fingerprint), text=text, model_dir=folder, tagger=tagger)
 
 
 def places(hits: list[Hit]) -> list[tuple[str, float]]:
@@ -190,8 +192,7 @@ def test_a_file_of_the_index_needs_no_audio_tower_and_is_no_hit(tmp_path: Path) 
     copied.write_bytes(song.read_bytes())
     linked = tmp_path / "link.wav"
     linked.symlink_to(song)
-    with opened(indexed_song(tmp_path / "an.index", song)) as found:
-        found._audio()._model = Deaf()
+    with opened(indexed_song(tmp_path / "an.index", song), audio=Deaf()) as found:
         for path in (song, copied, linked):
             hits = found.search(like=path)
             assert hits[0].path == "high.wav"
@@ -203,6 +204,12 @@ def test_a_file_that_changed_since_is_heard_anew(tmp_path: Path) -> None:
     with opened(indexed_song(tmp_path / "an.index", song)) as found:
         write_tones(song, "middle", duration_s=14.0)
         assert found.search(like=song)[0].path == "low.wav"
+
+
+@pytest.mark.parametrize("min_score", [float("nan"), float("inf"), float("-inf")])
+def test_a_min_score_that_is_not_finite_is_an_error(retriever: Retriever, min_score: float) -> None:
+    with pytest.raises(QueryError, match="min_score must be a finite number"):
+        retriever.search("low", min_score=min_score)
 
 
 def test_like_a_missing_file_says_so(retriever: Retriever, tmp_path: Path) -> None:
@@ -238,3 +245,33 @@ def test_public_names_are_sorted_and_there() -> None:
     assert set(retrieval.__all__) <= set(dir(retrieval))
     with pytest.raises(AttributeError, match="no attribute 'Retrievr'"):
         getattr(retrieval, "Retrievr")  # noqa: B009
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("RETRIEVE_INDEX", raising=False)
+    return tmp_path
+
+
+def test_the_default_index_follows_the_platforms_convention(home: Path) -> None:
+    share = {"darwin": "Library/Application Support"}.get(sys.platform, ".local/share")
+    assert default_index_dir() == home / share / "earmark" / "index"
+
+
+def test_the_environment_names_the_default_index(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRIEVE_INDEX", "/music/index")
+    assert default_index_dir() == Path("/music/index")
+    monkeypatch.setenv("RETRIEVE_INDEX", "~/index")
+    assert default_index_dir() == home / "index"
+
+
+def test_an_empty_variable_is_ignored(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRIEVE_INDEX", "")
+    assert default_index_dir().is_relative_to(home)
+
+
+def test_the_default_index_is_not_created(home: Path) -> None:
+    default_index_dir()
+    assert list(home.iterdir()) == []

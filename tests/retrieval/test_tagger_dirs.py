@@ -17,10 +17,9 @@ from encoders.checkpoint import ModelDirError
 from encoders.tagger_model import TaggerConfig, TaggerModel
 from encoders.text.tower import TextEncoder
 from retrieval.cli.evaluate import evaluate as evaluate_command
-from retrieval.closed_set_tagging import ClosedSetTagger
 from retrieval.datasets.base import DatasetError, TaggedClip
-from retrieval.evaluation.scoring import score_clips, unknown_tags
-from retrieval.tagging import LabelError
+from retrieval.evaluation.scoring import score_clips
+from retrieval.tagging import ClosedSetTagger, LabelError, open_tagger
 
 TAGS = ["Piano", "rain", "dog bark"]
 
@@ -54,20 +53,22 @@ def test_scores_are_the_mean_probabilities_of_files_and_arrays(model_dir: Path, 
     files = [TaggedClip(clips / f"{i}.wav", ("rain",)) for i in range(3)]
     array = TaggedClip(clips / "0.npy", ("rain",), array_rate_hz=16000)
     tags = ["dog bark", "piano"]
-    scored = score_clips(model_dir, [*files, array], tags, device="cpu", cache_dir=tmp_path)
+    tagger = open_tagger(model_dir, device="cpu")
+    scored = score_clips(tagger, [*files, array], tags, cache_dir=tmp_path)
     expected = TaggerModel.from_pretrained(model_dir).tag_audio([clip.path for clip in files])
     assert scored.kept.tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(scored.scores[:3], expected[:, [2, 0]], atol=1e-6)
     np.testing.assert_allclose(scored.scores[3], scored.scores[0], atol=1e-6)
     assert len(list(tmp_path.glob("*.npy"))) == 4
-    again = score_clips(model_dir, files, tags, device="cpu", cache_dir=tmp_path)
+    again = score_clips(tagger, files, tags, cache_dir=tmp_path)
     np.testing.assert_array_equal(again.scores, scored.scores[:3])
 
 
 def test_tags_that_are_not_its_own_cannot_be_scored(model_dir: Path) -> None:
-    assert unknown_tags(model_dir, ["rain", "PIANO", "flute"]) == ["flute"]
-    with pytest.raises(LabelError, match="no tags of this tagger: 'flute'"):
-        score_clips(model_dir, [], ["rain", "flute"])
+    tagger = open_tagger(model_dir, device="cpu")
+    assert tagger.unknown_labels(["rain", "PIANO", "flute"]) == ["flute"]
+    with pytest.raises(LabelError, match="not tags of this model: 'flute'"):
+        score_clips(tagger, [], ["rain", "flute"])
 
 
 def test_evaluate_takes_its_directory(model_dir: Path, clips: Path) -> None:
@@ -79,7 +80,7 @@ def test_evaluate_takes_its_directory(model_dir: Path, clips: Path) -> None:
     assert found["parts"]["all"]["n_clips"] == 3 and 0 < found["parts"]["all"]["tag_to_clip"]["map"] <= 1
     (clips / "other.csv").write_text("file,labels\n0.wav,flute\n1.wav,rain\n")
     other = CliRunner().invoke(app, [str(model_dir), "--data", str(clips / "other.csv")])
-    assert isinstance(other.exception, DatasetError) and "out of the model's vocabulary: flute" in str(other.exception)
+    assert isinstance(other.exception, DatasetError) and "not in the model's vocabulary: flute" in str(other.exception)
 
 
 def test_tag_judges_by_its_own_tags(model_dir: Path, clips: Path, call: Call) -> None:
@@ -95,7 +96,7 @@ def test_tag_judges_by_its_own_tags(model_dir: Path, clips: Path, call: Call) ->
 def test_labels_that_are_not_its_own_are_named_with_near_ones(model_dir: Path, clips: Path, call: Call) -> None:
     status, out, err = call("tag", clips / "0.wav", "--model", model_dir, "--labels", "dog")
     assert (status, out) == (2, "")
-    assert one_line(err, start="error: no tag of this model: 'dog'; near ones are 'dog bark'")
+    assert one_line(err, start="error: not tags of this model: 'dog'; similar tags are 'dog bark'")
 
 
 @pytest.mark.parametrize("command", [("index", "build", "{clips}"), ("search", "rain")])

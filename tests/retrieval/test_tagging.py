@@ -11,16 +11,14 @@ import soundfile
 from doubles import AXES, PitchEar, WordAxes, pitches
 
 from encoders.audio import AudioDecodeError
-from retrieval.tagging import FileTags, LabelError, TagScore, ZeroShotTagger, clean_labels, clip_probabilities
+from retrieval.tagging import FileTags, LabelError, TagScore, ZeroShotTagger, clean_labels
 from retrieval.taggram import time_edges_s, write_taggram
 
 
 @pytest.fixture
 def tagger(tmp_path: Path) -> ZeroShotTagger:
     text: Any = WordAxes()
-    made = ZeroShotTagger(text=text, model_dir=tmp_path)
-    made._model = PitchEar()
-    return made
+    return ZeroShotTagger(text=text, model_dir=tmp_path, audio=PitchEar())
 
 
 def write(path: Path, waveform: np.ndarray) -> Path:
@@ -54,14 +52,20 @@ def test_the_score_of_a_clip_is_not_that_of_its_best_window(tagger: ZeroShotTagg
     assert scores(tags)["low"] > 0.99
 
 
-def test_a_clip_is_the_sigmoid_of_the_mean_logit() -> None:
-    logits = np.array([[2.0, -40.0], [-1.0, 30.0]])
-    assert clip_probabilities(logits) == pytest.approx([1 / (1 + np.exp(-0.5)), 1 / (1 + np.exp(5.0))])
-    assert clip_probabilities(np.array([[0.0]])) == pytest.approx([0.5])
+def test_a_clip_is_the_sigmoid_of_the_mean_logit(tagger: ZeroShotTagger) -> None:
+    waveform = np.concatenate([pitches("high", duration_s=10.0), pitches("low", duration_s=13.0)])
+    labels = ["high", "low", "noisy"]
+    logits = WordAxes.calibration.logits(tagger.embed(waveform).vectors, tagger.label_vectors(labels))
+    expected = 1 / (1 + np.exp(-logits.mean(axis=0)))
+    assert tagger.scores(waveform, labels) == pytest.approx(expected, abs=1e-6)
 
 
-def test_certainty_stays_a_number() -> None:
-    assert np.isfinite(clip_probabilities(np.array([[1e4, -1e4]], dtype=np.float32))).all()
+def test_scores_of_a_waveform_are_those_of_its_file(tagger: ZeroShotTagger, tmp_path: Path) -> None:
+    waveform = pitches("high", "low", duration_s=12.0)
+    song = write(tmp_path / "song.wav", waveform)
+    in_order = tagger.scores(song)
+    assert in_order == pytest.approx(tagger.scores(waveform), abs=1e-3)
+    assert dict(zip(tagger.tags, in_order, strict=True)) == pytest.approx(scores(tagger.tag(song, top=99)))
 
 
 def test_without_labels_the_models_own(tagger: ZeroShotTagger, tmp_path: Path) -> None:
@@ -90,7 +94,7 @@ def test_labels_are_tidied() -> None:
 
 
 def test_no_label_is_an_error(tagger: ZeroShotTagger, tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match="every one given is empty"):
+    with pytest.raises(LabelError, match="give at least one that is not empty"):
         tagger.tag(tmp_path / "never_read.wav", ["", " "])
 
 
@@ -151,5 +155,5 @@ def test_a_picture_of_nothing_or_of_no_kind_is_refused(tagger: ZeroShotTagger, t
     song = write(tmp_path / "song.wav", pitches("low", duration_s=3.0))
     with pytest.raises(ValueError, match="lower the threshold"):
         write_taggram(tmp_path / "picture.png", tagger.tag(song, ["noisy"], threshold=0.9))
-    with pytest.raises(ValueError, match=r"ends in \.png, \.svg, \.pdf"):
+    with pytest.raises(ValueError, match=r"must end in \.png, \.svg, \.pdf"):
         write_taggram(tmp_path / "picture.mp3", tagger.tag(song))

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from encoders.backbones.conv7 import Conv7
 from encoders.tagger_model import TaggerModel
 from retrieval.cli.train import train
-from retrieval.closed_set_tagging import ClosedSetTagger
+from retrieval.tagging import ClosedSetTagger
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:(torch|accelerate|transformers).*")
 
