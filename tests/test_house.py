@@ -31,6 +31,7 @@ HOMES = {
     "matplotlib": ("retrieval/evaluation/report.py", "retrieval/taggram.py"),
     "mutagen": ("retrieval/library/metadata.py",),
     "rich": ("retrieval/cli/",),
+    "sentence_transformers": ("encoders/text/sentence.py",),
     "sklearn": ("encoders/calibration.py", "retrieval/training/"),
     "snowballstemmer": ("encoders/text/tokenizer.py",),
     "soundfile": ("encoders/decode.py",),

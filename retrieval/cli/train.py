@@ -40,7 +40,7 @@ def train(
         typer.Option(
             "--text",
             metavar="MODEL|FILE|sentence:DIR",
-            help="Words to read, or a transformers text encoder.",
+            help="Text encoder: word vectors, or a sentence-transformers model.",
             show_default="as --init, or the shipped model",
         ),
     ] = None,

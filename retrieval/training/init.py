@@ -170,10 +170,8 @@ def _take_towers(model: TwoTowerModel, init: Path) -> None:
 
 def _reads_the_same(one: TwoTowerModel, other: TwoTowerModel) -> bool:
     if one.sentences is not None and other.sentences is not None:
-        states = [tower.transformer.state_dict() for tower in (one.sentences, other.sentences)]
-        used = {name for name in states[0].keys() | states[1].keys() if not name.startswith("pooler.")}
-        alike = all(name in states[0] and name in states[1] for name in used)
-        return alike and all(torch.equal(states[0][name], states[1][name]) for name in used)
+        ours, theirs = one.sentences.state_dict(), other.sentences.state_dict()
+        return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
     if one.sentences is not None or other.sentences is not None:
         return False
     assert one.vocabulary is not None and other.vocabulary is not None
