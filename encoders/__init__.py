@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from encoders.audio import AudioDecodeError, load_audio
     from encoders.backbones.base import Backbone
     from encoders.backbones.published import PUBLISHED, PublishedError, load_published, published_tags
-    from encoders.backbones.registry import TAGGERS, build_backbone, build_tagger, list_taggers
+    from encoders.backbones.registry import TAGGERS, build_backbone, list_taggers
     from encoders.calibration import Calibration
     from encoders.checkpoint import DEFAULT_MODEL_DIR, ModelDirError
     from encoders.mel import LogMel, MelSpec
     from encoders.pipeline import ChunkFeatureExtractor, PhraseTokenizer
-    from encoders.tagger import Tagger
+    from encoders.tagger import Tagger, build_tagger
     from encoders.text.tower import TextEncoder
     from encoders.text.vocabulary import UnknownWordsError
     from encoders.two_tower import TwoTowerConfig, TwoTowerModel
@@ -68,7 +68,7 @@ _HOME = {
     "TwoTowerModel": "two_tower",
     "UnknownWordsError": "text.vocabulary",
     "build_backbone": "backbones.registry",
-    "build_tagger": "backbones.registry",
+    "build_tagger": "tagger",
     "list_taggers": "backbones.registry",
     "load_audio": "audio",
     "load_published": "backbones.published",

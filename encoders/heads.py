@@ -1,4 +1,4 @@
-"""Heads on a backbone's features: logits by one layer, two layers or attention over time, and the audio projection."""
+"""Heads on a backbone's features: classifiers with one layer, two layers or attention, and the audio projection."""
 
 from __future__ import annotations
 
@@ -19,9 +19,15 @@ class LinearHead(nn.Linear):
 
 
 class MLPHead(nn.Sequential):
-    """Features [shape=(batch, dim)] -> logits [shape=(batch, n_classes)] through one hidden layer.
+    """Features [shape=(batch, dim)] -> logits [shape=(batch, n_classes)]: Linear, Hardswish, Dropout, Linear.
 
-    Linear, Hardswish, Dropout, Linear: the head of MobileNetV3 (Howard et al. 2019). ``hidden`` is ``dim`` by default.
+    Args:
+        dim: width of the features.
+        n_classes: width of the logits.
+        hidden: width of the hidden layer; `dim` by default.
+        dropout: after the hidden layer.
+
+    Source: the head of MobileNetV3 (Howard et al., ICCV 2019).
     """
 
     takes_sequence = False
@@ -34,9 +40,13 @@ class MLPHead(nn.Sequential):
 class AttentionHead(nn.Module):
     """Features through time [shape=(batch, n_steps, dim)] -> logits [shape=(batch, n_classes)].
 
-    Each step is embedded and classified, and each class averages its steps' probabilities with weights of its own,
-    which add up to 1 over time: p = sum_t a_t sigmoid(c_t), a_t = sigmoid(v_t) / sum_s sigmoid(v_s). Gururani, Sharma,
-    Lerch, "An attention mechanism for musical instrument recognition", ISMIR 2019. The logit is ln p - ln(1 - p).
+    A dense layer embeds each step. Each class then averages its probabilities over time with weights of its own, which
+    sum to 1: p = sum_t a_t sigmoid(c_t), a_t = sigmoid(v_t) / sum_s sigmoid(v_s). The logit is ln p - ln(1 - p).
+
+    Source: decision-level single attention of Gururani, Sharma, Lerch, "An attention mechanism for musical instrument
+    recognition", ISMIR 2019, as in `Attention.forward` of the authors' code (github.com/SiddGururani/AttentionMIC);
+    after Kong, Xu, Wang, Plumbley, "Audio Set classification with attention model", ICASSP 2018. Their embedding is a
+    stack of three layers with batch norm and a shortcut, which the backbone replaces here.
     """
 
     takes_sequence = True
@@ -57,7 +67,7 @@ class AttentionHead(nn.Module):
     def forward(self, sequence: Tensor) -> Tensor:
         embedded = self.embedding(sequence)
         scores, log_weights = self.classifier(embedded), self._log_weights(embedded)
-        # Both tails in logarithms: 1 - p would be 0 in float32 for a class that is sure.
+        # Both tails as logarithms: for a confident class, 1 - p would be 0 in float32.
         log_p = torch.logsumexp(log_weights + F.logsigmoid(scores), dim=1)
         log_not_p = torch.logsumexp(log_weights + F.logsigmoid(-scores), dim=1)
         return log_p - log_not_p

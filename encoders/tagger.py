@@ -1,4 +1,4 @@
-"""A backbone and a head: waveform -> logits, with a door that checks a user's audio."""
+"""Taggers: a backbone and a head, from waveforms to logits."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from encoders.backbones.base import Backbone, check_waveform
+from encoders.backbones.registry import build_backbone
 from encoders.heads import AttentionHead, LinearHead, MLPHead
 
-__all__ = ["HEADS", "Tagger", "make_head"]
+__all__ = ["HEADS", "Tagger", "build_tagger", "make_head"]
 
 HEADS = ("linear", "mlp", "attention")
 
@@ -17,8 +18,8 @@ class Tagger(nn.Module):
     """Waveform [shape=(batch, n_samples)] at the backbone's rate -> logits [shape=(batch, n_classes)].
 
     Args:
-        backbone: any ``Backbone``.
-        head: takes features [shape=(batch, dim)], or, if its ``takes_sequence`` is true, [shape=(batch, n_steps,
+        backbone: any backbone.
+        head: takes features [shape=(batch, dim)], or, if its `takes_sequence` is true, [shape=(batch, n_steps,
             sequence_dim)].
 
     Raises:
@@ -45,7 +46,7 @@ class Tagger(nn.Module):
         rate = self.backbone.sample_rate_hz
         if sample_rate_hz != rate:
             raise ValueError(
-                f"{type(self.backbone).__name__} hears {rate} Hz, this audio has {sample_rate_hz} Hz: "
+                f"{type(self.backbone).__name__} takes {rate} Hz, this audio has {sample_rate_hz} Hz: "
                 f"resample it to {rate} Hz"
             )
         check_waveform(waveform, self.backbone)
@@ -56,7 +57,12 @@ class Tagger(nn.Module):
 
 
 def make_head(head: str, backbone: Backbone, *, n_classes: int) -> nn.Module:
-    """Make the head ``"linear"``, ``"mlp"`` or ``"attention"`` for a backbone.
+    """Return a head with fresh weights for a backbone.
+
+    Args:
+        head: one of `HEADS`.
+        backbone: the backbone.
+        n_classes: at least 1.
 
     Raises:
         ValueError: unknown head, or fewer classes than 1.
@@ -73,3 +79,22 @@ def make_head(head: str, backbone: Backbone, *, n_classes: int) -> nn.Module:
             raise TypeError(f"{type(backbone).__name__} keeps no time axis: give it a linear or mlp head")
         return AttentionHead(backbone.sequence_dim, n_classes)
     raise ValueError(f"unknown head {head!r}: choose one of {', '.join(HEADS)}")
+
+
+def build_tagger(name: str, *, n_classes: int, head: str = "linear") -> Tagger:
+    """Build a tagger with fresh weights, drawn from torch's global generator.
+
+    Args:
+        name: an architecture of the registry.
+        n_classes: at least 1.
+        head: "linear" (the published form of most), "mlp" or "attention" (over time).
+
+    Returns:
+        The tagger, from waveforms to logits [shape=(batch, n_classes)].
+
+    Raises:
+        ValueError: unknown name or head, or fewer classes than 1.
+        TypeError: attention on an architecture that keeps no time axis.
+    """
+    backbone = build_backbone(name)
+    return Tagger(backbone, make_head(head, backbone, n_classes=n_classes))

@@ -18,6 +18,7 @@ from encoders.arrays import sigmoid
 from encoders.backbones.base import check_chunk_length
 from encoders.checkpoint import TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir, seal
 from encoders.embed import Audio, map_chunks
+from encoders.tagger import build_tagger
 
 __all__ = ["TaggerConfig", "TaggerModel", "TaggerOutput"]
 
@@ -60,8 +61,6 @@ class TaggerModel(PreTrainedModel):
 
     def __init__(self, config: TaggerConfig) -> None:
         super().__init__(config)
-        from encoders.backbones.registry import build_tagger
-
         self.fingerprint: str | None = None
         self.tagger = build_tagger(config.backbone, n_classes=max(1, len(config.tag_names)), head=config.head)
         check_chunk_length(self.tagger.backbone, sample_rate_hz=self.sample_rate_hz, chunk_s=self.chunk_s)

@@ -29,7 +29,7 @@ PANNS_MEL = MelSpec(
 
 
 class _ConvBlock(nn.Module):
-    """Two 3 × 3 convolutions with batch norm and ReLU, then the mean of ``pool`` × ``pool`` neighbours."""
+    """Two 3 × 3 convolutions with batch norm and ReLU, then average pooling by `pool` × `pool`."""
 
     def __init__(self, n_in: int, n_out: int, *, pool: int) -> None:
         super().__init__()
@@ -73,9 +73,9 @@ class CNN14(Backbone):
         return F.dropout(torch.relu(self.fc1(x)), 0.5, self.training)
 
     def sequence(self, waveform: Tensor) -> Tensor:
-        """Mean of the last maps over frequency [shape=(batch, n_steps, 2048)]; a step is 32 frames, 0.32 s."""
+        """Return mean features over frequency [shape=(batch, n_steps, 2048)]; a step is 32 frames, 0.32 s."""
         log_mel = self.front_end(check_waveform(waveform, self))
-        # Each band is a channel to the first norm, and a column of a picture to the convolutions.
+        # The first norm takes bands as channels; the convolutions take them as columns of a picture.
         x = self.bn0(log_mel.unsqueeze(3)).permute(0, 3, 2, 1)
         blocks = (self.conv_block1, self.conv_block2, self.conv_block3)
         for block in (*blocks, self.conv_block4, self.conv_block5, self.conv_block6):

@@ -7,26 +7,26 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from encoders.backbones.base import Backbone, check_waveform
-from encoders.backbones.short_chunk_cnn import ConvPool2d
+from encoders.backbones.blocks import ConvPool2d
 from encoders.mel import LogMel, MelSpec
 
 __all__ = ["CONV7_MEL", "Conv7"]
 
-# 128 bands, so that seven halvings leave one. Frames every 32 ms: the second convolution costs as much as all the
-# others, in proportion to their number.
+# 128 bands, so that seven halvings leave one. A hop of 32 ms, because the second convolution takes half of the time,
+# in proportion to the number of frames.
 CONV7_MEL = MelSpec(
     sample_rate_hz=16000, n_fft=1024, window_samples=1024, hop_samples=512, n_mels=128, f_min_hz=0.0, f_max_hz=8000.0
 )
 _WIDTHS = (1, 128, 256, 256, 256, 512, 512, 256)
-_TIME_HALVINGS = 5  # all seven would take four seconds for a step, and refuse shorter clips
+_TIME_HALVINGS = 5  # seven would make a step of four seconds, and shorter clips impossible
 
 
 class Conv7(Backbone):
     """Waveform at 16 kHz [shape=(batch, n_samples)] -> features [shape=(batch, 256)], >= 0.
 
-    Seven blocks of a 3 × 3 convolution, batch norm, ReLU and max pooling: all halve the frequency, the first five
-    also the time. The features are mean plus maximum over the steps that are left, so that any length from one
-    step (1 s) on is taken; 30 s have 29.
+    Seven blocks of a 3 × 3 convolution, batch norm, ReLU and max pooling. All halve frequency; the first five also
+    halve time. The features are the mean plus the maximum over the remaining steps, so the network takes any length
+    of at least one step (1 s); 30 s have 29 steps.
     """
 
     dim = 256
@@ -49,6 +49,6 @@ class Conv7(Backbone):
         return steps.amax(1) + steps.mean(1)
 
     def sequence(self, waveform: Tensor) -> Tensor:
-        """Features of each step [shape=(batch, n_steps, 256)]; a step is 32 frames, 1.024 s."""
+        """Return features of each step [shape=(batch, n_steps, 256)]; a step is 32 frames, 1.024 s."""
         log_mel = self.front_end(check_waveform(waveform, self))
         return self.blocks(self.spec_bn(log_mel.unsqueeze(1))).squeeze(2).transpose(1, 2)

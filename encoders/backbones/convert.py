@@ -1,4 +1,4 @@
-"""Published checkpoints -> the state of our modules: pure functions on keys and tensors, strict on both sides."""
+"""Published checkpoints -> the state of our modules: pure functions on names and tensors, strict on both sides."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ __all__ = [
     "KeyNames",
     "PublishedError",
     "check_names",
-    "efficientat_state",
     "musicnn2019_state",
 ]
 
 
 class PublishedError(ValueError):
-    """A checkpoint is not what its name promises; the message says what is wrong with which file or key."""
+    """A checkpoint is not what its name promises; the message says which file or entry is wrong, and how."""
 
 
 @dataclass(frozen=True)
 class KeyNames:
-    """How the keys of a published state dict become ours, and back.
+    """A translation between the names of a published state dict and ours.
 
     Attributes:
-        prefixes: (theirs, ours), the first that fits is exchanged.
-        inner: (theirs, ours), exchanged wherever it stands.
-        dropped: of the front end, whose tables follow from the MelSpec: not loaded.
+        prefixes: (theirs, ours); the first prefix that matches is replaced.
+        inner: (theirs, ours), replaced wherever it occurs.
+        dropped: tables of the front end, which follow from the MelSpec and are not loaded.
     """
 
     prefixes: tuple[tuple[str, str], ...]
@@ -80,10 +79,15 @@ VGGISH_KEYS = KeyNames((("", ""),))
 
 
 def check_names(expected: set[str], found: set[str], *, what: str) -> None:
-    """Compare names strictly, both ways.
+    """Check that two sets of names are equal.
+
+    Args:
+        expected: the names that are needed.
+        found: the names that are there.
+        what: the checkpoint, as the error message names it.
 
     Raises:
-        PublishedError: ``what`` lacks names or has too many; the first few are told.
+        PublishedError: names are missing or unknown; the message lists the first four of each.
     """
     wrong = []
     for names, verb in ((expected - found, "lacks"), (found - expected, "has unknown entries")):
@@ -92,11 +96,6 @@ def check_names(expected: set[str], found: set[str], *, what: str) -> None:
             wrong.append(f"{verb} {some}" + (f" and {len(names) - 4} more" if len(names) > 4 else ""))
     if wrong:
         raise PublishedError(f"{what} {' and '.join(wrong)}")
-
-
-def efficientat_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convert an EfficientAT MobileNetV3 state to that of ``MobileNetTagger``."""
-    return EFFICIENTAT_KEYS.state(published)
 
 
 def _norm(published: Mapping[str, np.ndarray], theirs: str, ours: str) -> dict[str, Tensor]:
@@ -130,16 +129,19 @@ def _musicnn2019_names() -> set[str]:
 def musicnn2019_state(
     published: Mapping[str, np.ndarray], *, what: str = "this musicnn 2019 checkpoint"
 ) -> dict[str, Tensor]:
-    """Convert musicnn's TensorFlow variables, by name, to the state of a ``Tagger`` of ``Musicnn2019``.
+    """Return the state of a `Tagger` of `Musicnn2019`, converted from musicnn's TensorFlow variables.
 
-    TensorFlow numbers layers in the order of their making: five front-end blocks, three in the middle, two dense.
-    ``what`` names the checkpoint in the error.
+    TensorFlow numbers layers in the order of their construction: five of the front end, three in the middle, two dense.
+
+    Args:
+        published: the variables by name.
+        what: the checkpoint, as the error message names it.
 
     Raises:
         PublishedError: variables are missing or unknown.
     """
     check_names(_musicnn2019_names(), set(published), what=what)
-    # The middle convolutions see (time, channel) as a picture with one channel: (7, n_in, 1, 64).
+    # The middle convolutions take (time, channel) as a picture with one channel: (7, n_in, 1, 64).
     middle = {f"conv2d_{i}/kernel": published[f"conv2d_{i}/kernel"].transpose(0, 2, 1, 3) for i in (5, 6, 7)}
     published = {**published, **middle}
     ours = [f"front.{i}" for i in range(5)] + [f"mid.{i}" for i in range(3)]

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from encoders.backbones.base import Backbone, check_waveform
-from encoders.backbones.fcn import WON_MEL
-from encoders.backbones.short_chunk_cnn import ConvPool2d
+from encoders.backbones.base import check_waveform
+from encoders.backbones.blocks import WON_MEL, ConvPool2d, NumberedLayers
 from encoders.mel import LogMel
 
 __all__ = ["CRNN"]
 
 
-class CRNN(Backbone):
+class CRNN(NumberedLayers):
     """Waveform at 16 kHz [shape=(batch, n_samples)] -> the last state of the upper GRU [shape=(batch, 32)]."""
 
     dim = 32
     sample_rate_hz = 16000
     input_samples = 29 * 16000
-    min_samples = 95 * 256  # 96 centred frames: pooling by 2, 3, 4, 4 leaves one
+    min_samples = 95 * 256  # 96 centred frames: pooling by 2, 3, 4 and 4 leaves one
     mel = WON_MEL
     sequence_dim = 32
 
@@ -30,10 +29,14 @@ class CRNN(Backbone):
         super().__init__()
         self.front_end = LogMel(WON_MEL)
         self.spec_bn = nn.BatchNorm2d(1)
-        self.layer1 = ConvPool2d(1, 64, (2, 2))
-        self.layer2 = ConvPool2d(64, 128, (3, 3))
-        self.layer3 = ConvPool2d(128, 128, (4, 4))
-        self.layer4 = ConvPool2d(128, 128, (4, 4))
+        self.add_layers(
+            [
+                ConvPool2d(1, 64, (2, 2)),
+                ConvPool2d(64, 128, (3, 3)),
+                ConvPool2d(128, 128, (4, 4)),
+                ConvPool2d(128, 128, (4, 4)),
+            ]
+        )
         self.layer5 = nn.GRU(128, 32, num_layers=2, batch_first=True)
         self.dropout = nn.Dropout(0.5)
 
@@ -41,8 +44,8 @@ class CRNN(Backbone):
         return self.dropout(self.sequence(waveform)[:, -1])
 
     def sequence(self, waveform: Tensor) -> Tensor:
-        x = self.spec_bn(self.front_end(check_waveform(waveform, self)).unsqueeze(1))
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
-        states, _ = self.layer5(x.squeeze(2).transpose(1, 2))
+        """Return the states of the upper GRU [shape=(batch, n_steps, 32)]; a step is 96 frames, 1.536 s."""
+        log_mel = self.front_end(check_waveform(waveform, self))
+        maps = self.through_layers(self.spec_bn(log_mel.unsqueeze(1)))
+        states, _ = self.layer5(maps.squeeze(2).transpose(1, 2))
         return states

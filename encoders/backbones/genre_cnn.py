@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from encoders.backbones.base import Backbone, check_waveform
-from encoders.backbones.short_chunk_cnn import ConvPool2d
+from encoders.backbones.blocks import ConvPool2d
 from encoders.mel import LogMel, MelSpec
 
 __all__ = ["GENRE_MEL", "GenreCNN"]
@@ -31,10 +31,12 @@ _WIDTHS = (1, 32, 64, 128, 256, 256)
 class GenreCNN(Backbone):
     """Waveform of 3 s at 22.05 kHz [shape=(batch, 66150)] -> hidden layer [shape=(batch, 512)], >= 0.
 
-    Five blocks of a 3 × 3 convolution, batch norm, ReLU and max pooling by 2 × 2 leave 4 × 4 places, all of which the
-    first fully connected layer sees; a linear head is the second. Its logits are meant for a softmax: the logarithm
-    is the business of the loss (``torch.nn.functional.cross_entropy``). Weights are drawn from a normal distribution
-    whose variance keeps that of the signal through ReLU (He, Zhang, Ren, Sun, ICCV 2015, equation 10).
+    Five blocks of a 3 × 3 convolution, batch norm, ReLU and 2 × 2 max pooling leave 4 × 4 positions, which the first
+    fully connected layer takes; a linear head is the second one. Train its logits with a softmax loss
+    (`torch.nn.functional.cross_entropy`). Weights are drawn from a normal distribution whose variance preserves that of
+    the signal through ReLU.
+
+    Source: He, Zhang, Ren, Sun, ICCV 2015, equation 10.
     """
 
     dim = 512

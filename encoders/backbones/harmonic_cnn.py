@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoders.backbones.base import Backbone, check_waveform
-from encoders.backbones.short_chunk_cnn import ConvPool2d
+from encoders.backbones.base import check_waveform
+from encoders.backbones.blocks import ConvPool2d, MaxOverTime
 
 __all__ = ["HarmonicCNN", "HarmonicSTFT"]
 
@@ -30,19 +30,19 @@ _BANDWIDTH_AT_ZERO_HZ = 24.7
 
 
 def _midi(f_hz: float) -> int:
-    """The nearest key of a frequency."""
+    """Return the MIDI key nearest to a frequency."""
     return round(69 + 12 * math.log2(f_hz / 440))
 
 
 def _n_bands() -> int:
-    """From the lowest key up to the highest whose harmonics all lie below half the sample rate."""
+    """Return how many bands lie between the lowest key and the highest one with all harmonics below Nyquist."""
     return (_midi(_SAMPLE_RATE_HZ / (2 * _N_HARMONICS)) - _LOWEST_MIDI) * _BANDS_PER_SEMITONE
 
 
 class HarmonicSTFT(nn.Module):
     """Waveform [shape=(batch, n_samples)] -> dB [shape=(batch, 6, 128, n_frames)]: harmonic by half semitone by time.
 
-    A filter at f is a triangle as wide as the ear's bandwidth over ``bw_Q``, the one learned number.
+    The filter at frequency f is a triangle whose width is the ear's bandwidth at f divided by `bw_Q`, a learned number.
     """
 
     window: Tensor
@@ -52,14 +52,14 @@ class HarmonicSTFT(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.bw_Q = nn.Parameter(torch.ones(1))
-        # All follow from the constants: they are no part of a checkpoint.
+        # All follow from the constants and are not saved in checkpoints.
         self.register_buffer("window", torch.empty(_N_FFT), persistent=False)
         self.register_buffer("centres_hz", torch.empty(_N_HARMONICS * _n_bands()), persistent=False)
         self.register_buffer("bins_hz", torch.empty(_N_FFT // 2 + 1), persistent=False)
         self.reset_tables()
 
     def reset_tables(self) -> None:
-        """Make the window and the frequencies from the constants."""
+        """Compute the window and the frequencies from the constants."""
         self.window.copy_(torch.hann_window(_N_FFT))
         keys = _LOWEST_MIDI + torch.arange(_n_bands(), dtype=torch.float64) / _BANDS_PER_SEMITONE
         fundamentals_hz = 440 * 2 ** ((keys - 69) / 12)
@@ -67,7 +67,7 @@ class HarmonicSTFT(nn.Module):
         self.bins_hz.copy_(torch.arange(_N_FFT // 2 + 1) * (_SAMPLE_RATE_HZ / _N_FFT))
 
     def filters(self) -> Tensor:
-        """Triangles [shape=(6 * 128, 257)] in [0, 1], harmonic by harmonic."""
+        """Return triangles [shape=(6 * 128, 257)] in [0, 1], harmonic by harmonic."""
         width_hz = (_BANDWIDTH_SLOPE * self.centres_hz + _BANDWIDTH_AT_ZERO_HZ) / self.bw_Q
         away = (self.bins_hz - self.centres_hz.unsqueeze(1)).abs()
         return F.relu(1 - 2 * away / width_hz.unsqueeze(1))
@@ -96,29 +96,31 @@ class _ResidualPool2d(nn.Module):
         return self.pool(torch.relu(y + x))
 
 
-class HarmonicCNN(Backbone):
+class HarmonicCNN(MaxOverTime):
     """Waveform at 16 kHz [shape=(batch, n_samples)] -> features [shape=(batch, 256)]."""
 
     dim = 256
     sample_rate_hz = _SAMPLE_RATE_HZ
     input_samples = 5 * _SAMPLE_RATE_HZ
-    min_samples = 287 * _HOP_SAMPLES  # 288 centred frames: five halvings and two thirds leave one
+    min_samples = 287 * _HOP_SAMPLES  # 288 centred frames: five halvings and two divisions by 3 leave one
     sequence_dim = 256
 
     def __init__(self) -> None:
         super().__init__()
         self.hstft = HarmonicSTFT()
         self.hstft_bn = nn.BatchNorm2d(_N_HARMONICS)
-        self.layer1 = ConvPool2d(_N_HARMONICS, 128)
-        self.layer2 = _ResidualPool2d(128, (2, 2))
-        self.layer3 = _ResidualPool2d(128, (2, 2))
-        self.layer4 = _ResidualPool2d(128, (2, 2))
-        self.layer5 = ConvPool2d(128, 256)
-        self.layer6 = _ResidualPool2d(256, (2, 3))
-        self.layer7 = _ResidualPool2d(256, (2, 3))
-        self.dense1 = nn.Linear(256, 256)
-        self.bn = nn.BatchNorm1d(256)
-        self.dropout = nn.Dropout(0.5)
+        self.add_layers(
+            [
+                ConvPool2d(_N_HARMONICS, 128),
+                _ResidualPool2d(128, (2, 2)),
+                _ResidualPool2d(128, (2, 2)),
+                _ResidualPool2d(128, (2, 2)),
+                ConvPool2d(128, 256),
+                _ResidualPool2d(256, (2, 3)),
+                _ResidualPool2d(256, (2, 3)),
+            ]
+        )
+        self.add_dense(256)
 
     @property
     def front_end_name(self) -> str:
@@ -139,15 +141,5 @@ class HarmonicCNN(Backbone):
             "lowest_midi": _LOWEST_MIDI,
         }
 
-    def _maps(self, waveform: Tensor) -> Tensor:
-        """Feature maps [shape=(batch, 256, n_steps)]."""
-        x = self.hstft_bn(self.hstft(check_waveform(waveform, self)))
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4, self.layer5, self.layer6, self.layer7):
-            x = layer(x)
-        return x.squeeze(2)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        return self.dropout(torch.relu(self.bn(self.dense1(self._maps(waveform).amax(2)))))
-
-    def sequence(self, waveform: Tensor) -> Tensor:
-        return self._maps(waveform).transpose(1, 2)
+    def picture(self, waveform: Tensor) -> Tensor:
+        return self.hstft_bn(self.hstft(check_waveform(waveform, self)))

@@ -15,11 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from encoders.backbones.base import Backbone, check_waveform
-from encoders.heads import MLPHead
 from encoders.mel import LogMel, MelSpec
-from encoders.tagger import Tagger
 
-__all__ = ["EFFICIENTAT_MEL", "MobileNet", "MobileNetTagger"]
+__all__ = ["EFFICIENTAT_MEL", "MobileNet"]
 
 EFFICIENTAT_MEL = MelSpec(
     sample_rate_hz=32000,
@@ -50,7 +48,7 @@ class _Block:
     stride: int
 
 
-# MobileNetV3-Large (Howard et al. 2019, Table 1) at width 1; channels are scaled by the width.
+# MobileNetV3-Large (Howard et al. 2019, Table 1) at width 1. Other widths scale the channels.
 _BLOCKS = (
     _Block(3, 16, 16, False, False, 1),
     _Block(3, 64, 24, False, False, 2),
@@ -71,7 +69,7 @@ _BLOCKS = (
 
 
 def _multiple_of_8(channels: float) -> int:
-    """Round to a multiple of 8 without losing more than a tenth, as MobileNet does everywhere."""
+    """Round to a multiple of 8 without losing more than a tenth, as MobileNet does for every layer."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -123,7 +121,9 @@ class _InvertedResidual(nn.Module):
 class MobileNet(Backbone):
     """Waveform at 32 kHz [shape=(batch, n_samples)] -> mean features over time and frequency [shape=(batch, dim)].
 
-    ``dim`` is 384 at width 0.4 (mn04) and 960 at width 1 (mn10).
+    Args:
+        width: factor of the numbers of channels. `dim` is 384 at width 0.4 (mn04) and 960 at width 1 (mn10).
+        mel: the front end.
     """
 
     def __init__(self, *, width: float = 0.4, mel: MelSpec = EFFICIENTAT_MEL) -> None:
@@ -142,7 +142,7 @@ class MobileNet(Backbone):
         self.mel = mel
         self.sample_rate_hz = mel.sample_rate_hz
         self.input_samples = 10 * mel.sample_rate_hz
-        # Every convolution is padded: the reflection at the ends is what needs more than half a frame.
+        # Every convolution is padded; the reflection at the ends needs more than half a frame.
         self.min_samples = mel.n_fft // 2 + 1 + (1 if mel.pre_emphasis else 0)
 
     @property
@@ -167,29 +167,13 @@ class MobileNet(Backbone):
         return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def from_mel(self, log_mel: Tensor) -> Tensor:
-        """Log-mel [shape=(batch, n_mels, n_frames)] -> features [shape=(batch, dim)]."""
+        """Return features [shape=(batch, dim)] of log-mel [shape=(batch, n_mels, n_frames)]."""
         return self.features(log_mel.unsqueeze(1)).mean((2, 3))
 
     def forward(self, waveform: Tensor) -> Tensor:
         return self.from_mel(self.front_end(check_waveform(waveform, self)))
 
     def sequence(self, waveform: Tensor) -> Tensor:
-        """Mean features over frequency [shape=(batch, n_steps, dim)]; a step is 32 frames."""
+        """Return mean features over frequency [shape=(batch, n_steps, dim)]; a step is 32 frames."""
         log_mel = self.front_end(check_waveform(waveform, self))
         return self.features(log_mel.unsqueeze(1)).mean(2).transpose(1, 2)
-
-
-class MobileNetTagger(Tagger):
-    """The published closed-set tagger, with its two-layer head; waveform -> logits [shape=(batch, n_classes)]."""
-
-    backbone: MobileNet
-    head: MLPHead
-
-    def __init__(self, *, width: float = 0.4, n_classes: int = 527) -> None:
-        backbone = MobileNet(width=width)
-        super().__init__(backbone, MLPHead(backbone.dim, n_classes, hidden=_multiple_of_8(1280 * width)))
-
-    @property
-    def classifier(self) -> MLPHead:
-        """The head: Linear, Hardswish, Dropout, Linear."""
-        return self.head

@@ -1,8 +1,8 @@
 """musicnn: timbral and temporal filters on 3 s of log-mel, in its two published forms.
 
 Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging", ISMIR late-breaking 2019
-(TensorFlow), and its PyTorch variant in Won et al., SMC 2020, which orders batch norm and ReLU otherwise, averages over
-frequency before the temporal filters and pads odd kernels evenly.
+(TensorFlow), and its PyTorch variant in Won et al., SMC 2020, which swaps batch norm and ReLU, averages over frequency
+before the temporal filters and uses odd kernels with even padding.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from encoders.backbones.base import Backbone, check_waveform
-from encoders.backbones.fcn import WON_MEL
+from encoders.backbones.blocks import WON_MEL
 from encoders.mel import LogMel, MelSpec
 
 __all__ = ["MUSICNN2019_MEL", "Musicnn", "Musicnn2019"]
@@ -36,7 +36,7 @@ MUSICNN2019_MEL = MelSpec(
 
 
 class _Timbral(nn.Module):
-    """A tall filter over frequency, then its maximum over frequency: [batch, 1, mel, time] -> [batch, n_out, time]."""
+    """A tall filter over frequency, then the maximum over frequency: [batch, 1, mel, time] -> [batch, n_out, time]."""
 
     def __init__(self, n_out: int, height: int) -> None:
         super().__init__()
@@ -72,12 +72,14 @@ class _Conv1d(nn.Module):
 class Musicnn(Backbone):
     """The 2020 variant: waveform at 16 kHz [shape=(batch, n_samples)] -> features [shape=(batch, hidden)].
 
-    ``mid_channels`` and ``hidden`` are 64 and 200 for MagnaTagATune, 512 and 500 for the Million Song Dataset.
+    Args:
+        mid_channels: 64 for MagnaTagATune, 512 for the Million Song Dataset.
+        hidden: width of the features: 200 for MagnaTagATune, 500 for the Million Song Dataset.
     """
 
     sample_rate_hz = 16000
     input_samples = 3 * 16000
-    # Every convolution keeps the length: the reflection at the ends is what needs more than half a frame.
+    # Every convolution keeps the length; the reflection at the ends needs more than half a frame.
     min_samples = WON_MEL.n_fft // 2 + 1
     mel = WON_MEL
 
@@ -112,7 +114,7 @@ class Musicnn(Backbone):
         return torch.cat([front, mid1, mid2, mid3], 1)
 
     def sequence(self, waveform: Tensor) -> Tensor:
-        """Front-end and middle channels of each frame [shape=(batch, n_frames, sequence_dim)]."""
+        """Return front-end and middle channels of each frame [shape=(batch, n_frames, sequence_dim)]."""
         return self._channels(waveform).transpose(1, 2)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -126,7 +128,7 @@ _TF_EPS = 1e-3
 
 
 class _ReluThenNorm(nn.Module):
-    """Convolution, ReLU, batch norm, in the order of the 2019 form; ``pad`` = (left, right) zeros in time."""
+    """Convolution, ReLU, batch norm, in the order of the 2019 form; `pad` = (left, right) zeros in time."""
 
     def __init__(self, n_in: int, n_out: int, kernel: tuple[int, int], pad: tuple[int, int]) -> None:
         super().__init__()
@@ -141,8 +143,8 @@ class _ReluThenNorm(nn.Module):
 class Musicnn2019(Backbone):
     """The 2019 form: waveform at 16 kHz [shape=(batch, n_samples)] -> features [shape=(batch, 200)].
 
-    The published model sees patches of 187 frames cut from a longer spectrogram, so the last frame, half of which is
-    padding, is left out: 3 s give one patch.
+    The published model takes patches of 187 frames cut from a longer spectrogram. The last frame, half of which is
+    padding, is therefore left out, so that 3 s give one patch.
     """
 
     dim = 200
@@ -182,12 +184,12 @@ class Musicnn2019(Backbone):
         return torch.cat([front, mid1, mid2, mid3], 1).squeeze(2)
 
     def sequence(self, waveform: Tensor) -> Tensor:
-        """Front-end and middle channels of each frame [shape=(batch, n_frames, 753)]."""
+        """Return front-end and middle channels of each frame [shape=(batch, n_frames, 753)]."""
         return self._channels(waveform).transpose(1, 2)
 
     def forward(self, waveform: Tensor) -> Tensor:
         x = self._channels(waveform)
-        # Maximum and mean of a channel lie side by side in the published weights.
+        # The published weights have maximum and mean of a channel side by side.
         x = torch.stack([x.amax(2), x.mean(2)], 2).flatten(1)
         x = torch.relu(self.dense1(self.dropout(self.pool_bn(x))))
         return self.dropout(self.dense_bn(x))

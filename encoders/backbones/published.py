@@ -1,23 +1,13 @@
-"""Published taggers from their checkpoints, under their own tag names.
+"""Published taggers: where their checkpoints are, how to load them, and the names of their tags.
 
-No weights come with the package. They are published here (repository, then file); ``load_published`` reads the file.
-
-=============================== ==========================================================================
-won2020-{mtat,msd,jamendo}-*    github.com/minzwon/sota-music-tagging-models, models/*/*/best_model.pth
-musicnn2019-msd                 github.com/jordipons/musicnn, musicnn/MSD_musicnn: the TensorFlow
-                                variables, saved by name with ``numpy.savez``
-panns-cnn14                     zenodo.org/records/3987831, Cnn14_mAP=0.431.pth
-                                (code: github.com/qiuqiangkong/audioset_tagging_cnn)
-vggish                          github.com/harritaylor/torchvggish, releases, vggish-10086976.pth
-efficientat-mn04                github.com/fschmid56/EfficientAT, releases, mn04_as_mAP_432.pt
-=============================== ==========================================================================
+The package contains no weights. `PUBLISHED` gives the repository and the file of each; `load_published` reads the file.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,69 +28,95 @@ from encoders.backbones.convert import (
     check_names,
     musicnn2019_state,
 )
-from encoders.backbones.mobilenet import MobileNetTagger
-from encoders.backbones.registry import build_backbone, build_tagger
+from encoders.backbones.registry import TAGGERS, build_backbone
+from encoders.heads import LinearHead, MLPHead
 from encoders.tagger import Tagger
 
-__all__ = ["PUBLISHED", "PublishedError", "load_published", "published_tags"]
+__all__ = ["PUBLISHED", "PublishedCheckpoint", "PublishedError", "load_published", "published_tags"]
 
 _TAGS_FILE = Path(__file__).with_name("published_tags.json")
-_WON = "github.com/minzwon/sota-music-tagging-models"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Published:
-    """``keys`` is None for TensorFlow's variables; ``tags`` names a list of ``published_tags.json``."""
+class PublishedCheckpoint:
+    """One published checkpoint.
 
-    build: Callable[[], nn.Module]
+    Attributes:
+        architecture: its name in the registry, whose entry names the repository.
+        file: the file in the repository.
+        keys: the names of its entries; None for TensorFlow variables.
+        tags: a list of `published_tags.json`; None if the network has no classes.
+        mlp_hidden: width of the hidden layer of the head; None for a linear head.
+    """
+
+    architecture: str
+    file: str
     keys: KeyNames | None
     tags: str | None
-    source: str
+    mlp_hidden: int | None = None
+
+    @property
+    def source(self) -> str:
+        """The repository and the file."""
+        return f"{TAGGERS[self.architecture].published}, {self.file}"
+
+    def build(self) -> Tagger | Backbone:
+        """Return the network with fresh weights; without a head if it has no classes."""
+        backbone = build_backbone(self.architecture)
+        if self.tags is None:
+            return backbone
+        n_classes = len(_tags(self.tags))
+        if self.mlp_hidden is None:
+            return Tagger(backbone, LinearHead(backbone.dim, n_classes))
+        return Tagger(backbone, MLPHead(backbone.dim, n_classes, hidden=self.mlp_hidden))
 
 
-def _won(backbone: str, keys: KeyNames, tags: str) -> _Published:
-    return _Published(build=lambda: build_tagger(backbone, n_classes=50), keys=keys, tags=tags, source=_WON)
+def _tags(name: str) -> tuple[str, ...]:
+    return tuple(json.loads(_TAGS_FILE.read_text(encoding="utf-8"))[name])
 
 
-_FILES = {
-    "won2020-mtat-fcn": _won("fcn", WON_DENSE_KEYS, "mtat"),
-    "won2020-msd-fcn": _won("fcn", WON_DENSE_KEYS, "msd"),
-    "won2020-jamendo-fcn": _won("fcn", WON_DENSE_KEYS, "jamendo"),
-    "won2020-mtat-crnn": _won("crnn", WON_DENSE_KEYS, "mtat"),
-    "won2020-msd-crnn": _won("crnn", WON_DENSE_KEYS, "msd"),
-    "won2020-jamendo-crnn": _won("crnn", WON_DENSE_KEYS, "jamendo"),
-    "won2020-mtat-musicnn": _won("musicnn", WON_DENSE2_KEYS, "mtat"),
-    "won2020-msd-musicnn": _won("musicnn_msd", WON_DENSE2_KEYS, "msd"),
-    "won2020-jamendo-musicnn": _won("musicnn", WON_DENSE2_KEYS, "jamendo"),
-    "musicnn2019-msd": _Published(
-        build=lambda: build_tagger("musicnn2019", n_classes=50),
+def _won(dataset: str, network: str, *, architecture: str | None = None) -> PublishedCheckpoint:
+    return PublishedCheckpoint(
+        architecture=architecture or network,
+        file=f"models/{dataset}/{network}/best_model.pth",
+        keys=WON_DENSE2_KEYS if network == "musicnn" else WON_DENSE_KEYS,
+        tags=dataset,
+    )
+
+
+PUBLISHED: dict[str, PublishedCheckpoint] = {
+    "won2020-mtat-fcn": _won("mtat", "fcn"),
+    "won2020-msd-fcn": _won("msd", "fcn"),
+    "won2020-jamendo-fcn": _won("jamendo", "fcn"),
+    "won2020-mtat-crnn": _won("mtat", "crnn"),
+    "won2020-msd-crnn": _won("msd", "crnn"),
+    "won2020-jamendo-crnn": _won("jamendo", "crnn"),
+    "won2020-mtat-musicnn": _won("mtat", "musicnn"),
+    "won2020-msd-musicnn": _won("msd", "musicnn", architecture="musicnn_msd"),
+    "won2020-jamendo-musicnn": _won("jamendo", "musicnn"),
+    "musicnn2019-msd": PublishedCheckpoint(
+        architecture="musicnn2019",
+        file="the TensorFlow variables of musicnn/MSD_musicnn, saved by name with numpy.savez",
         keys=None,
         tags="msd",
-        source="github.com/jordipons/musicnn",
     ),
-    "panns-cnn14": _Published(
-        build=lambda: build_tagger("cnn14", n_classes=527),
-        keys=PANNS_KEYS,
-        tags="audioset",
-        source="zenodo.org/records/3987831",
+    "panns-cnn14": PublishedCheckpoint(
+        architecture="cnn14", file="Cnn14_mAP=0.431.pth", keys=PANNS_KEYS, tags="audioset"
     ),
-    "vggish": _Published(
-        build=lambda: build_backbone("vggish"),
-        keys=VGGISH_KEYS,
-        tags=None,
-        source="github.com/harritaylor/torchvggish",
+    "vggish": PublishedCheckpoint(architecture="vggish", file="vggish-10086976.pth", keys=VGGISH_KEYS, tags=None),
+    "efficientat-mn04": PublishedCheckpoint(
+        architecture="mn04", file="mn04_as_mAP_432.pt", keys=EFFICIENTAT_KEYS, tags="audioset", mlp_hidden=512
     ),
-    "efficientat-mn04": _Published(
-        build=MobileNetTagger, keys=EFFICIENTAT_KEYS, tags="audioset", source="github.com/fschmid56/EfficientAT"
+    "efficientat-mn10": PublishedCheckpoint(
+        architecture="mn10", file="mn10_as_mAP_471.pt", keys=EFFICIENTAT_KEYS, tags="audioset", mlp_hidden=1280
     ),
 }
-PUBLISHED = tuple(_FILES)
 
 
-def _entry(name: str) -> _Published:
-    if name not in _FILES:
+def _entry(name: str) -> PublishedCheckpoint:
+    if name not in PUBLISHED:
         raise ValueError(f"unknown published tagger {name!r}: choose one of {', '.join(PUBLISHED)}")
-    return _FILES[name]
+    return PUBLISHED[name]
 
 
 def published_tags(name: str) -> tuple[str, ...] | None:
@@ -110,76 +126,76 @@ def published_tags(name: str) -> tuple[str, ...] | None:
         ValueError: unknown name.
     """
     tags = _entry(name).tags
-    return None if tags is None else tuple(json.loads(_TAGS_FILE.read_text(encoding="utf-8"))[tags])
+    return None if tags is None else _tags(tags)
 
 
 def load_published(name: str, path: str | os.PathLike[str]) -> Tagger | Backbone:
     """Load a published tagger, in eval mode.
 
     Args:
-        name: one of ``PUBLISHED``.
-        path: the checkpoint, as it was published; the module's docstring says where.
+        name: one of `PUBLISHED`.
+        path: the checkpoint, as published.
 
     Returns:
-        A ``Tagger``, waveform -> logits of ``published_tags(name)``; for ``vggish``, which has no classes, the
-        ``Backbone``, waveform -> 128 features.
+        The tagger, from waveforms to the logits of `published_tags(name)`; for "vggish", which has no classes, the
+        backbone, from waveforms to 128 features.
 
     Raises:
         ValueError: unknown name.
         FileNotFoundError: there is no such file.
-        PublishedError: the file is of another kind or damaged, or its entries are not exactly those of the tagger.
+        PublishedError: the file is damaged or of another kind, or its entries are not exactly those of the tagger.
     """
     entry, file = _entry(name), Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: {name} is published at {entry.source}")
     what = f"{file}, to be loaded as {name},"
     module = entry.build()
-    told: Callable[[str], str] = str if entry.keys is None else entry.keys.theirs
     if entry.keys is None:
         state = musicnn2019_state(_read_npz(file, what, entry.source), what=what)
     else:
-        published = _read_torch(file, what, entry.source)
-        expected = {entry.keys.theirs(key) for key in module.state_dict()}
-        # Files of before 2018 lack the counters, which inference does not use.
-        counters = {key for key in expected - set(published) if key.endswith("num_batches_tracked")}
-        check_names(expected - counters, set(published) - set(entry.keys.dropped), what=what)
-        zeros = {key: torch.tensor(0) for key in counters}
-        state = entry.keys.state({**published, **zeros})
-    _load(module, state, told, what)
-    module.eval()
-    assert isinstance(module, (Tagger, Backbone))
-    return module
+        state = _renamed(_read_torch(file, what, entry.source), entry.keys, module, what)
+    _load(module, state, entry.keys, what)
+    return module.eval()
 
 
-def _load(module: nn.Module, state: dict[str, Tensor], told: Callable[[str], str], what: str) -> None:
+def _renamed(published: Mapping[str, Tensor], keys: KeyNames, module: nn.Module, what: str) -> dict[str, Tensor]:
+    expected = {keys.theirs(key) for key in module.state_dict()}
+    # Files from before 2018 lack the counters of batch norms, which inference does not use.
+    counters = {key for key in expected - set(published) if key.endswith("num_batches_tracked")}
+    check_names(expected - counters, set(published) - set(keys.dropped), what=what)
+    return keys.state({**published, **{key: torch.tensor(0) for key in counters}})
+
+
+def _load(module: nn.Module, state: dict[str, Tensor], keys: KeyNames | None, what: str) -> None:
     for key, wanted in module.state_dict().items():
-        found = state[key]
+        found, name = state[key], key if keys is None else keys.theirs(key)
         if found.shape != wanted.shape:
             shapes = f"[shape={tuple(found.shape)}], the tagger needs [shape={tuple(wanted.shape)}]"
-            raise PublishedError(f"{what} has {told(key)} {shapes}")
+            raise PublishedError(f"{what} has {name} {shapes}")
         if found.is_floating_point():
             if not bool(torch.isfinite(found).all()):
-                raise PublishedError(f"{what} has NaN or infinite values in {told(key)}: copy the file again")
-            # Decayed weights of the Million Song Dataset's FCN are denormal and make it twenty times slower.
+                raise PublishedError(f"{what} has NaN or infinite values in {name}: copy the file again")
+            # The decayed weights of the Million Song Dataset's FCN are denormal, which makes it twenty times slower.
             state[key] = torch.where(found.abs() < torch.finfo(found.dtype).tiny, torch.zeros_like(found), found)
     module.load_state_dict(state)
 
 
-# A reader of foreign bytes raises whatever they lead it to; torch's own messages advise to load untrusted objects.
+# The readers catch Exception, because foreign bytes can make a parser raise anything. The messages of torch are not
+# passed on, because they advise to load untrusted objects.
 
 
 def _read_torch(file: Path, what: str, source: str) -> Mapping[str, Tensor]:
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except PermissionError:
-        raise  # nothing is wrong with the file
+        raise  # the file itself is not at fault
     except Exception:
-        message = f"{what} is damaged or no PyTorch file of tensors alone: copy it again from {source}"
+        message = f"{what} is damaged or not a PyTorch file of tensors: copy it again from {source}"
         raise PublishedError(message) from None
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise PublishedError(f"{what} holds no state dict of tensors: copy it again from {source}")
+        raise PublishedError(f"{what} is not a state dict of tensors: copy it again from {source}")
     return content
 
 
@@ -188,7 +204,7 @@ def _read_npz(file: Path, what: str, source: str) -> dict[str, np.ndarray]:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             return {key: content[key] for key in content.files}
     except PermissionError:
-        raise  # nothing is wrong with the file
+        raise  # the file itself is not at fault
     except Exception:
-        message = f"{what} is damaged or no npz file of arrays: save the variables of {source} again"
+        message = f"{what} is damaged or not an npz file of arrays: save it again from {source}"
         raise PublishedError(message) from None

@@ -1,4 +1,4 @@
-"""Every architecture of the zoo by name."""
+"""Every architecture by name."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ from encoders.backbones.self_attention import SelfAttention
 from encoders.backbones.short_chunk_cnn import ShortChunkCNN, ShortChunkCNNRes
 from encoders.backbones.vggish import VGGish
 from encoders.mel import MelSpec
-from encoders.tagger import Tagger, make_head
 
-__all__ = ["TAGGERS", "TaggerEntry", "build_backbone", "build_tagger", "list_taggers"]
+__all__ = ["TAGGERS", "TaggerEntry", "build_backbone", "list_taggers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +31,9 @@ class TaggerEntry:
 
     Attributes:
         build: makes the backbone, with fresh weights; takes the keywords of its `build_options`.
-        summary: what it is, in a line.
+        summary: one line that describes it.
         citation: the paper.
-        published: where trained weights are, as a repository or record; "" where there are none to load.
+        published: the repository or record of trained weights; "" if there are none to load.
     """
 
     build: Callable[..., Backbone]
@@ -117,7 +116,7 @@ TAGGERS: dict[str, TaggerEntry] = {
     ),
     "cnn14": TaggerEntry(
         build=CNN14,
-        summary="fourteen layers for general audio",
+        summary="fourteen layers, for general audio",
         citation="Kong, Cao, Iqbal, Wang, Wang, Plumbley, IEEE/ACM TASLP 28, 2020",
         published="zenodo.org/records/3987831",
     ),
@@ -173,19 +172,3 @@ def build_backbone(name: str, **options: Any) -> Backbone:
     if "mel" in options:
         options["mel"] = MelSpec(**options["mel"])
     return TAGGERS[name].build(**options)
-
-
-def build_tagger(name: str, *, n_classes: int, head: str = "linear") -> Tagger:
-    """Build a tagger with fresh weights: waveform -> logits [shape=(batch, n_classes)].
-
-    Args:
-        name: one of ``list_taggers()``.
-        n_classes: at least 1.
-        head: ``"linear"`` (the published form of most), ``"mlp"`` or ``"attention"`` (over time).
-
-    Raises:
-        ValueError: unknown name or head, or fewer classes than 1.
-        TypeError: attention on an architecture that keeps no time axis.
-    """
-    backbone = build_backbone(name)
-    return Tagger(backbone, make_head(head, backbone, n_classes=n_classes))

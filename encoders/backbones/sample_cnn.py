@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoders.backbones.base import Backbone, check_waveform
+from encoders.backbones.base import check_waveform
+from encoders.backbones.blocks import NumberedLayers
 
 __all__ = ["SampleCNN", "SampleCNNSE"]
 
-# Of layers 1 to 11. The first strides over 3 samples, the next nine pool by 3, the last has filters of one step.
+# Channels before and after layers 1 to 11. The first has a stride of 3 samples, the next nine pool by 3, and the last
+# has filters of one step.
 _WIDTHS = (1, 128, 128, 128, 256, 256, 256, 256, 256, 256, 512, 512)
-_N_LAYERS = len(_WIDTHS) - 1
 
 
 class _Conv(nn.Module):
@@ -34,7 +35,7 @@ class _Conv(nn.Module):
 
 
 class _SqueezeExcite(nn.Module):
-    """A residual block whose channels are scaled by what the whole of their time says (Kim et al. 2018)."""
+    """A residual block whose channels are scaled by gains computed from their means over time (Kim et al. 2018)."""
 
     def __init__(self, n_in: int, n_out: int, *, kernel: int = 3, stride: int = 1, pool: int = 1) -> None:
         super().__init__()
@@ -57,11 +58,11 @@ class _SqueezeExcite(nn.Module):
         return self.pool(torch.relu(y * gain.unsqueeze(2) + shortcut))
 
 
-class _SampleLevel(Backbone):
-    """What both forms share: eleven blocks, layers named from 1.
+class _SampleLevel(NumberedLayers):
+    """Eleven blocks.
 
-    The published networks see one step at the end; the mean over time takes longer waveforms, so that a linear head on
-    the plain form averages its logits over them.
+    With the published input length, one step is left at the end. The mean over time allows longer waveforms: a linear
+    head on the plain form then averages its logits over them.
     """
 
     dim = 512
@@ -72,20 +73,16 @@ class _SampleLevel(Backbone):
 
     def __init__(self, block: type[_Conv] | type[_SqueezeExcite]) -> None:
         super().__init__()
-        for i, (n_in, n_out) in enumerate(pairwise(_WIDTHS), start=1):
-            first, last = i == 1, i == _N_LAYERS
-            layer = block(
-                n_in, n_out, kernel=1 if last else 3, stride=3 if first else 1, pool=1 if first or last else 3
-            )
-            self.add_module(f"layer{i}", layer)
+        last = len(_WIDTHS) - 2
+        self.add_layers(
+            block(n_in, n_out, kernel=1 if i == last else 3, stride=1 if i else 3, pool=3 if 0 < i < last else 1)
+            for i, (n_in, n_out) in enumerate(pairwise(_WIDTHS))
+        )
         self.dropout = nn.Dropout(0.5)
 
     def _maps(self, waveform: Tensor) -> Tensor:
-        """Feature maps [shape=(batch, 512, n_steps)]."""
-        x = check_waveform(waveform, self).unsqueeze(1)
-        for i in range(1, _N_LAYERS + 1):
-            x = self.get_submodule(f"layer{i}")(x)
-        return x
+        """Return feature maps [shape=(batch, 512, n_steps)]."""
+        return self.through_layers(check_waveform(waveform, self).unsqueeze(1))
 
     def forward(self, waveform: Tensor) -> Tensor:
         return self.dropout(self._maps(waveform).mean(2))

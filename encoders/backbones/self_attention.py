@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoders.backbones.base import Backbone, check_waveform
-from encoders.backbones.short_chunk_cnn import WON_MEL_128, ResidualConv2d
+from encoders.backbones.base import check_waveform
+from encoders.backbones.blocks import WON_MEL_128, NumberedLayers, ResidualConv2d
 from encoders.mel import LogMel
 
 __all__ = ["SelfAttention"]
@@ -23,7 +23,7 @@ _DIM = 256
 _N_HEADS = 8
 _HIDDEN_DROPOUT = 0.4
 _ATTENTION_DROPOUT = 0.5
-# Of layers 1 to 7. All halve mel, 128 to 1; the first three halve time too.
+# Channels before and after layers 1 to 7. All halve mel, from 128 to 1; the first three also halve time.
 _WIDTHS = (1, 128, 128, 256, 256, 256, 256, 256)
 _TIME_STRIDES = (2, 2, 2, 1, 1, 1, 1)
 
@@ -45,7 +45,7 @@ class _Heads(nn.Module):
 
 
 class _AddNorm(nn.Module):
-    """A dense layer, dropout, the shortcut added, layer norm."""
+    """A dense layer, dropout, addition of the shortcut, layer norm."""
 
     def __init__(self, n_in: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _TransformerLayer(nn.Module):
         return self.output(F.gelu(self.intermediate["dense"](x)), x)
 
 
-class SelfAttention(Backbone):
+class SelfAttention(NumberedLayers):
     """Waveform at 16 kHz [shape=(batch, n_samples)] -> the pooled first token [shape=(batch, 256)]."""
 
     dim = _DIM
@@ -87,8 +87,8 @@ class SelfAttention(Backbone):
         super().__init__()
         self.front_end = LogMel(WON_MEL_128)
         self.spec_bn = nn.BatchNorm2d(1)
-        for i, ((n_in, n_out), stride) in enumerate(zip(pairwise(_WIDTHS), _TIME_STRIDES, strict=True), start=1):
-            self.add_module(f"layer{i}", ResidualConv2d(n_in, n_out, (2, stride)))
+        widths = zip(pairwise(_WIDTHS), _TIME_STRIDES, strict=True)
+        self.add_layers(ResidualConv2d(n_in, n_out, (2, stride)) for (n_in, n_out), stride in widths)
         self.register_buffer("first_token", torch.empty(_DIM), persistent=False)
         self.encoder = nn.ModuleDict({"layer": nn.Sequential(_TransformerLayer(), _TransformerLayer())})
         self.pooler = nn.ModuleDict({"dense": nn.Linear(_DIM, _DIM)})
@@ -96,15 +96,13 @@ class SelfAttention(Backbone):
         self.reset_tables()
 
     def reset_tables(self) -> None:
-        """Make the first token: seeded noise, no part of the published weights."""
+        """Compute the first token: seeded noise, which the published weights do not contain."""
         self.first_token.copy_(torch.from_numpy(np.random.RandomState(0).random_sample(_DIM)))
 
     def _tokens(self, waveform: Tensor) -> Tensor:
-        """The first token and the frames, encoded [shape=(batch, 1 + n_steps, 256)]."""
-        x = self.spec_bn(self.front_end(check_waveform(waveform, self)).unsqueeze(1))
-        for i in range(1, len(_TIME_STRIDES) + 1):
-            x = self.get_submodule(f"layer{i}")(x)
-        x = x.squeeze(2).transpose(1, 2)
+        """Return the encoded first token and frames [shape=(batch, 1 + n_steps, 256)]."""
+        log_mel = self.front_end(check_waveform(waveform, self))
+        x = self.through_layers(self.spec_bn(log_mel.unsqueeze(1))).squeeze(2).transpose(1, 2)
         return self.encoder["layer"](torch.cat([self.first_token.expand(x.shape[0], 1, _DIM), x], 1))
 
     def forward(self, waveform: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ VGGISH_MEL = MelSpec(
     n_mels=64,
     f_min_hz=125.0,
     f_max_hz=7500.0,
-    # Straight in mel, as Kaldi's; the bin that Kaldi leaves out lies above the highest band.
+    # Triangles are linear in mel, as in Kaldi; the Nyquist bin that Kaldi omits lies above the highest band.
     mel_scale="kaldi",
     centred=False,
     magnitude=True,
@@ -45,8 +45,8 @@ def _convolutions() -> nn.Sequential:
 class VGGish(Backbone):
     """Waveform at 16 kHz [shape=(batch, n_samples)] -> mean embedding of its examples [shape=(batch, 128)], >= 0.
 
-    Examples of 96 frames follow each other without overlap; frames that fill no example are left out. The last frame
-    of an example of 0.96 s reaches 15 ms over its end.
+    Examples of 96 frames follow each other without overlap; remaining frames that do not fill an example are dropped.
+    The last frame of an example of 0.96 s extends 15 ms beyond its end.
     """
 
     dim = 128
@@ -64,7 +64,7 @@ class VGGish(Backbone):
         )
 
     def examples(self, waveform: Tensor) -> Tensor:
-        """Log-mel examples [shape=(batch, n_examples, 96, 64)]: time, then mel.
+        """Return log-mel examples [shape=(batch, n_examples, 96, 64)]: time, then mel.
 
         Raises:
             ValueError: wrong shape, or too short for one example.
@@ -76,7 +76,7 @@ class VGGish(Backbone):
         return self.sequence(waveform).mean(1)
 
     def sequence(self, waveform: Tensor) -> Tensor:
-        """Embedding of each example [shape=(batch, n_examples, 128)]."""
+        """Return the embedding of each example [shape=(batch, n_examples, 128)]."""
         examples = self.examples(waveform)
         maps = self.features(examples.flatten(0, 1).unsqueeze(1))
         # The published weights come from TensorFlow, where channels are the last axis.

@@ -82,7 +82,7 @@ def test_the_door_checks_rate_shape_length_and_values() -> None:
     tagger = Tagger(Musicnn(), LinearHead(200, 3))
     audio = torch.zeros(2, 16000)
     assert tagger.check(audio, sample_rate_hz=16000) is audio
-    with pytest.raises(ValueError, match="Musicnn hears 16000 Hz, this audio has 44100 Hz: resample it to 16000 Hz"):
+    with pytest.raises(ValueError, match="Musicnn takes 16000 Hz, this audio has 44100 Hz: resample it to 16000 Hz"):
         tagger.check(audio, sample_rate_hz=44100)
     with pytest.raises(ValueError, match="takes waveforms"):
         tagger.check(audio[0], sample_rate_hz=16000)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.backbones.fcn import WON_MEL
+from encoders.backbones.blocks import WON_MEL
 from encoders.backbones.mobilenet import EFFICIENTAT_MEL
 from encoders.backbones.musicnn import MUSICNN2019_MEL
 from encoders.mel import LogMel, MelSpec, mel_filterbank

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from encoders.backbones.base import Backbone
 from encoders.backbones.convert import WON_DENSE2_KEYS
 from encoders.backbones.published import published_tags
-from encoders.backbones.registry import build_tagger
-from encoders.tagger import Tagger
+from encoders.tagger import Tagger, build_tagger
 from retrieval.tagging import ClosedSetTagger, LabelError, PublishedModelError, split_spec
 
 NAME = "won2020-mtat-musicnn"

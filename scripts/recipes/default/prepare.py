@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from encoders.audio import load_audio, stream_chunks
-from encoders.backbones.mobilenet import MobileNetTagger
+from encoders.backbones.mobilenet import MobileNet
+from encoders.tagger import Tagger
 from scripts.recipes.default.clips import MUSIC_PACKS, TRAINING_PACKS, TrainingClip, training_clips
 from scripts.recipes.default.single_sounds import render_single_sounds
 from scripts.recipes.default.synth import SynthClip, render_clips
@@ -62,15 +63,14 @@ def _heard_rendered(clips: Iterable[SynthClip], pack: str, first: int) -> Iterat
 
 
 @torch.inference_mode()
-def _write(
-    folder: Path, heard: Iterable[_Heard], teacher: MobileNetTagger, music: list[MusicTeacher], n_music: int
-) -> None:
+def _write(folder: Path, heard: Iterable[_Heard], teacher: Tagger, music: list[MusicTeacher], n_music: int) -> None:
     mels: list[np.ndarray] = []
     clip_of: list[int] = []
     audioset: list[np.ndarray] = []
     music_logits: list[np.ndarray] = []
     labels: list[tuple[str, ...]] = []
     groups: list[str] = []
+    assert isinstance(teacher.backbone, MobileNet)
     front_end = teacher.backbone.front_end
     for clip in heard:
         chunks = np.stack([chunk.samples for chunk in stream_chunks(clip.waveform, sample_rate_hz=SAMPLE_RATE_HZ)])
@@ -98,7 +98,7 @@ def prepare_packs(
     audio_dir: Path,
     cache_dir: Path,
     *,
-    teacher: MobileNetTagger,
+    teacher: Tagger,
     music_teachers: list[MusicTeacher],
     on_shard: Callable[[str], None] = print,
 ) -> None:
@@ -119,7 +119,7 @@ def prepare_rendered(
     *,
     count: int,
     seed: int,
-    teacher: MobileNetTagger,
+    teacher: Tagger,
     n_music: int,
     on_shard: Callable[[str], None] = print,
 ) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from encoders.backbones.convert import efficientat_state
 from encoders.text.train import WordVectorSettings, train_word_vectors
 from encoders.text.vocabulary import Vocabulary
 from encoders.text.word_vectors import WordVectors
@@ -117,10 +116,7 @@ def _new_model(run: DefaultRun, word_vectors: WordVectors, tag_names: list[str])
     model.words.codes.copy_(torch.from_numpy(word_vectors.codes))
     model.words.scales.copy_(torch.from_numpy(word_vectors.scales))
     model.words.weights.copy_(torch.from_numpy(word_vectors.weights))
-    published = torch.load(run.weights_dir / "efficientat_mn04_audioset.pt", map_location="cpu", weights_only=True)
-    state = efficientat_state(published)
-    prefix = "backbone."
-    model.audio_tower.backbone.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+    model.audio_tower.backbone.load_state_dict(load_audioset_teacher(run.weights_dir).backbone.state_dict())
     return model
 
 
@@ -160,7 +156,9 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
     )
     label_vectors = dict(zip(labels, word_vectors.encode(labels), strict=True))
     model = _new_model(run, word_vectors, _tag_names([*short_names, *labels], vocabulary))
-    head = withheld.head(load_audioset_teacher(run.weights_dir).classifier)
+    classifier = load_audioset_teacher(run.weights_dir).head
+    assert isinstance(classifier, nn.Sequential)
+    head = withheld.head(classifier)
     published = chunk_features(model, collection)
     imagined = imagine(head, np.concatenate(published), per_class=run.recipe.imagined_per_class, seed=run.recipe.seed)
     log({"stage": "imagined", "sounds": len(imagined.features)})

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from encoders.backbones.fcn import FCN
-from encoders.backbones.mobilenet import MobileNetTagger
 from encoders.backbones.published import load_published, published_tags
 from encoders.tagger import Tagger
 from encoders.text.tokenizer import tokenize
@@ -73,10 +72,10 @@ class MusicTeacher:
         return self.model(batch).mean(0).numpy()
 
 
-def load_audioset_teacher(weights_dir: Path) -> MobileNetTagger:
+def load_audioset_teacher(weights_dir: Path) -> Tagger:
     """Load EfficientAT mn04 (527 AudioSet classes, 32 kHz) from ``efficientat_mn04_audioset.pt``, ready to infer."""
     teacher = load_published("efficientat-mn04", weights_dir / "efficientat_mn04_audioset.pt")
-    assert isinstance(teacher, MobileNetTagger)
+    assert isinstance(teacher, Tagger)
     return teacher
 
 

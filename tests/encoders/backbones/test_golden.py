@@ -12,8 +12,9 @@ from fill import value, wave
 from torch import nn
 
 from encoders.backbones.convert import PANNS_KEYS, VGGISH_KEYS, WON_DENSE2_KEYS, WON_DENSE_KEYS, KeyNames
-from encoders.backbones.registry import build_backbone, build_tagger
+from encoders.backbones.registry import build_backbone
 from encoders.backbones.vggish import VGGish
+from encoders.tagger import build_tagger
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "published_taggers.json").read_text(encoding="utf-8"))
 WON = {

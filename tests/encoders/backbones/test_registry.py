@@ -15,10 +15,10 @@ from torch import Tensor
 from encoders.backbones.base import Backbone, check_chunk_length
 from encoders.backbones.harmonic_cnn import HarmonicSTFT
 from encoders.backbones.mobilenet import MobileNet
-from encoders.backbones.registry import TAGGERS, build_backbone, build_tagger, list_taggers
+from encoders.backbones.registry import TAGGERS, build_backbone, list_taggers
 from encoders.heads import LinearHead
 from encoders.mel import LogMel, MelSpec
-from encoders.tagger import Tagger, make_head
+from encoders.tagger import Tagger, build_tagger, make_head
 
 N_CLASSES = 7
 # A batch of 65 of anything longer would need gigabytes: its shapes are taken without numbers.
