@@ -1,7 +1,8 @@
-"""The command `retrieve`: what it is made of, and its entry point."""
+"""The command `retrieve`: its commands and its entry point."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -9,24 +10,24 @@ import typer
 
 from encoders.device import keep_freed_memory
 from retrieval.cli import evaluate, index, models, search, tag, train, word_vectors
-from retrieval.cli.group import QueryFirstGroup
+from retrieval.cli.group import CheckedCommand, QueryFirstGroup
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     cls=QueryFirstGroup,
-    pretty_exceptions_enable=False,  # a fault of the program shows as Python shows it
+    pretty_exceptions_enable=False,  # a fault of the program prints its traceback
     context_settings={"help_option_names": ["--help", "-h"]},
     subcommand_metavar="QUERY | COMMAND [ARGS]...",
-    epilog="The index is where --index or RETRIEVE_INDEX says, else in the user's data folder.",
+    epilog="The default index is RETRIEVE_INDEX, or a directory in the user's data folder.",
 )
-app.command("search")(search.search)
+app.command("search", cls=CheckedCommand)(search.search)
 app.add_typer(index.group, name="index")
-app.command("tag")(tag.tag)
-app.command("models")(models.models)
+app.command("tag", cls=CheckedCommand)(tag.tag)
+app.command("models", cls=CheckedCommand)(models.models)
 app.add_typer(word_vectors.group, name="word-vectors")
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
+app.command("train", cls=CheckedCommand)(train.train)
+app.command("evaluate", cls=CheckedCommand)(evaluate.evaluate)
 
 
 def _print_version(wanted: bool) -> None:
@@ -48,13 +49,13 @@ def retrieve(
 ) -> None:
     """Search your music by words.
 
-    Everything that is not a command is a query:
+    Arguments that do not begin with a command are a query:
 
       retrieve "acoustic guitar"            the ten best tracks, and where in them
       retrieve --top 5 piano --not drums    options before or after the words
-      retrieve search index                 a query that is a command's name too
-      retrieve index build ~/Music          make or refresh the index
-      retrieve tag song.mp3                 say what a file sounds like
+      retrieve search index                 a query that is also the name of a command
+      retrieve index build ~/Music          build or update the index
+      retrieve tag song.mp3                 tag a sound file
       retrieve models                       list the architectures and what they cost
       retrieve word-vectors train DIR       train word vectors on a folder of text
       retrieve train --data DIR --out DIR   train a model on tagged clips
@@ -65,7 +66,9 @@ def retrieve(
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line `arguments` (default: the process's own). Ends by SystemExit."""
+    """Run a command line (default: the arguments of the process). Always raises SystemExit."""
+    if sys.stdout is None:  # the caller closed it
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the life of the process
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character gets its escape
             stream.reconfigure(errors="backslashreplace")

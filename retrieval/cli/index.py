@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from retrieval.cli.group import CommandGroup
+from retrieval.cli.group import CheckedCommand, CommandGroup
 from retrieval.cli.options import DeviceOption, IndexOption, ModelOption, index_dir
 from retrieval.cli.output import clock, print_error, print_table, print_warning, shown, shown_path
 from retrieval.cli.progress import Progress, show_progress
@@ -28,7 +28,7 @@ _PROBLEMS_SHOWN = 10
 group = typer.Typer(cls=CommandGroup, help="Make an index of your music, keep it fresh, look into it.")
 
 
-@group.command("build")
+@group.command("build", cls=CheckedCommand)
 def build(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of music, or single files.")],
     index: IndexOption = None,
@@ -89,7 +89,7 @@ def build(
     _print_summary(summary, place=place, as_json=as_json)
 
 
-@group.command("info")
+@group.command("info", cls=CheckedCommand)
 def info(
     index: IndexOption = None,
     skipped: Annotated[bool, typer.Option("--skipped", help="List the files that could not be read, and why.")] = False,
@@ -132,7 +132,7 @@ def info(
     print_table(["index", ""], [[name.replace("_", " "), str(value)] for name, value in people.items()])
 
 
-@group.command("verify")
+@group.command("verify", cls=CheckedCommand)
 def verify(index: IndexOption = None) -> None:
     """Read a whole index and say what is wrong with it; the exit status is 1 if anything is."""
     with _opened(index) as opened:
@@ -144,7 +144,7 @@ def verify(index: IndexOption = None) -> None:
     typer.echo("the index is whole")
 
 
-@group.command("compact")
+@group.command("compact", cls=CheckedCommand)
 def compact(index: IndexOption = None) -> None:
     """Give back the disk space of tracks that are gone or were indexed anew."""
     with _opened(index, read_only=False) as opened:

@@ -35,7 +35,7 @@ def search(
         typer.Option("--like", metavar="FILE", help="What sounds like this; alone or with words."),
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option("--min-score", help="Leave out hits below this score (-1 to 1).")
+        float | None, typer.Option("--min-score", min=-1.0, max=1.0, help="Leave out hits with a lower score.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit and line.")] = False,
     m3u: Annotated[Path | None, typer.Option("--m3u", metavar="FILE", help="Write the hits as a playlist too.")] = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from encoders.text.train import KINDS, WordVectorSettings
-from retrieval.cli.group import CommandGroup
+from retrieval.cli.group import CheckedCommand, CommandGroup
 from retrieval.cli.output import print_table, print_warning, shown, shown_path
 from retrieval.cli.progress import show_progress
 from retrieval.label_file import read_label_file
@@ -31,7 +31,7 @@ OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="Word-vec
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-@group.command("train")
+@group.command("train", cls=CheckedCommand)
 def train(
     text_dir: Annotated[Path, typer.Argument(metavar="TEXT_DIR", help="Folder of text.")],
     out: OutOption,
@@ -92,7 +92,7 @@ def train(
     _print_summary(summary, lines, out, as_json=as_json)
 
 
-@group.command("import")
+@group.command("import", cls=CheckedCommand)
 def import_(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="File, or a name known to gensim.downloader.")],
     out: OutOption,
@@ -137,7 +137,7 @@ def import_(
     _print_summary(summary, lines, out, as_json=as_json)
 
 
-@group.command("info")
+@group.command("info", cls=CheckedCommand)
 def info(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Word-vector file, or model directory.")],
     words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]...", help="Words to list neighbours of.")] = None,
