@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-__all__ = ["Subwords", "ngram_hash", "ngrams", "quantised", "read_subwords"]
+__all__ = ["SUBWORDS_FILE", "Subwords", "ngram_hash", "ngrams", "quantised", "read_subwords"]
 
+SUBWORDS_FILE = "subwords.safetensors"  # of a model directory
 _FNV_OFFSET, _FNV_PRIME, _32_BITS = 2166136261, 16777619, 0xFFFFFFFF
 _CHUNK_ROWS = 65536
 

@@ -10,7 +10,7 @@ __all__ = ["TextTower", "WordLookup"]
 
 
 class WordLookup(nn.Module):
-    """Token ids -> unit phrase vectors: the mean of 8-bit word vectors, weighted by smooth inverse frequency."""
+    """Token ids to unit phrase vectors: the mean of 8-bit word vectors, weighted by smooth inverse frequency."""
 
     codes: Tensor
     scales: Tensor
@@ -23,7 +23,7 @@ class WordLookup(nn.Module):
         self.register_buffer("weights", torch.zeros(vocab_size))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Take ids and mask [shape=(n, n_tokens)] to vectors [shape=(n, word_dim)]; padding weighs nothing."""
+        """Return unit vectors [shape=(n, word_dim)] of ids and mask [shape=(n, n_tokens)]; padding has weight 0."""
         vectors = self.codes[input_ids].to(self.scales.dtype) * self.scales[input_ids].unsqueeze(-1)
         weights = self.weights[input_ids]
         if attention_mask is not None:
@@ -32,7 +32,7 @@ class WordLookup(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Word vectors [shape=(n, word_dim)] -> unit vectors [shape=(n, dim)]: two fully connected layers."""
+    """Word vectors [shape=(n, word_dim)] to unit vectors [shape=(n, dim)]: two fully connected layers."""
 
     def __init__(self, *, word_dim: int, hidden: int, dim: int, dropout: float) -> None:
         super().__init__()

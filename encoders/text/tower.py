@@ -1,4 +1,4 @@
-"""The text tower in numpy: what a query needs, without torch. ``heads.TextTower`` is the same network in torch."""
+"""The text tower in numpy, so that a query needs no torch. `encoders.text.torch_tower` is the same network in torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from encoders.checkpoint import (
     check_model_dir,
     sha256_of,
 )
-from encoders.text.subwords import Subwords, read_subwords
+from encoders.text.subwords import SUBWORDS_FILE, Subwords, read_subwords
 from encoders.text.vocabulary import UnknownWordsError, Vocabulary
 from encoders.text.word_vectors import WordVectors
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SENTENCE_FOLDER",
-    "SUBWORDS_FILE",
     "TextEncoder",
     "UnknownWordsError",
     "model_subwords",
@@ -39,23 +38,25 @@ __all__ = [
     "save_subwords",
 ]
 
-SUBWORDS_FILE = "subwords.safetensors"
-SENTENCE_FOLDER = "sentence"
-"""In a model directory whose text tower reads a sentence encoder: that encoder."""
+SENTENCE_FOLDER = "sentence"  # of a model directory: the sentence encoder, if the model has one
 
 _BATCH_NORM_EPS = 1e-5
 
 
 def read_vocabulary(model_dir: Path) -> Vocabulary:
-    """Read vocab.txt: one token a line, in the order of the rows of the word vectors."""
+    """Read vocab.txt: one token per line, in the order of the word vectors."""
     return Vocabulary((model_dir / VOCABULARY_FILE).read_text(encoding="utf-8").split("\n")[:-1])
 
 
 def model_subwords(model_dir: Path, *, digest: str | None) -> Subwords | None:
-    """Read the subwords of a model whose config names the SHA-256 of their file; None where it names none.
+    """Load the subwords of a model.
+
+    Args:
+        model_dir: the model.
+        digest: SHA-256 of the file by the model's config; None: the model has no subwords.
 
     Raises:
-        ModelDirError: the file is missing or is not what was saved.
+        ModelDirError: the file is missing, damaged or changed.
     """
     if digest is None:
         return None
@@ -68,7 +69,7 @@ def model_subwords(model_dir: Path, *, digest: str | None) -> Subwords | None:
 
 
 def save_subwords(model_dir: Path, subwords: Subwords) -> str:
-    """Write a model's subwords and return the SHA-256 of their file, which its config is to name."""
+    """Write the subwords of a model and return the SHA-256 of the file, for the config."""
     model_dir.mkdir(parents=True, exist_ok=True)
     partial = model_dir / f".{SUBWORDS_FILE}.partial"
     save_file(subwords.tensors(), partial)  # beside the file, whose rows may be mapped into memory
@@ -77,15 +78,15 @@ def save_subwords(model_dir: Path, subwords: Subwords) -> str:
 
 
 class TextEncoder:
-    """Phrases -> unit vectors in the space that audio is in.
+    """Encode phrases as unit vectors in the space of the audio vectors.
 
-    Where the model reads word vectors, this is numpy alone. Where it reads a sentence encoder, torch and transformers
-    are imported with the first phrase.
+    A model with word vectors needs numpy only. With a sentence encoder, the first phrase imports torch and
+    sentence-transformers.
 
     Attributes:
         dim: length of a vector.
-        fingerprint: which model this is.
-        calibration: turns cosines into probabilities.
+        fingerprint: identifies the model.
+        calibration: maps cosines to probabilities.
     """
 
     def __init__(self, model_dir: Path, *, fingerprint: str) -> None:
@@ -106,7 +107,7 @@ class TextEncoder:
 
     @classmethod
     def load(cls, model_dir: Path = DEFAULT_MODEL_DIR) -> TextEncoder:
-        """Load the text side of a model directory.
+        """Load the text encoder of a model directory.
 
         Raises:
             ModelDirError: a file is missing or damaged.
@@ -119,9 +120,9 @@ class TextEncoder:
             raise ModelDirError(f"the model in {model_dir} is not one that this version reads: {error}") from None
 
     def phrase_vectors(self, phrases: Sequence[str]) -> np.ndarray:
-        """Return what the text tower reads, unit length [shape=(n, word_dim)].
+        """Return the input of the text tower: one unit vector per phrase [shape=(n, word_dim)].
 
-        That is the phrases' weighted mean word vectors (``WordVectors``), or a sentence encoder's vectors.
+        These are weighted mean word vectors (see `WordVectors`), or the vectors of a sentence encoder.
 
         Raises:
             UnknownWordsError: a phrase has no known word, or is blank.
@@ -131,10 +132,10 @@ class TextEncoder:
         return self._words.encode(phrases)
 
     def encode(self, phrases: Sequence[str]) -> np.ndarray:
-        """Return one unit vector a phrase [shape=(n, dim)], float32.
+        """Return one unit vector per phrase [shape=(n, dim)], float32.
 
         Raises:
-            UnknownWordsError: a phrase has no known word; the error carries near spellings.
+            UnknownWordsError: a phrase has no known word; the error suggests near spellings.
         """
         if not phrases:
             return np.zeros((0, self.dim), np.float32)
@@ -143,24 +144,24 @@ class TextEncoder:
         return unit(np.maximum(x @ w1.T + b1, 0) @ w2.T + b2)
 
     def unknown_words(self, phrase: str) -> list[str]:
-        """Return the words of a phrase that no vector serves; a sentence encoder knows all words."""
+        """Return the words of a phrase without a vector; with a sentence encoder there are none."""
         if self._sentence_dir is not None:
             return []
         return self._words.split(phrase)[2]
 
     def _sentence_tower(self, folder: Path) -> SentenceTower:
         if self._sentences is None:
-            from encoders.text.sentence import SentenceTower  # and torch: words need neither
+            from encoders.text.sentence import SentenceTower  # imports torch, which word vectors do not need
 
             self._sentences = SentenceTower.load(folder)
         return self._sentences
 
     def near_spellings(self, word: str, *, count: int = 3) -> list[str]:
-        """Return known words that are spelt like ``word``, nearest first."""
+        """Return known words that are spelled like `word`, nearest first."""
         return self.vocabulary.near_spellings(word, count=count)
 
     def tag_names(self) -> list[str]:
-        """Return the model's own vocabulary of tags: what is offered when no labels are given."""
+        """Return the tags that the model offers when no labels are given."""
         return list(self._config["tag_names"])
 
 

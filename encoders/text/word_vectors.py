@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from encoders.arrays import unit
 from encoders.checkpoint import VOCABULARY_FILE, WEIGHTS_FILE
-from encoders.text.subwords import Subwords, quantised, read_subwords
+from encoders.text.subwords import SUBWORDS_FILE, Subwords, quantised, read_subwords
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 
 __all__ = ["SIF_A", "WordVectors", "WordVectorsError"]
@@ -219,7 +219,7 @@ class WordVectors:
 
     @classmethod
     def load(cls, path: Path) -> WordVectors:
-        """Load a word-vector file, or the word vectors of a model directory without their subwords.
+        """Load a word-vector file, or the word vectors of a model directory.
 
         Raises:
             WordVectorsError: the file is not a word-vector file, or is damaged.
@@ -243,7 +243,11 @@ class WordVectors:
                 text = "" if in_model else file.get_tensor("words.tokens").tobytes().decode("utf-8")
             if in_model:
                 text = (path / VOCABULARY_FILE).read_text(encoding="utf-8")
-            subwords = read_subwords(file_path) if "subwords.codes" in names else None
+                if len(codes) <= _SPECIAL:
+                    raise WordVectorsError(f"{path} has no word vectors: the model uses a sentence encoder")
+            subwords_path = path / SUBWORDS_FILE if in_model else file_path
+            has_subwords = subwords_path.is_file() if in_model else "subwords.codes" in names
+            subwords = read_subwords(subwords_path) if has_subwords else None
             vocabulary = Vocabulary(text.split("\n")[:-1])
             _check(vocabulary, codes, scales, weights, subwords)
         except WordVectorsError:

@@ -41,7 +41,7 @@ class Plan:
         head: of the tagger.
         init: weights to start from; ``published`` names them if they are a published checkpoint.
         text: what the text tower reads: a file of words, a model directory for its words, or "sentence:" and a
-            transformers text encoder; see ``phrases.load_phrase_encoder``. None: as ``init``.
+            transformers text encoder; see ``text_encoder.load_phrase_encoder``. None: as ``init``.
         unseen: tags held out from the labels, with their near-synonyms; the validation has them apart.
         chunk_s, crop_s: what the network hears at once, and what of a clip a batch has; whole chunks. None: the
             backbone's own length, and one chunk (two of mn04's and mn10's).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -57,9 +58,7 @@ def load_phrase_encoder(text: Path | str | None) -> WordVectors | SentenceTower:
     config = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
     if config.get("text") == "sentence":
         return _sentences(path / SENTENCE_FOLDER)
-    words = WordVectors.load(path)
-    subwords = model_subwords(path, digest=config.get("subwords_sha256"))
-    return WordVectors(words.vocabulary, words.codes, words.scales, words.weights, subwords, words.kind, words.source)
+    return replace(WordVectors.load(path), subwords=model_subwords(path, digest=config.get("subwords_sha256")))
 
 
 def _sentences(name: str | Path) -> SentenceTower:

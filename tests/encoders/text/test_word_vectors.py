@@ -14,8 +14,8 @@ from gensim.models.fasttext_inner import compute_ngrams_bytes
 from safetensors.numpy import load_file, save_file
 
 from encoders.checkpoint import DEFAULT_MODEL_DIR, ModelDirError, seal
-from encoders.text.subwords import Subwords, ngram_hash, ngrams, quantised
-from encoders.text.tower import SUBWORDS_FILE, TextEncoder
+from encoders.text.subwords import SUBWORDS_FILE, Subwords, ngram_hash, ngrams, quantised
+from encoders.text.tower import TextEncoder
 from encoders.text.vocabulary import UnknownWordsError
 from encoders.text.word_vectors import WordVectors, WordVectorsError
 
@@ -194,6 +194,9 @@ def test_a_models_subwords_serve_unknown_words(tmp_path: Path) -> None:
     served = TextEncoder.load(model_dir)
     assert served.unknown_words("zzqx guitar") == []
     np.testing.assert_allclose(served.phrase_vectors(["zzqx"])[0], subwords.centred("zzqx"), atol=1e-6)
+    word_vectors = WordVectors.load(model_dir)
+    assert word_vectors.split("zzqx") == ([], ["zzqx"], [])
+    np.testing.assert_array_equal(word_vectors.encode(["zzqx"]), served.phrase_vectors(["zzqx"]))
     np.testing.assert_array_equal(served.encode(["guitar"]), plain.encode(["guitar"]))
     assert served.encode(["zzqx"]).shape == (1, served.dim)
 

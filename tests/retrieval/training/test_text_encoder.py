@@ -16,7 +16,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 from encoders import TextEncoder, TwoTowerModel, UnknownWordsError
 from encoders.checkpoint import ModelDirError
 from encoders.text.sentence import SentenceTower
-from encoders.text.word_vectors import WordVectors
+from encoders.text.word_vectors import WordVectors, WordVectorsError
 from retrieval.tagging import ZeroShotTagger
 from retrieval.training.batches import BatchSettings
 from retrieval.training.config import Plan
@@ -128,6 +128,8 @@ def test_a_sentence_encoder_lies_in_the_model_directory_and_is_asked(sentence_mo
     tower = SentenceTower.load(sentence_model / "sentence")
     np.testing.assert_allclose(text.phrase_vectors(phrases), tower.encode(phrases), atol=1e-6)
     assert text.unknown_words("zither") == [] and text.tag_names() == sorted(TAGS)
+    with pytest.raises(WordVectorsError, match="has no word vectors: the model uses a sentence encoder"):
+        WordVectors.load(sentence_model)
     with pytest.raises(UnknownWordsError, match="no word to search for"):
         text.encode([" "])
     names = [name for name, _ in model.named_parameters()]
