@@ -13,7 +13,7 @@ from retrieval.cli.progress import show_progress, trainer_callback
 from retrieval.label_file import read_label_file
 
 if TYPE_CHECKING:
-    from retrieval.datasets.audio import Level
+    from retrieval.datasets.audio import Normalization
     from retrieval.training.config import Plan
     from retrieval.training.run import RunResult
 
@@ -227,8 +227,8 @@ def _check_installed() -> None:
         )
 
 
-def _known_level(level: str) -> Level:
-    levels: dict[str, Level] = {"none": "none", "peak": "peak", "rms": "rms"}
+def _known_level(level: str) -> Normalization:
+    levels: dict[str, Normalization] = {"none": "none", "peak": "peak", "rms": "rms"}
     if level not in levels:
         raise ValueError(f"--level {level}: choose one of {', '.join(levels)}")
     return levels[level]

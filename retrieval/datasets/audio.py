@@ -1,22 +1,23 @@
-"""The sound of a clip: its waveform at a rate, a random crop of it, and its level."""
+"""Load clips as waveforms, crop them at random and normalize their level."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import soxr
 
 from encoders.audio import load_audio
+from encoders.decode import header_duration_s
 from retrieval.datasets.base import DatasetError, TaggedClip
 
-__all__ = ["RMS_LEVEL", "Level", "load_clip", "normalised", "random_crop"]
+__all__ = ["RMS_TARGET", "Normalization", "clip_duration_s", "load_clip", "normalized", "random_crop"]
 
-Level = Literal["none", "peak", "rms"]
-RMS_LEVEL = 0.1
-"""-20 dB below full scale: most music at this level does not clip."""
-_SILENT = 1e-6
+Normalization = Literal["none", "peak", "rms"]
+RMS_TARGET = 0.1
+"""20 dB below full scale: most music does not clip at this level."""
+_SILENCE_PEAK = 1e-6
 
 
 def load_clip(
@@ -25,43 +26,56 @@ def load_clip(
     sample_rate_hz: int,
     start_s: float = 0.0,
     duration_s: float | None = None,
-    level: Level = "none",
+    normalize: Normalization = "none",
 ) -> np.ndarray:
-    """A clip, or a part of it, as a waveform.
+    """Return a clip, or a part of it, as a waveform.
 
     Args:
-        clip: a sound file, or a .npy array of shape (n,), (channels, n) or (n, channels): real numbers in [-1, 1], or
+        clip: an audio file, or a .npy array of shape (n,), (channels, n) or (n, channels): floats in [-1, 1], or
             signed 16-bit or 32-bit integers.
-        sample_rate_hz: the rate of the result.
-        start_s: where to start, seconds.
-        duration_s: how much, seconds; None reads to the end. Less comes back where the clip ends earlier.
-        level: see :func:`normalised`.
+        sample_rate_hz: sample rate of the result.
+        start_s: start of the part, seconds.
+        duration_s: length of the part, seconds, or less where the clip ends earlier. None reads to the end; what lies
+            beyond the part is not decoded.
+        normalize: see `normalized`.
 
     Returns:
         [shape=(n,)] float32 in [-1, 1], n > 0.
 
     Raises:
-        AudioDecodeError: the sound file cannot be read.
-        DatasetError: the array has no declared rate, or is no waveform.
-        ValueError: a negative start, or a duration that is not positive.
+        AudioDecodeError: the audio file cannot be read.
+        DatasetError: the array has no declared sample rate, or is not a waveform.
+        ValueError: `start_s` is negative, or `duration_s` is not positive.
     """
     if clip.path.suffix.lower() == ".npy":
         waveform = _load_array(clip, sample_rate_hz=sample_rate_hz, start_s=start_s, duration_s=duration_s)
     else:
         waveform = load_audio(clip.path, sample_rate_hz=sample_rate_hz, start_s=start_s, duration_s=duration_s)
-    return normalised(waveform, level)
+    return normalized(waveform, normalize)
+
+
+def clip_duration_s(clip: TaggedClip) -> float | None:
+    """Return the duration that the header of a clip states, in seconds, without decoding it; None: it states none.
+
+    Raises:
+        DatasetError: the clip is an array that has no declared sample rate, or is not a waveform.
+    """
+    if clip.path.suffix.lower() != ".npy":
+        return header_duration_s(clip.path)
+    array, rate_hz = _open_array(clip)
+    return array.shape[-1] / rate_hz
 
 
 def random_crop(waveform: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A crop of `n_samples` from a random place, every place equally likely; a shorter waveform is padded at its end.
+    """Return a crop from a uniformly random position; a shorter waveform is padded with zeros at its end.
 
     Args:
         waveform: [shape=(n,)].
-        n_samples: length of the result.
-        rng: the only source of chance: one draw, whether the waveform is long enough or not.
+        n_samples: length of the crop.
+        rng: source of randomness; one number is drawn, whatever the length of the waveform.
 
     Returns:
-        [shape=(n_samples,)] of the waveform's type; a copy.
+        A copy [shape=(n_samples,)] of the waveform's type.
     """
     if n_samples < 1:
         raise ValueError(f"n_samples must be at least 1, not {n_samples}")
@@ -71,11 +85,11 @@ def random_crop(waveform: np.ndarray, n_samples: int, rng: np.random.Generator) 
     return np.pad(crop, (0, n_samples - len(crop)))
 
 
-def normalised(waveform: np.ndarray, level: Level = "peak") -> np.ndarray:
-    """A waveform at a common level.
+def normalized(waveform: np.ndarray, normalize: Normalization) -> np.ndarray:
+    """Return a waveform at a common level.
 
-    "peak" scales the largest magnitude to 1; "rms" scales the root mean square to `RMS_LEVEL`, or to what the peak
-    allows where that would leave [-1, 1]; "none" leaves it. Silence stays as it is.
+    "peak" scales the largest magnitude to 1. "rms" scales the root mean square to `RMS_TARGET`, or less where samples
+    would leave [-1, 1]. "none" does not scale. Silence is not scaled.
 
     Args:
         waveform: [shape=(n,)], n > 0.
@@ -83,46 +97,51 @@ def normalised(waveform: np.ndarray, level: Level = "peak") -> np.ndarray:
     Returns:
         [shape=(n,)] float32 in [-1, 1] for "peak" and "rms".
     """
-    if level not in ("none", "peak", "rms"):
-        raise ValueError(f"the level is none, peak or rms, not {level!r}")
+    if normalize not in get_args(Normalization):
+        raise ValueError(f"normalize must be one of {', '.join(get_args(Normalization))}, not {normalize!r}")
     peak = float(np.max(np.abs(waveform)))
-    if level == "none" or peak < _SILENT:
+    if normalize == "none" or peak < _SILENCE_PEAK:
         return waveform.astype(np.float32, copy=False)
     gain = 1.0 / peak
-    if level == "rms":
-        gain = min(gain, RMS_LEVEL / math.sqrt(float(np.mean(np.square(waveform, dtype=np.float64)))))
+    if normalize == "rms":
+        gain = min(gain, RMS_TARGET / math.sqrt(float(np.mean(np.square(waveform, dtype=np.float64)))))
     return np.clip(waveform * gain, -1.0, 1.0).astype(np.float32)
+
+
+def _open_array(clip: TaggedClip) -> tuple[np.ndarray, int]:
+    """Return a clip's array, mapped [shape=(n,) or (channels, n)], and its sample rate in Hz."""
+    if clip.array_rate_hz is None:
+        raise DatasetError(f"{clip.path} does not state its sample rate: give it with --array-rate HZ")
+    try:
+        array = np.load(clip.path, mmap_mode="r", allow_pickle=False)  # mapped: only a part of a long clip is read
+    except (ValueError, EOFError) as error:
+        raise DatasetError(f"{clip.path} is not an array of numbers: {error}") from None
+    if array.ndim not in (1, 2) or not array.size:
+        raise DatasetError(
+            f"{clip.path} has the shape {array.shape}: a waveform has the shape (n,), (channels, n) or (n, channels)"
+        )
+    return (array.T if array.ndim == 2 and array.shape[0] > array.shape[1] else array), clip.array_rate_hz
 
 
 def _load_array(clip: TaggedClip, *, sample_rate_hz: int, start_s: float, duration_s: float | None) -> np.ndarray:
     if start_s < 0 or (duration_s is not None and duration_s <= 0):
         raise ValueError(f"start_s must be >= 0 and duration_s > 0, not {start_s} and {duration_s}")
-    rate_hz = clip.array_rate_hz
-    if rate_hz is None:
-        raise DatasetError(f"{clip.path} does not say its sample rate: declare it with --array-rate HZ")
-    try:
-        array = np.load(clip.path, mmap_mode="r", allow_pickle=False)  # mapped: a crop of a long clip is read alone
-    except (ValueError, EOFError) as error:
-        raise DatasetError(f"{clip.path} is no array of numbers: {error}") from None
-    if array.ndim not in (1, 2) or not array.size:
-        raise DatasetError(f"{clip.path} has the shape {array.shape}: a waveform has (n,), (channels, n) or its mirror")
-    if array.ndim == 2 and array.shape[0] > array.shape[1]:
-        array = array.T
+    array, rate_hz = _open_array(clip)
     first = round(start_s * rate_hz)
     last = None if duration_s is None else first + max(1, round(duration_s * rate_hz))
     part = np.asarray(array[..., first:last])
     if part.dtype.kind == "i" and part.dtype.itemsize in (2, 4):
         part = part / -float(np.iinfo(part.dtype).min)
     elif part.dtype.kind != "f":
-        raise DatasetError(f"{clip.path} holds {part.dtype}: save real numbers in [-1, 1] or 16-bit integers")
+        raise DatasetError(f"{clip.path} has elements of type {part.dtype}: save floats in [-1, 1] or 16-bit integers")
     mono = part.mean(axis=0) if part.ndim == 2 else part
     if not mono.size:
         raise DatasetError(f"{clip.path}: no audio after {start_s:g} s")
     if not np.isfinite(mono).all():
-        raise DatasetError(f"{clip.path} has samples that are no finite numbers")
+        raise DatasetError(f"{clip.path} has samples that are NaN or infinite")
     waveform = mono.astype(np.float32)
     if rate_hz != sample_rate_hz:
         waveform = soxr.resample(waveform, rate_hz, sample_rate_hz, quality="HQ")
         if not len(waveform):
-            raise DatasetError(f"{clip.path} is too short: not one sample is left at {sample_rate_hz} Hz")
+            raise DatasetError(f"{clip.path} is too short: no sample is left at {sample_rate_hz} Hz")
     return np.clip(waveform, -1.0, 1.0).astype(np.float32, copy=False)

@@ -21,7 +21,8 @@ __all__ = ["MAX_BYTES", "UnsafePickleError", "read_plain_pickle"]
 
 MAX_BYTES = 64 * 1024 * 1024
 """A mapping of a few hundred clips takes some hundred kilobytes."""
-_MAX_ITEMS = 10_000_000
+_MAX_ITEMS = 1_000_000
+"""Such a mapping has some ten thousand clip names and tags."""
 _PLAIN_KINDS = frozenset("biufUS")  # numpy's kinds of booleans, numbers and strings: no object in them
 # Persistent ids, extension codes, out-of-band buffers and classic instances are no part of plain data.
 _FOREIGN = frozenset(
@@ -192,7 +193,7 @@ def _plain(value: Any) -> Any:
         nonlocal left
         left -= 1
         if left < 0:
-            raise UnsafePickleError("a pickle that unfolds to more than ten million items is not read")
+            raise UnsafePickleError("a pickle that unfolds to more than a million items is not read")
         if isinstance(item, _Array):
             return [walk(element) for element in item.values]
         if isinstance(item, dict):

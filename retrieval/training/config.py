@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from encoders.checkpoint import VOCABULARY_FILE
-from retrieval.datasets.audio import Level
+from retrieval.datasets.audio import Normalization
 from retrieval.datasets.base import DatasetError, TaggedClips, format_names
 from retrieval.training.augment import WaveformAugment
 from retrieval.training.batches import BatchSettings, LabelTable, near_synonyms
@@ -45,7 +45,7 @@ class Plan:
         unseen: tags held out from the labels, with their near-synonyms; the validation has them apart.
         chunk_s, crop_s: what the network hears at once, and what of a clip a batch has; whole chunks. None: the
             backbone's own length, and one chunk (two of mn04's and mn10's).
-        level: of the clips; see ``retrieval.datasets.audio.normalised``.
+        level: of the clips; see ``retrieval.datasets.audio.normalized``.
         positive_weights: let a tag's positives count as much as its negatives.
         freeze_stages: of the backbone; -1 freezes all.
     """
@@ -64,7 +64,7 @@ class Plan:
     unseen: tuple[str, ...] = ()
     chunk_s: float | None = None
     crop_s: float | None = None
-    level: Level = "none"
+    level: Normalization = "none"
     positive_weights: bool = False
     freeze_stages: int = 0
     spec_augment: bool = False

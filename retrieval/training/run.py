@@ -157,7 +157,9 @@ class TrainingRun:
     def _store(self, clips: TaggedClips, name: str, on_clip: Callable[[int, int], None] | None) -> WaveformStore:
         folder = self.plan.out / "audio" / name
         rate_hz = self.model.sample_rate_hz
-        return WaveformStore.open(clips.clips, folder, sample_rate_hz=rate_hz, level=self.plan.level, on_clip=on_clip)
+        return WaveformStore.open(
+            clips.clips, folder, sample_rate_hz=rate_hz, normalize=self.plan.level, on_clip=on_clip
+        )
 
     def _what_is_kept(self, words: WordVectors | SentenceTower, vectors: np.ndarray) -> Kept:
         """Return what the model, which is still as it started, says of its own other tags; they stay its tags."""

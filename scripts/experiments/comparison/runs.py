@@ -118,7 +118,7 @@ def one_run(
     tests, chances = {}, {}
     for name, clips in material.tests.items():
         sounds = WaveformStore.open(
-            clips.clips, work / "audio" / name, sample_rate_hz=run.model.sample_rate_hz, longest_s=args.clip_s
+            clips.clips, work / "audio" / name, sample_rate_hz=run.model.sample_rate_hz, max_clip_s=args.clip_s
         )
         tests[name], chances[name] = tested(run, material, name, sounds)
     watched: dict[str, float | None] = dict.fromkeys(_WATCHED)

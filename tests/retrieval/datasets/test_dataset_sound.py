@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from encoders.audio import AudioDecodeError
-from retrieval.datasets.audio import RMS_LEVEL, load_clip, normalised, random_crop
+from retrieval.datasets.audio import RMS_TARGET, load_clip, normalized, random_crop
 from retrieval.datasets.base import DatasetError, TaggedClip
 
 RATE_HZ = 8000
@@ -47,11 +47,11 @@ def test_arrays_sound_as_their_file_does(tmp_path: Path, array: np.ndarray) -> N
 @pytest.mark.parametrize(
     ("array", "rate_hz", "message"),
     [
-        (TONE, None, "declare it with --array-rate"),
+        (TONE, None, "give it with --array-rate"),
         (np.zeros((2, 2, 2)), RATE_HZ, "has the shape"),
         (np.zeros(0), RATE_HZ, "has the shape"),
-        (np.array(["x"]), RATE_HZ, "holds <U1"),
-        (np.array([0.0, np.nan]), RATE_HZ, "no finite numbers"),
+        (np.array(["x"]), RATE_HZ, "elements of type <U1"),
+        (np.array([0.0, np.nan]), RATE_HZ, "NaN or infinite"),
     ],
 )
 def test_arrays_that_are_no_waveform(tmp_path: Path, array: np.ndarray, rate_hz: int | None, message: str) -> None:
@@ -61,7 +61,7 @@ def test_arrays_that_are_no_waveform(tmp_path: Path, array: np.ndarray, rate_hz:
 
 def test_files_that_are_no_sound(tmp_path: Path) -> None:
     clip = array_clip(tmp_path, np.array([{"a": 1}], dtype=object))  # numpy pickles such an array
-    with pytest.raises(DatasetError, match="no array of numbers"):
+    with pytest.raises(DatasetError, match="not an array of numbers"):
         load_clip(clip, sample_rate_hz=RATE_HZ)
     with pytest.raises(AudioDecodeError, match=r"nothing\.wav"):
         load_clip(TaggedClip(tmp_path / "nothing.wav", ("tone",)), sample_rate_hz=RATE_HZ)
@@ -86,12 +86,12 @@ def test_crops_come_from_everywhere_and_are_the_seeds() -> None:
 
 
 def test_levels() -> None:
-    assert np.abs(normalised(TONE)).max() == pytest.approx(1.0)
-    assert np.sqrt(np.mean(normalised(TONE, "rms") ** 2)) == pytest.approx(RMS_LEVEL, rel=1e-4)
+    assert np.abs(normalized(TONE, "peak")).max() == pytest.approx(1.0)
+    assert np.sqrt(np.mean(normalized(TONE, "rms") ** 2)) == pytest.approx(RMS_TARGET, rel=1e-4)
     click = np.zeros(1000, dtype=np.float32)
     click[3] = -0.5
-    assert normalised(click, "rms").min() == -1.0  # the peak allows no more
-    np.testing.assert_array_equal(normalised(TONE, "none"), TONE)
-    np.testing.assert_array_equal(normalised(np.zeros(4)), np.zeros(4))
-    with pytest.raises(ValueError, match="none, peak or rms"):
-        normalised(TONE, "loud")  # type: ignore[arg-type]
+    assert normalized(click, "rms").min() == -1.0  # the peak allows no more
+    np.testing.assert_array_equal(normalized(TONE, "none"), TONE)
+    np.testing.assert_array_equal(normalized(np.zeros(4), "peak"), np.zeros(4))
+    with pytest.raises(ValueError, match="none, peak, rms"):
+        normalized(TONE, "loud")  # type: ignore[arg-type]

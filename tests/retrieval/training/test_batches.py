@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_helpers import RATE_HZ, sound, tagged_clips, words_file
+from training_helpers import RATE_HZ, tagged_clips, words_file
 
 from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.base import DatasetError
@@ -105,26 +105,6 @@ def test_mined_clips_and_tags_come_from_the_vectors(store: tuple) -> None:
     batch = made.make(0, 0, (clips, tags))
     mined = set(batch.clips) - set(plain.clips)
     assert set(plain.clips) <= set(batch.clips) and mined and min(mined) >= 8
-
-
-def test_the_store_keeps_what_it_decoded(tmp_path: Path) -> None:
-    dataset = tagged_clips(tmp_path / "clips", n=3)
-    told: list[int] = []
-    store = WaveformStore.open(
-        dataset.clips, tmp_path / "store", sample_rate_hz=RATE_HZ, on_clip=lambda i, n: told.append(i)
-    )
-    np.testing.assert_allclose(store.waveform(1), sound(dataset.clips[1].labels, 1), atol=1e-3)
-    padded = store.crop(0, 2 * RATE_HZ, np.random.default_rng(0))
-    assert not padded[-RATE_HZ // 2 :].any() and padded[:100].any()
-    again = WaveformStore.open(
-        dataset.clips, tmp_path / "store", sample_rate_hz=RATE_HZ, on_clip=lambda i, n: told.append(i)
-    )
-    assert told == [1, 2, 3] and len(again) == 3
-    # Other clips, or an interrupted decoding, are decoded anew.
-    fewer = WaveformStore.open(dataset.clips[:2], tmp_path / "store", sample_rate_hz=RATE_HZ)
-    assert len(fewer) == 2
-    (tmp_path / "store" / "audio.f16").write_bytes(b"\0\0")
-    assert len(WaveformStore.open(dataset.clips[:2], tmp_path / "store", sample_rate_hz=RATE_HZ).waveform(1)) > 1000
 
 
 def test_the_bank_is_mined_as_it_was_when_frozen(tmp_path: Path) -> None:
