@@ -6,7 +6,8 @@ p = sigmoid(slope * z + offset) (Platt 1999).
 
 A score is a calibrated probability at a prior of one positive in ten (clip, label) pairs, fitted on held-out clips: if
 one pair in ten is positive, half of the pairs with p = 0.5 are. Where labels are rarer or more common, p is too high or
-too low. The line is fitted on mean vectors of clips; a single segment may be scored by it, but that is not calibrated.
+too low. The line is fitted on mean vectors of clips; scripts/bench/results/reliability.md measures it on clips of one
+segment.
 """
 
 from __future__ import annotations

@@ -162,7 +162,9 @@ class Retriever:
             top: the most hits to return.
             exclude: phrases to exclude. They turn the query vector away (`retrieval.query`), and segments that have one
                 with a probability of at least 0.5 are left out; another segment of the same track may still be a hit.
-                The probability is calibrated on whole clips (`retrieval.tagging`); here it is that of one segment.
+                The probability is calibrated on clips (`retrieval.tagging`); for single segments it was measured to be
+                reliable for instruments and sounds, and too high for genres above 0.6
+                (scripts/bench/results/reliability.md).
             like: a sound file to search for, alone or combined with `text` at equal weight. If the index has the
                 unchanged file, its vectors are used. The file and copies of it are not among the hits.
             per_segment: return every segment that fits instead of the best one of each track.

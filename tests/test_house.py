@@ -35,7 +35,7 @@ HOMES = {
     "sklearn": ("encoders/calibration.py", "retrieval/training/"),
     "snowballstemmer": ("encoders/text/tokenizer.py",),
     "soundfile": ("encoders/decode.py",),
-    "sqlite3": ("index/", "retrieval/cli/group.py"),
+    "sqlite3": ("index/", "retrieval/cli/errors.py"),
     "torch": (
         "encoders/backbones/",
         "encoders/device.py",
