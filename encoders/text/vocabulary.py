@@ -89,11 +89,14 @@ class Vocabulary:
     def _known_form(self, word: str) -> str | None:
         """Return the word, or its singular or plural, whichever has a vector.
 
-        Single letters, notes and numbers have no other form: "c" is not "cs", "80" is not "80s".
+        A single letter or digit says nothing alone ("piano B"). Notes and numbers have no other form: "c" is not "cs",
+        and "80" is not "80s".
         """
+        if len(word) < 2:
+            return None
         if word in self.ids:
             return word
-        if len(word) < 2 or not word.isalpha():
+        if not word.isalpha():
             return None
         forms = [word + "s"]
         if word.endswith("s"):

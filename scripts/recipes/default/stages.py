@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from encoders.text.tokenizer import tokenize
 from encoders.text.train import WordVectorSettings, train_word_vectors
 from encoders.text.vocabulary import Vocabulary
 from encoders.text.word_vectors import WordVectors
@@ -148,11 +149,13 @@ def train_default(run: DefaultRun, *, log: Callable[[dict[str, Any]], None]) -> 
     music_tags, collection = _prepare(run, log)
     withheld = withhold(run.hold_out, collection, [*corpus.class_names, *music_tags], word_vectors)
     collection, class_names = withheld.collection, withheld.class_names
-    teaching = Teaching(collection.z, word_vectors.encode(class_names))
+    # Names with commas or brackets are groups of the vocabulary, which a query would not join across punctuation.
+    joined_names = [" ".join(tokenize(name)) for name in class_names]
+    teaching = Teaching(collection.z, word_vectors.encode(joined_names))
     labels = sorted({label for clip in collection.labels for label in clip if vocabulary.split(label)[0]})
     short_names = [_short_name(name) for name in class_names]
     book: PhraseBook = make_phrase_book(
-        corpus, word_vectors, names=[*class_names, *short_names], extra=labels, keep=withheld.keep
+        corpus, word_vectors, names=[*joined_names, *short_names], extra=labels, keep=withheld.keep
     )
     label_vectors = dict(zip(labels, word_vectors.encode(labels), strict=True))
     model = _new_model(run, word_vectors, _tag_names([*short_names, *labels], vocabulary))
