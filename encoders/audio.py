@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from encoders.decode import AudioDecodeError, mono_buffers
+from encoders.decode import AudioDecodeError, OnError, mono_buffers
 
 __all__ = [
     "CHUNK_S",
@@ -60,13 +60,16 @@ class AudioChunk:
     end_s: float
 
 
-def stream_audio(path: str | os.PathLike[str], *, sample_rate_hz: int, buffer_s: float = 10.0) -> Iterator[np.ndarray]:
-    """Decodes, mixes to mono and resamples a file as a stream.
+def stream_audio(
+    path: str | os.PathLike[str], *, sample_rate_hz: int, buffer_s: float = 10.0, on_error: OnError | None = None
+) -> Iterator[np.ndarray]:
+    """Decode, mix to mono and resample a file as a stream.
 
     Args:
         path: any file that libsndfile or FFmpeg reads.
         sample_rate_hz: the rate of the result.
         buffer_s: about the longest buffer, in seconds.
+        on_error: called if an error of the decoder ends a file of which something was decoded.
 
     Yields:
         [shape=(n,)] float32 in [-1, 1], n > 0. Together they are what resampling the whole file gives.
@@ -74,11 +77,15 @@ def stream_audio(path: str | os.PathLike[str], *, sample_rate_hz: int, buffer_s:
     Raises:
         AudioDecodeError: possibly after some buffers; then none of them counts.
     """
-    return _stream(path, sample_rate_hz=sample_rate_hz, start_s=0, buffer_s=buffer_s)
+    return _stream(path, sample_rate_hz=sample_rate_hz, start_s=0, buffer_s=buffer_s, on_error=on_error)
 
 
 def stream_chunks(
-    audio: str | os.PathLike[str] | np.ndarray, *, sample_rate_hz: int = SAMPLE_RATE_HZ, chunk_s: float = CHUNK_S
+    audio: str | os.PathLike[str] | np.ndarray,
+    *,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    chunk_s: float = CHUNK_S,
+    on_error: OnError | None = None,
 ) -> Generator[AudioChunk, None, float]:
     """Cut a file or a waveform into chunks, each yielded as soon as it is decoded.
 
@@ -91,6 +98,7 @@ def stream_chunks(
             floats in [-1, 1].
         sample_rate_hz: sample rate of the chunks.
         chunk_s: length of a chunk in seconds.
+        on_error: called if an error of the decoder ends a file of which something was decoded.
 
     Returns:
         A generator of chunks, whose own return value is the true duration in seconds.
@@ -104,7 +112,7 @@ def stream_chunks(
         check_waveform_array(audio)
         yield from cutter.cut(audio)
     else:
-        for buffer in stream_audio(audio, sample_rate_hz=sample_rate_hz):
+        for buffer in stream_audio(audio, sample_rate_hz=sample_rate_hz, on_error=on_error):
             yield from cutter.cut(buffer)
         if not cutter.n_samples:
             raise AudioDecodeError(audio, "it is too short: not one sample is left after resampling")
@@ -198,11 +206,16 @@ def load_audio(
 
 
 def _stream(
-    path: str | os.PathLike[str], *, sample_rate_hz: int, start_s: int, buffer_s: float
+    path: str | os.PathLike[str],
+    *,
+    sample_rate_hz: int,
+    start_s: int,
+    buffer_s: float,
+    on_error: OnError | None = None,
 ) -> Iterator[np.ndarray]:
     resampler: soxr.ResampleStream | None = None
     rate_hz = 0
-    for mono, buffer_rate_hz in mono_buffers(path, start_s=start_s, buffer_s=buffer_s):
+    for mono, buffer_rate_hz in mono_buffers(path, start_s=start_s, buffer_s=buffer_s, on_error=on_error):
         if buffer_rate_hz != rate_hz:  # first buffer, or the rare stream that changes its rate half-way
             if resampler is not None:
                 yield from _bounded(resampler.resample_chunk(mono[:0], last=True))

@@ -1,8 +1,8 @@
-"""Opens any audio file and yields its channels' mean, buffer by buffer, at the file's own sample rate.
+"""Opens any audio file and yields the mean of its channels, buffer by buffer, at the file's own sample rate.
 
-libsndfile reads what it knows (it is the fastest), FFmpeg through PyAV reads the rest and takes over where
-libsndfile gives up on a damaged file. Both are shown the content alone, never the name, so a mislabelled file
-is read for what it is.
+libsndfile reads the formats it knows (it is the fastest). FFmpeg, through PyAV, reads the rest and takes over where
+libsndfile gives up on a damaged file. Both get the content only, never the name, so a mislabelled file is read as what
+it is.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import FileIO
 from typing import Any
 
@@ -22,7 +21,9 @@ import soundfile
 __all__ = [
     "AudioDecodeError",
     "MonoBuffer",
+    "OnError",
     "container_texts",
+    "declared_duration_s",
     "header_duration_s",
     "mono_buffers",
     "printable_path",
@@ -30,6 +31,9 @@ __all__ = [
 
 MonoBuffer = tuple[np.ndarray, int]
 """Samples [shape=(n,), float32, finite] and their sample rate in Hz."""
+
+OnError = Callable[[str], None]
+"""Receives the reason in one line when decoding stops before the end of a file."""
 
 _MIN_RATE_HZ = 1_000
 _MAX_RATE_HZ = 1_536_000
@@ -43,6 +47,16 @@ _AV_FORMATS = (
     "3gp,aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,m4a,matroska,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,ogg,"
     "rm,tta,voc,w64,wav,webm,wv"
 )
+
+
+# Containers whose duration FFmpeg estimates from the bit rate or the last time stamps.
+_ESTIMATING_AV_FORMATS = frozenset(("aac", "ac3", "eac3", "amr", "mp3", "mpeg", "mpegts"))
+# libsndfile shortens the length that any other header declares to the file that is there.
+_DECLARING_SF_FORMATS = frozenset(("FLAC", "OGG"))
+_UNKNOWN_FRAMES = 1 << 60  # libsndfile's number of frames of a stream whose header names none is above
+_UNKNOWN_RIFF_BYTES = 0x7FFF0000  # from here on, the size is what programs write that cannot seek back
+_MAX_TAG_BYTES = 1 << 16  # what may follow the last frame of an MPEG file, mostly
+_LOST_TAIL_S = 1.0
 
 
 class AudioDecodeError(ValueError):
@@ -80,23 +94,27 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def mono_buffers(path: str | os.PathLike[str], *, start_s: int = 0, buffer_s: float = 10.0) -> Iterator[MonoBuffer]:
-    """Decodes a file into mono buffers of at most about `buffer_s` seconds; memory does not grow with the file.
+def mono_buffers(
+    path: str | os.PathLike[str], *, start_s: int = 0, buffer_s: float = 10.0, on_error: OnError | None = None
+) -> Iterator[MonoBuffer]:
+    """Decode a file into mono buffers of at most about `buffer_s` seconds; memory does not grow with the file.
 
-    Channels are averaged; samples that are NaN or infinite become 0. What can be read of a damaged file is
-    read.
+    Channels are averaged; samples that are NaN or infinite become 0. What can be read of a damaged file is read.
 
     Args:
         path: the file.
         start_s: whole seconds to leave out at the beginning; nothing is yielded if the file ends before.
         buffer_s: upper bound of a buffer's duration in seconds.
+        on_error: called if an error of the decoder ends a file of which something was decoded.
 
     Raises:
         AudioDecodeError: the file cannot be read at all, holds no samples, or not one finite sample.
     """
     with _opened(path) as raw:
         decoded = n_finite = 0
-        for samples, rate_hz in _decoded(raw, path, start_s=start_s, buffer_s=buffer_s):
+        for samples, rate_hz in _decoded(
+            raw, path, start_s=start_s, buffer_s=buffer_s, on_error=on_error or (lambda _: None)
+        ):
             mono, finite = _mono(samples)
             decoded += len(mono)
             n_finite += finite
@@ -109,7 +127,7 @@ def mono_buffers(path: str | os.PathLike[str], *, start_s: int = 0, buffer_s: fl
 
 
 def header_duration_s(path: str | os.PathLike[str]) -> float | None:
-    """The duration in seconds that the file's header claims, or None: cheap, and not to be relied on."""
+    """Return the duration in seconds that the header declares or suggests, or None; it may be far off."""
     try:
         with _opened(path) as raw:
             try:
@@ -122,9 +140,21 @@ def header_duration_s(path: str | os.PathLike[str]) -> float | None:
         return None
 
 
+def declared_duration_s(path: str | os.PathLike[str]) -> float | None:
+    """Return the duration in seconds that a file declares, whether or not all of it is there.
+
+    None where the format declares none, or only an estimate is to be had: raw AAC and AC-3 streams, MPEG audio without
+    a Xing, Info or VBRI header, CAF and W64, containers with a picture or video beside the audio.
+    """
+    try:
+        with _opened(path) as raw:
+            return _declared_s(raw, path)
+    except (AudioDecodeError, OSError):
+        return None
+
+
 def container_texts(path: str | os.PathLike[str]) -> dict[str, str]:
-    """What the container itself says of its content (RIFF INFO, AIFF, CAF, Matroska ...): names in lower
-    case; or {}."""
+    """Return the container's own tags (RIFF INFO, AIFF, CAF, Matroska ...), names in lower case; or {}."""
     try:
         with _opened(path) as raw:
             try:
@@ -139,7 +169,7 @@ def container_texts(path: str | os.PathLike[str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[FileIO]:
-    """The regular, non-empty file, open; every refusal of the system becomes an AudioDecodeError."""
+    """Open a regular, non-empty file; every refusal of the system becomes an AudioDecodeError."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -156,26 +186,95 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[FileIO]:
 
 
 def _decoded(
-    raw: FileIO, path: str | os.PathLike[str], *, start_s: int, buffer_s: float
+    raw: FileIO, path: str | os.PathLike[str], *, start_s: int, buffer_s: float, on_error: OnError
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Chunks [shape=(n, channels), float32] and their rate: libsndfile's, then FFmpeg's where that fails."""
+    """Yield buffers [shape=(n, channels), float32] and their rate: libsndfile's, then FFmpeg's where that fails."""
     decoded = 0
     try:
         for samples, rate_hz in _by_soundfile(raw, path, start_s=start_s, buffer_s=buffer_s):
             yield samples, rate_hz
             decoded += len(samples)
-        return
+        if not _is_cut_short_by_estimate(raw):
+            return
     except soundfile.SoundFileError:
-        raw.seek(0)
+        pass
+    raw.seek(0)
     try:
-        yield from _by_av(raw, path, start_s=start_s, skip_samples=decoded, buffer_s=buffer_s)
-    except AudioDecodeError:
+        yield from _by_av(raw, path, start_s=start_s, skip_samples=decoded, buffer_s=buffer_s, on_error=on_error)
+    except AudioDecodeError as error:
         if not decoded:
             raise
+        on_error(error.reason)
+
+
+def _is_cut_short_by_estimate(raw: FileIO) -> bool:
+    """Return whether libsndfile has left much of an MPEG file unread.
+
+    Where the number of frames is not written in the file, libsndfile estimates it from the first ones, and stops there:
+    far too early if what follows has a lower bit rate.
+    """
+    n_left = os.fstat(raw.fileno()).st_size - raw.tell()
+    return n_left > _MAX_TAG_BYTES and _is_mpeg(raw) and not _mpeg_frames_are_counted(raw)
+
+
+def _mpeg_start(raw: FileIO) -> int:
+    """Return where the first MPEG frame is expected: behind an ID3v2 tag, if there is one."""
+    head = os.pread(raw.fileno(), 10, 0)
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+
+
+def _is_mpeg(raw: FileIO) -> bool:
+    head = os.pread(raw.fileno(), 2, _mpeg_start(raw))
+    return len(head) == 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
+
+
+def _mpeg_frames_are_counted(raw: FileIO) -> bool:
+    first_frame = os.pread(raw.fileno(), 4096, _mpeg_start(raw))
+    return any(name in first_frame for name in (b"Xing", b"Info", b"VBRI"))
+
+
+def _declared_s(raw: FileIO, path: str | os.PathLike[str]) -> float | None:
+    head = os.pread(raw.fileno(), 12, 0)
+    if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
+        return _riff_declared_s(raw)
+    try:
+        with _sound_file(raw, path) as sound:
+            frames, rate_hz, kind = sound.frames, sound.samplerate, sound.format
+        if kind in ("MP3", "MPEG"):
+            return frames / rate_hz if _mpeg_frames_are_counted(raw) else None
+        if kind in _DECLARING_SF_FORMATS:
+            return frames / rate_hz if frames < _UNKNOWN_FRAMES else None
+    except soundfile.SoundFileError:
+        pass
+    with _av_container(raw, path) as container:
+        if container.format.name in _ESTIMATING_AV_FORMATS or len(container.streams) != 1:
+            return None
+        (stream,) = container.streams
+        if stream.type != "audio":
+            return None
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        return container.duration / 1e6 if container.duration else None
+
+
+def _riff_declared_s(raw: FileIO) -> float | None:
+    """Return the length of a WAVE file's data chunk in seconds, as its header has it."""
+    raw.seek(12)
+    bytes_per_s = 0
+    while len(head := raw.read(8)) == 8:
+        size = int.from_bytes(head[4:], "little")
+        if head[:4] == b"data":
+            return size / bytes_per_s if bytes_per_s and 0 < size < _UNKNOWN_RIFF_BYTES else None
+        if head[:4] == b"fmt ":
+            bytes_per_s = int.from_bytes(os.pread(raw.fileno(), 4, raw.tell() + 8), "little")
+        raw.seek(size + size % 2, os.SEEK_CUR)
+    return None
 
 
 def _buffer_frames(path: str | os.PathLike[str], rate_hz: int, channels: int, buffer_s: float) -> int:
-    """Frames of a buffer; refuses the rates and channel counts that only a damaged header names."""
+    """Return the frames of a buffer; refuse rates and channel counts that only a damaged header has."""
     if not _MIN_RATE_HZ <= rate_hz <= _MAX_RATE_HZ:
         raise AudioDecodeError(path, f"its sample rate of {rate_hz} Hz is not one of audio")
     if not 1 <= channels <= _MAX_CHANNELS:
@@ -184,10 +283,8 @@ def _buffer_frames(path: str | os.PathLike[str], rate_hz: int, channels: int, bu
 
 
 def _sound_file(raw: FileIO, path: str | os.PathLike[str]) -> soundfile.SoundFile:
-    # A descriptor carries no name: libsndfile goes by content, and a name outside UTF-8 is no matter. On
-    # Windows a descriptor means nothing to another C library.
-    if sys.platform == "win32":
-        return soundfile.SoundFile(os.fspath(path))
+    # A descriptor carries no name, so libsndfile goes by content, and names outside UTF-8 do no harm.
+    raw.seek(0)
     return soundfile.SoundFile(raw.fileno(), closefd=False)
 
 
@@ -212,7 +309,7 @@ def _by_soundfile(
 
 
 class _Nameless:
-    """The reading half of a file, without its name, for FFmpeg to judge by content."""
+    """A file to read, without its name, so that FFmpeg goes by content."""
 
     def __init__(self, raw: FileIO) -> None:
         self.read = raw.read
@@ -236,15 +333,21 @@ def _av_container(raw: FileIO, path: str | os.PathLike[str]) -> Any:
 
 
 def _by_av(
-    raw: FileIO, path: str | os.PathLike[str], *, start_s: int, skip_samples: int, buffer_s: float
+    raw: FileIO,
+    path: str | os.PathLike[str],
+    *,
+    start_s: int,
+    skip_samples: int,
+    buffer_s: float,
+    on_error: OnError,
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """What FFmpeg reads, without the first `start_s` seconds and the `skip_samples` after them."""
+    """Yield what FFmpeg reads, without the first `start_s` seconds and the `skip_samples` after them."""
     with _av_container(raw, path) as container:
         if not container.streams.audio:
             raise AudioDecodeError(path, "it has no audio stream")
         pending: list[np.ndarray] = []
         n_pending = n_skip = frames = rate_hz = n_channels = 0
-        for samples, frame_rate_hz in _av_frames(container, path):
+        for samples, frame_rate_hz in _av_frames(container, path, on_error=on_error):
             if (frame_rate_hz, samples.shape[1]) != (rate_hz, n_channels):
                 if n_pending:
                     yield np.concatenate(pending), rate_hz
@@ -265,23 +368,29 @@ def _by_av(
             yield np.concatenate(pending), rate_hz
 
 
-def _av_frames(container: Any, path: str | os.PathLike[str]) -> Iterator[tuple[np.ndarray, int]]:
-    """Frames [shape=(n, channels), float32] of the first audio stream, without packets that do not decode."""
+def _av_frames(container: Any, path: str | os.PathLike[str], *, on_error: OnError) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield frames [shape=(n, channels), float32] of the first audio stream, without packets that do not decode."""
     import av
 
     n_frames, failure = 0, ""
+    lost_tail_s = 0.0
     try:
         for packet in container.demux(container.streams.audio[0]):
             try:
                 for frame in packet.decode():
                     n_frames += 1
+                    lost_tail_s = 0.0
                     yield _frame_samples(frame), frame.sample_rate
             except av.FFmpegError as error:
                 failure = str(error.strerror)
+                lost_tail_s += float((packet.duration or 0) * (packet.time_base or 0))
     except av.FFmpegError as error:
         failure = str(error.strerror)
+        lost_tail_s = float("inf")
     if not n_frames and failure:
         raise AudioDecodeError(path, f"its audio does not decode ({failure})")
+    if lost_tail_s > _LOST_TAIL_S:
+        on_error(failure)
 
 
 def _frame_samples(frame: Any) -> np.ndarray:
@@ -294,7 +403,7 @@ def _frame_samples(frame: Any) -> np.ndarray:
 
 
 def _mono(samples: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The mean of the channels [shape=(n,), float32, a new array], and whether any sample was finite."""
+    """Return the mean of the channels [shape=(n,), float32, a new array], and whether any sample was finite."""
     with np.errstate(all="ignore"):
         mono = _mean_of_columns(samples)
     if np.isfinite(mono).all():

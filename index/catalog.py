@@ -27,14 +27,14 @@ __all__ = ["CATALOG_NAME", "Catalog", "RowRange", "Segment", "Skipped", "Track"]
 CATALOG_NAME = "catalog.sqlite3"
 
 _APPLICATION_ID = 0x4561726D  # "Earm"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE parts (number INTEGER PRIMARY KEY, first_row INTEGER NOT NULL UNIQUE, n_rows INTEGER NOT NULL);
 CREATE TABLE tracks (
     id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     content_hash TEXT NOT NULL, duration_s REAL NOT NULL,
-    title TEXT, artist TEXT, album TEXT, genre TEXT, year TEXT,
+    title TEXT, artist TEXT, album TEXT, genre TEXT, year TEXT, note TEXT,
     first_row INTEGER NOT NULL UNIQUE, n_rows INTEGER NOT NULL CHECK (n_rows > 0), checksum INTEGER NOT NULL
 );
 CREATE INDEX tracks_content ON tracks (content_hash);
@@ -46,18 +46,23 @@ CREATE TABLE skipped (
     path BLOB PRIMARY KEY, reason TEXT NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
-# Statements are literals throughout, so that none is ever glued from data.
-_SELECT_TRACK = (
-    "SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, id FROM tracks "
-)
-_SELECT_TRACKS_BY_ID = (
-    "SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, id "
-    "FROM tracks WHERE id IN (SELECT value FROM json_each(?))"
-)
+# What turns a catalogue of a version into one of the next.
+_MIGRATIONS = {
+    1: ("ALTER TABLE tracks ADD COLUMN note TEXT",),
+}
+# Statements are literals throughout, so that none is ever glued from data. A reader may not migrate, so it selects by
+# the version that it finds.
+_SELECT_TRACK = {
+    1: """SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, NULL, id
+        FROM tracks """,
+    2: """SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, note, id
+        FROM tracks """,
+}
+_COUNT_NOTES = {1: "SELECT 0", 2: "SELECT count(*) FROM tracks WHERE note IS NOT NULL"}
 _INSERT_TRACK = """INSERT INTO tracks (path, size_bytes, mtime_ns, content_hash, duration_s, title, artist,
-    album, genre, year, first_row, n_rows, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    album, genre, year, note, first_row, n_rows, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE_TRACK = """UPDATE tracks SET path = ?, size_bytes = ?, mtime_ns = ?, content_hash = ?, duration_s = ?,
-    title = ?, artist = ?, album = ?, genre = ?, year = ? WHERE id = ?"""
+    title = ?, artist = ?, album = ?, genre = ?, year = ?, note = ? WHERE id = ?"""
 _SELECT_SKIPPED = "SELECT path, reason, size_bytes, mtime_ns FROM skipped "
 _SELECT_RANGE = "SELECT id, path, first_row, n_rows, checksum FROM tracks "
 
@@ -72,6 +77,7 @@ class Track:
         content_hash: hexadecimal digest of its content.
         duration_s: true duration.
         title, artist, album, genre, year: from its tags, None where unknown. Lone surrogates become "?".
+        note: why its segments do not cover all of it; None: they do.
 
     Raises:
         ValueError: the duration is negative or not finite.
@@ -87,6 +93,7 @@ class Track:
     album: str | None = None
     genre: str | None = None
     year: str | None = None
+    note: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", os.fsencode(self.path))
@@ -94,7 +101,7 @@ class Track:
             raise ValueError(
                 f"{printable(self.path)}: duration_s must be finite and not negative, not {self.duration_s}"
             )
-        for name in ("title", "artist", "album", "genre", "year"):
+        for name in ("title", "artist", "album", "genre", "year", "note"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else _storable(str(value)))
 
@@ -159,6 +166,7 @@ class Catalog:
 
     def __init__(self, folder: Path, *, read_only: bool, create: bool = False) -> None:
         self._folder = folder
+        self._version = _SCHEMA_VERSION
         self._database = Database(folder / CATALOG_NAME, read_only=read_only, create=create)
 
     @classmethod
@@ -191,8 +199,22 @@ class Catalog:
                 f"the index at {printable(self._folder)} has catalogue version {version} and this "
                 f"Earmark reads version {_SCHEMA_VERSION}: upgrade Earmark"
             )
+        self._version = version
         if (self._meta("encoder"), self._meta("dim")) != (manifest.encoder, manifest.dim):
             raise damaged(self._folder, f"{CATALOG_NAME} and the manifest do not belong together")
+
+    @property
+    def is_old(self) -> bool:
+        """Whether an older Earmark made the tables; `migrate` brings them up to date."""
+        return self._version < _SCHEMA_VERSION
+
+    def migrate(self) -> None:
+        """Bring the tables to the current version, one version after the other, in a write transaction."""
+        for version in range(self._version, _SCHEMA_VERSION):
+            for statement in _MIGRATIONS[version]:
+                self._sql(statement)
+        self._sql(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        self._version = _SCHEMA_VERSION
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -218,16 +240,16 @@ class Catalog:
 
     def track(self, path: PathLike) -> Track | None:
         """Return the track at a path."""
-        row = self._sql(_SELECT_TRACK + "WHERE path = ?", (os.fsencode(path),)).fetchone()
+        row = self._sql(_SELECT_TRACK[self._version] + "WHERE path = ?", (os.fsencode(path),)).fetchone()
         return None if row is None else Track(*row[:-1])
 
     def tracks(self) -> list[Track]:
         """Return all tracks, by path."""
-        return [Track(*row[:-1]) for row in self._sql(_SELECT_TRACK + "ORDER BY path")]
+        return [Track(*row[:-1]) for row in self._sql(_SELECT_TRACK[self._version] + "ORDER BY path")]
 
     def find_content(self, content_hash: str) -> list[Track]:
         """Return the tracks whose file has this content, by path."""
-        sql = _SELECT_TRACK + "WHERE content_hash = ? ORDER BY path"
+        sql = _SELECT_TRACK[self._version] + "WHERE content_hash = ? ORDER BY path"
         return [Track(*row[:-1]) for row in self._sql(sql, (content_hash,))]
 
     def skipped(self) -> list[Skipped]:
@@ -344,15 +366,18 @@ class Catalog:
 
     def tracks_of(self, keys: list[int]) -> dict[int, Track]:
         """Return key -> track."""
-        found = self._sql(_SELECT_TRACKS_BY_ID, (json.dumps(keys),))
+        where = "WHERE id IN (SELECT value FROM json_each(?))"
+        found = self._sql(_SELECT_TRACK[self._version] + where, (json.dumps(keys),))
         return {row[-1]: Track(*row[:-1]) for row in found}
 
-    def totals(self) -> tuple[int, int, int, int, float]:
-        """Return the numbers of tracks, segments, skipped files and removed rows, and the total seconds."""
+    def totals(self) -> tuple[int, int, int, int, int, float]:
+        """Return the numbers of tracks, partial ones, segments, skipped files and removed rows, and total seconds."""
         sql = """SELECT (SELECT count(*) FROM tracks), (SELECT count(*) FROM segments),
                  (SELECT count(*) FROM skipped),
                  (SELECT coalesce(sum(n_rows), 0) FROM removed), (SELECT total(duration_s) FROM tracks)"""
-        totals: tuple[int, int, int, int, float] = self._sql(sql).fetchone()
+        n_tracks, *others = self._sql(sql).fetchone()
+        (n_partial,) = self._sql(_COUNT_NOTES[self._version]).fetchone()
+        totals: tuple[int, int, int, int, int, float] = (n_tracks, n_partial, *others)
         return totals
 
     def inconsistencies(self) -> list[str]:

@@ -25,9 +25,10 @@ __all__ = [
 ]
 
 MANIFEST_NAME = "manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _METRIC = "inner_product"
+_SINCE_VERSION_2 = {"segment_s", "hop_s"}
 _MAX_MANIFEST_BYTES = 65536
 _SHORT_FINGERPRINT_CHARACTERS = 12
 
@@ -46,14 +47,16 @@ class IndexDamagedError(ValueError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an index holds.
+    """How the vectors of an index were made.
 
     Attributes:
         encoder: fingerprint (hexadecimal) of the model that made the vectors.
         encoder_name: its name, for people.
         dim: length of each vector.
         metric: how vectors are compared; "inner_product" is the only one.
-        version: format of the index directory.
+        version: format of the index directory. 2 added the two fields below.
+        segment_s: length of a segment in seconds; a short file is one shorter segment. None: not recorded.
+        hop_s: seconds from the start of a segment to that of the next. None: not recorded.
 
     Raises:
         ValueError: a field has no sensible value.
@@ -64,6 +67,8 @@ class Manifest:
     dim: int
     metric: str = _METRIC
     version: int = FORMAT_VERSION
+    segment_s: float | None = None
+    hop_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("encoder", "encoder_name"):
@@ -76,6 +81,10 @@ class Manifest:
             raise ValueError(f"manifest: metric must be {_METRIC!r}, not {self.metric!r}")
         if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version < 1:
             raise ValueError(f"manifest: version must be a positive integer, not {self.version!r}")
+        for name in ("segment_s", "hop_s"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+                raise ValueError(f"manifest: {name} must be a positive number of seconds, not {value!r}")
 
     def require_encoder(self, encoder: str | None, *, path: Path) -> None:
         """Refuse an encoder that did not make this index; None accepts any.
@@ -153,7 +162,7 @@ def _manifest_of(values: Any, *, folder: Path) -> Manifest:
             f"the index at {printable(folder)} has format {version} and this Earmark reads format "
             f"{FORMAT_VERSION}: upgrade Earmark, or {_rebuild(folder)}"
         )
-    names = {field.name for field in fields(Manifest)}
+    names = {field.name for field in fields(Manifest)} - (_SINCE_VERSION_2 if version == 1 else set())
     if set(values) != names:
         raise ValueError(f"fields {sorted(map(str, set(values) ^ names))} missing or unknown")
     return Manifest(**values)

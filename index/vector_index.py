@@ -38,9 +38,16 @@ MAX_PART_ROWS = 1 << 20
 
 @dataclass(frozen=True)
 class IndexStats:
-    """Totals of an index; `duration_s` is the sum over its tracks, `size_bytes` the size of its files."""
+    """Totals of an index.
+
+    Attributes:
+        n_partial: tracks whose segments do not cover all of the file.
+        duration_s: the sum over its tracks.
+        size_bytes: size of its files.
+    """
 
     n_tracks: int
+    n_partial: int
     n_segments: int
     n_skipped: int
     n_removed_rows: int
@@ -124,7 +131,8 @@ class VectorIndex:
         Args:
             path: its folder.
             encoder: fingerprint of the model in use, which must have made the index; None accepts any.
-            read_only: False to write too; leftovers of a killed writer are then removed.
+            read_only: False to write too; leftovers of a killed writer are then removed, and a
+                catalogue of an older Earmark is brought up to date.
             max_part_rows: after how many rows a new part file is begun.
 
         Raises:
@@ -143,6 +151,9 @@ class VectorIndex:
         lock = WriterLock(folder)
         try:
             catalog = _open_catalog(folder, manifest, read_only=False)
+            if catalog.is_old:
+                with catalog.writing():
+                    catalog.migrate()
             with catalog.reading():
                 remove_leftovers(folder, catalog.parts(), dim=manifest.dim)
         except BaseException:

@@ -1,4 +1,4 @@
-"""`retrieve index`: make an index, keep it fresh, look into it."""
+"""`retrieve index`: build, update, inspect, check and compact an index."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["group"]
 _EXIT_PROBLEMS = 1
 _PROBLEMS_SHOWN = 10
 
-group = typer.Typer(cls=CommandGroup, help="Make an index of your music, keep it fresh, look into it.")
+group = typer.Typer(cls=CommandGroup, help="Build, update, inspect and check an index of your music.")
 
 
 @group.command("build", cls=CheckedCommand)
@@ -35,14 +35,14 @@ def build(
     model: ModelOption = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Processes that decode.", show_default="by the CPU count"),
+        typer.Option("--workers", min=1, help="Number of decoding processes.", show_default="by the CPU count"),
     ] = None,
     device: DeviceOption = "auto",
-    strict: Annotated[bool, typer.Option("--strict", help="A file that cannot be read is an error.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail if a file cannot be read as a whole.")] = False,
     retry_skipped: Annotated[
-        bool, typer.Option("--retry-skipped", help="Try unchanged files again that could not be read.")
+        bool, typer.Option("--retry-skipped", help="Try files again that could not be read before.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Index folders of music, or bring their index up to date.
 
@@ -52,13 +52,14 @@ def build(
       retrieve index build /srv/loops /srv/songs --index loops.index --workers 8
       retrieve index build ~/Music --device cuda
 
-    The same command again embeds only what is new or changed, forgets what
-    is gone, and goes on where an interrupted one stopped: what was done is
-    kept.
+    Run the same command again to update the index: it embeds only what is
+    new or changed, forgets files that are gone, and resumes after an
+    interruption.
 
-    Files that cannot be read are counted, listed by
-    `retrieve index info --skipped`, and no error: the exit status is 0. With
-    --strict it is 2; what could be read is indexed all the same.
+    Files that cannot be read are skipped and listed by
+    `retrieve index info --skipped`, files that break off before their end by
+    --partial; the exit status is 0. With --strict it is 2, and whatever could
+    be read is indexed all the same.
     """
     _check_folders(folders)
     from encoders.checkpoint import DEFAULT_MODEL_DIR
@@ -93,31 +94,39 @@ def build(
 def info(
     index: IndexOption = None,
     skipped: Annotated[bool, typer.Option("--skipped", help="List the files that could not be read, and why.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON; with --skipped one object a line.")] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="List the tracks that were read in part, and why.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON; with --skipped or --partial one object a line.")
+    ] = False,
 ) -> None:
-    """Say what an index holds.
+    """Show the contents of an index.
 
     Examples:
 
       retrieve index info
       retrieve index info --skipped
+      retrieve index info --partial
     """
     with _opened(index) as opened:
-        if skipped:
-            for file in opened.skipped():
-                path = os.fsdecode(file.path)
-                if as_json:
-                    typer.echo(json.dumps({"path": path, "reason": file.reason}))
-                else:
-                    typer.echo(f"{shown_path(path)}: {shown(file.reason)}")
+        if skipped or partial:
+            listed = [(file.path, file.reason) for file in opened.skipped()] if skipped else []
+            if partial:
+                listed += [(track.path, track.note) for track in opened.tracks() if track.note is not None]
+            _print_files(listed, as_json=as_json)
             return
         stats = opened.stats()
+        manifest = opened.manifest
     values = {
         "index": str(index_dir(index)),
         "tracks": stats.n_tracks,
         "segments": stats.n_segments,
+        "segment_s": manifest.segment_s,
+        "hop_s": manifest.hop_s,
         "audio_s": round(stats.duration_s, 3),
         "skipped": stats.n_skipped,
+        "partial": stats.n_partial,
         "removed_rows": stats.n_removed_rows,
         "size_bytes": stats.size_bytes,
         "dim": stats.dim,
@@ -127,26 +136,35 @@ def info(
     if as_json:
         typer.echo(json.dumps(values))
         return
-    people = {**values, "audio": clock(stats.duration_s), "size": f"{stats.size_bytes / 1e6:.1f} MB"}
-    del people["audio_s"], people["size_bytes"]
+    segment = "not recorded"
+    if manifest.segment_s is not None and manifest.hop_s is not None:
+        segment = f"{manifest.segment_s:g} s, one every {manifest.hop_s:g} s"
+    people = {
+        **values,
+        "segment": segment,
+        "audio": clock(stats.duration_s),
+        "size": f"{stats.size_bytes / 1e6:.1f} MB",
+    }
+    for name in ("segment_s", "hop_s", "audio_s", "size_bytes"):
+        del people[name]
     print_table(["index", ""], [[name.replace("_", " "), str(value)] for name, value in people.items()])
 
 
 @group.command("verify", cls=CheckedCommand)
 def verify(index: IndexOption = None) -> None:
-    """Read a whole index and say what is wrong with it; the exit status is 1 if anything is."""
+    """Check every file and vector of an index; the exit status is 1 if anything is wrong."""
     with _opened(index) as opened:
         problems = opened.verify()
     for problem in problems:
         print_error(problem)
     if problems:
         raise typer.Exit(_EXIT_PROBLEMS)
-    typer.echo("the index is whole")
+    typer.echo("no problems found")
 
 
 @group.command("compact", cls=CheckedCommand)
 def compact(index: IndexOption = None) -> None:
-    """Give back the disk space of tracks that are gone or were indexed anew."""
+    """Free the disk space of tracks that were removed or indexed again."""
     with _opened(index, read_only=False) as opened:
         n_rows = opened.compact()
     typer.echo(f"{n_rows} {'row' if n_rows == 1 else 'rows'} dropped")
@@ -182,8 +200,16 @@ def _opened(index: Path | None, *, read_only: bool = True) -> VectorIndex:
     return VectorIndex.open(index_dir(index), read_only=read_only)
 
 
+def _print_files(files: list[tuple[bytes, str]], *, as_json: bool) -> None:
+    for path, reason in files:
+        if as_json:
+            typer.echo(json.dumps({"path": os.fsdecode(path), "reason": reason}))
+        else:
+            typer.echo(f"{shown_path(os.fsdecode(path))}: {shown(reason)}")
+
+
 def _check_folders(folders: list[Path]) -> None:
-    """A missing folder is said at once, before the model is loaded."""
+    """Report a missing folder before the model is loaded."""
     for folder in folders:
         os.stat(folder)
 
@@ -196,6 +222,8 @@ def _print_summary(summary: BuildSummary, *, place: Path, as_json: bool) -> None
         values = {
             "index": str(place),
             **counts,
+            "transient": summary.transient,
+            "partial": summary.partial,
             "segments": summary.n_segments,
             **times,
             "problems": problems,
@@ -205,8 +233,12 @@ def _print_summary(summary: BuildSummary, *, place: Path, as_json: bool) -> None
     for problem in summary.problems[:_PROBLEMS_SHOWN]:
         print_warning(str(problem))
     if len(summary.problems) > _PROBLEMS_SHOWN:
-        print_warning(f"and {len(summary.problems) - _PROBLEMS_SHOWN} more: see retrieve index info --skipped")
-    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing found"
+        print_warning(
+            f"and {len(summary.problems) - _PROBLEMS_SHOWN} more: run `retrieve index info --skipped --partial`"
+        )
+    done = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing found"
+    if summary.partial:
+        done += f", {summary.partial} of them in part only"
     rate = f", {summary.audio_s / summary.wall_s:.0f} x real time" if summary.audio_s and summary.wall_s else ""
-    typer.echo(f"{told} ({clock(summary.audio_s)} of audio in {summary.wall_s:.1f} s{rate})")
+    typer.echo(f"{done} ({clock(summary.audio_s)} of audio in {summary.wall_s:.1f} s{rate})")
     typer.echo(f"index: {shown(str(place))}")

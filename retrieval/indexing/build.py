@@ -74,7 +74,7 @@ def build(
         ValueError: the model was never saved, so nothing identifies it.
         IndexMismatchError, IndexDamagedError, IndexBusyError: another encoder made the index, or it is damaged or in
             use.
-        IngestError: the decoding processes do not start; or `options.strict` and files were skipped.
+        IngestError: the decoding processes do not start; or `options.strict` and files were skipped or are partial.
         IngestInterrupted: Ctrl-C or SIGTERM.
     """
     with StopSignals() as stop:
@@ -86,10 +86,11 @@ def build(
         except WorkerStartError as error:
             raise IngestError(str(error), summary=run.summary()) from error
     summary = run.summary()
-    if options.strict and summary.skipped:
-        first = "; ".join(str(problem) for problem in run.skipped[:3])
-        more = f"; and {summary.skipped - 3} more" if summary.skipped > 3 else ""
-        raise IngestError(f"{summary.skipped} files could not be indexed: {first}{more}", summary=summary)
+    failed = [*run.skipped, *run.partial]
+    if options.strict and failed:
+        first = "; ".join(str(problem) for problem in failed[:3])
+        more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
+        raise IngestError(f"{len(failed)} files could not be indexed as a whole: {first}{more}", summary=summary)
     return summary
 
 
@@ -115,6 +116,7 @@ class _Run:
         self._problems: list[Problem] = []
         self._n_transient = 0
         self.skipped: list[Problem] = []
+        self.partial: list[Problem] = []
 
     def build(self, roots: Sequence[str | os.PathLike[str]], index_path: Path, model: AudioEncoder) -> None:
         """Run all steps; whatever this raises, what was committed stays."""
@@ -132,6 +134,7 @@ class _Run:
             plan = make_plan(found, index, retry_skipped=self._options.retry_skipped, on_step=lambda: self._report(0.0))
             self._counts["unchanged"] = plan.n_unchanged
             self.skipped.extend(plan.known_bad)
+            self.partial.extend(plan.known_partial)
             self._n_done = plan.n_unchanged + len(plan.known_bad)
             self._bytes_total = sum(file.size_bytes for file in plan.todo)
             self._embed(plan, index, model)
@@ -142,11 +145,12 @@ class _Run:
 
     def summary(self) -> BuildSummary:
         """Return what was done so far."""
-        problems = sorted([*self._problems, *self.skipped], key=lambda problem: problem.path)
+        problems = sorted([*self._problems, *self.skipped, *self.partial], key=lambda problem: problem.path)
         return BuildSummary(
             **self._counts,
             skipped=len(self.skipped),
             transient=self._n_transient,
+            partial=len(self.partial),
             audio_s=self._embedder.audio_s if self._embedder else 0.0,
             wall_s=time.monotonic() - self._began_s,
             n_segments=self._n_segments,
@@ -205,9 +209,9 @@ class _Run:
             pool.decode(hashed)
             return
         pool.leave(hashed)
-        counted_as, n_segments = known
-        self._count(counted_as)
-        self._n_segments += n_segments
+        self._count(known.counted_as)
+        self._n_segments += known.n_segments
+        self._note(hashed.file, known.note)
         self._file_done(hashed.file)
 
     def _commit(self, embedded: list[Embedded], index: VectorIndex) -> None:
@@ -222,7 +226,12 @@ class _Run:
             if not np.isfinite(file.vectors).all():
                 self._skip(file.begun.file, "the model gives no finite vector for it", index, transient=False)
             else:
+                self._note(file.begun.file, file.finished.note)
                 self._file_done(file.begun.file)
+
+    def _note(self, file: AudioFile, note: str | None) -> None:
+        if note is not None:
+            self.partial.append(Problem(file.path, note))
 
     def _skip(self, file: AudioFile, reason: str, index: VectorIndex, *, transient: bool) -> None:
         # What the system refuses today may work tomorrow with size and time unchanged: that is not recorded, and a
@@ -304,4 +313,11 @@ def _create_index(path: Path, model: AudioEncoder, fingerprint: str) -> VectorIn
     ramp = np.linspace(-1.0, 1.0, round(sample_rate_hz * chunk_s), dtype=np.float32)[None]
     dim = int(np.asarray(model.segment_vectors(model.chunk_features(ramp))).shape[1])
     name = str(getattr(model, "encoder_name", fingerprint[:12]))
-    return VectorIndex.create(path, Manifest(encoder=fingerprint, encoder_name=name, dim=dim))
+    manifest = Manifest(
+        encoder=fingerprint,
+        encoder_name=name,
+        dim=dim,
+        segment_s=chunk_s * model.segment_chunks,
+        hop_s=chunk_s,
+    )
+    return VectorIndex.create(path, manifest)

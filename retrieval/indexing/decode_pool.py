@@ -77,11 +77,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Finished:
-    """Every chunk of the file has been handed over."""
+    """Every chunk of the file has been handed over; `note` says why they do not cover all of it (None: they do)."""
 
     file: AudioFile
     duration_s: float
     metadata: dict[str, str | None]
+    note: str | None
 
 
 @dataclass(frozen=True)

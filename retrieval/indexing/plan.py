@@ -20,6 +20,7 @@ class Plan:
     Attributes:
         todo: files to read, sorted by path: new, changed, and skipped ones to be tried again.
         n_unchanged: files whose size and time are those in the catalogue.
+        known_partial: those of them that are indexed only in part.
         known_bad: files skipped before and unchanged since.
         missing: paths of tracks that the scan would have found, were they still there.
         stale_skips: paths of skipped files that are gone.
@@ -27,6 +28,7 @@ class Plan:
 
     todo: tuple[AudioFile, ...]
     n_unchanged: int
+    known_partial: tuple[Problem, ...]
     known_bad: tuple[Problem, ...]
     missing: tuple[bytes, ...]
     stale_skips: tuple[bytes, ...]
@@ -34,9 +36,10 @@ class Plan:
 
 def make_plan(found: Scan, index: VectorIndex, *, retry_skipped: bool, on_step: Callable[[], None]) -> Plan:
     """Compare by path, size and time; open no file. `on_step` is called now and then, and may raise."""
-    tracks = {track.path: (track.size_bytes, track.mtime_ns) for track in index.tracks()}
+    tracks = {track.path: (track.size_bytes, track.mtime_ns, track.note) for track in index.tracks()}
     skips = {skip.path: skip for skip in index.skipped()}
     todo: list[AudioFile] = []
+    known_partial: list[Problem] = []
     known_bad: list[Problem] = []
     n_unchanged = 0
     for number, file in enumerate(found.files):
@@ -44,8 +47,11 @@ def make_plan(found: Scan, index: VectorIndex, *, retry_skipped: bool, on_step: 
             on_step()
         path, stamp = os.fsencode(file.path), (file.size_bytes, file.mtime_ns)
         skip = skips.pop(path, None)
-        if tracks.pop(path, None) == stamp:
+        track = tracks.pop(path, None)
+        if track is not None and track[:2] == stamp:
             n_unchanged += 1
+            if track[2] is not None:
+                known_partial.append(Problem(file.path, track[2]))
         elif skip is not None and (skip.size_bytes, skip.mtime_ns) == stamp and not retry_skipped:
             known_bad.append(Problem(file.path, skip.reason))
         else:
@@ -53,6 +59,7 @@ def make_plan(found: Scan, index: VectorIndex, *, retry_skipped: bool, on_step: 
     return Plan(
         todo=tuple(todo),
         n_unchanged=n_unchanged,
+        known_partial=tuple(known_partial),
         known_bad=tuple(known_bad),
         missing=tuple(path for path in tracks if _is_missing(path, found)),
         stale_skips=tuple(path for path in skips if _is_missing(path, found)),

@@ -28,7 +28,8 @@ class IngestOptions:
     Attributes:
         workers: decoding processes; None takes one less than there are CPU cores, from 1 to 16.
         batch_chunks: chunks that the model gets at once.
-        strict: raise IngestError at the end if files were skipped (all other files are indexed).
+        strict: raise IngestError at the end if files were skipped or are indexed only in part (all other files are
+            indexed).
         retry_skipped: decode files again that were skipped before and have not changed since.
         prune_empty: where a folder holds no audio file at all any more, forget its tracks. Otherwise they are
             kept and reported, since an empty folder is mostly a disk that is not mounted.
@@ -111,10 +112,12 @@ class BuildSummary:
         removed: tracks forgotten because their file is gone.
         skipped: files that could not be indexed, those of former builds included.
         transient: those of them that the next build tries again even if they do not change.
+        partial: files that are indexed only in part because decoding stopped before their end, those of former builds
+            included; they are among the added, updated, unchanged or moved ones too.
         audio_s: seconds of audio that went through the model.
         wall_s: how long it took.
         n_segments: segments written.
-        problems: every skipped file, unreadable folder and kept root, with its reason, sorted by path.
+        problems: every skipped or partial file, unreadable folder and kept root, with its reason, sorted by path.
     """
 
     added: int
@@ -124,6 +127,7 @@ class BuildSummary:
     removed: int
     skipped: int
     transient: int
+    partial: int
     audio_s: float
     wall_s: float
     n_segments: int

@@ -22,7 +22,7 @@ from enum import IntEnum
 from typing import IO, Any
 
 from encoders.audio import AudioDecodeError, stream_chunks
-from encoders.decode import header_duration_s
+from encoders.decode import declared_duration_s, header_duration_s
 from retrieval.library.metadata import read_metadata
 from retrieval.library.scan import content_hash
 
@@ -35,6 +35,8 @@ SPAN = struct.Struct("<dd")
 """Start and end of a chunk in seconds; its float32 samples follow."""
 
 _HEARTBEAT_S = 2.0
+_LOST_S = 1.0  # a file that ends earlier than declared by more than this ...
+_LOST_SHARE = 0.01  # ... and this share of its length gets a note
 
 
 class Kind(IntEnum):
@@ -45,7 +47,7 @@ class Kind(IntEnum):
     HASH = 3  # hexadecimal digits
     BEGIN = 4  # JSON: expected_s, of the header, or null
     CHUNK = 5  # SPAN and samples
-    END = 6  # JSON: duration_s, metadata
+    END = 6  # JSON: duration_s, metadata, note (why the chunks do not cover the whole file, or null)
     ERROR = 7  # JSON: reason, transient
 
 
@@ -110,18 +112,29 @@ def _send_hash(path: str, answers: IO[bytes]) -> None:
 
 def _send_chunks(path: str, answers: IO[bytes], *, sample_rate_hz: int, chunk_s: float) -> None:
     _send_json(answers, Kind.BEGIN, {"expected_s": header_duration_s(path)})
-    chunks = stream_chunks(path, sample_rate_hz=sample_rate_hz, chunk_s=chunk_s)
+    errors: list[str] = []
+    chunks = stream_chunks(path, sample_rate_hz=sample_rate_hz, chunk_s=chunk_s, on_error=errors.append)
     while True:
         try:
             chunk = next(chunks)
         except StopIteration as end:
-            _send_json(answers, Kind.END, {"duration_s": end.value, "metadata": read_metadata(path)})
+            note = _note_of(path, end.value, errors)
+            _send_json(answers, Kind.END, {"duration_s": end.value, "metadata": read_metadata(path), "note": note})
             return
         samples = chunk.samples.astype("<f4", copy=False)
         answers.write(HEADER.pack(Kind.CHUNK, SPAN.size + samples.nbytes))
         answers.write(SPAN.pack(chunk.start_s, chunk.end_s))
         answers.write(samples.data)
         answers.flush()
+
+
+def _note_of(path: str, decoded_s: float, errors: list[str]) -> str | None:
+    """Return what is missing of a file of which so many seconds were decoded, or None."""
+    declared_s = declared_duration_s(path)
+    reason = f" ({errors[0]})" if errors else ""
+    if declared_s is not None and declared_s - decoded_s > max(_LOST_S, _LOST_SHARE * declared_s):
+        return f"only {decoded_s:.1f} s of the {declared_s:.1f} s that it declares could be decoded{reason}"
+    return f"decoding stopped after {decoded_s:.1f} s{reason}" if errors else None
 
 
 def _send_json(answers: IO[bytes], kind: Kind, value: dict[str, object]) -> None:

@@ -18,7 +18,7 @@ from encoders.audio import (
     load_audio,
     stream_chunks,
 )
-from encoders.decode import container_texts, header_duration_s
+from encoders.decode import container_texts, declared_duration_s, header_duration_s, mono_buffers
 
 # ---- formats
 
@@ -292,3 +292,85 @@ def test_what_headers_say(tmp_path: Path) -> None:
     path.write_bytes(b"nothing of the kind")
     assert header_duration_s(path) is None
     assert container_texts(path) == {}
+
+
+# ---- files that end early
+
+
+def _whole(path: Path, *, kind: str) -> bytes:
+    samples = noise(20 * RATE_HZ) * tone(20.0)
+    if kind in ("m4a", "mka"):
+        codec, container = ("aac", "ipod") if kind == "m4a" else ("libmp3lame", "matroska")
+        encode_with_av(path, samples, rate_hz=RATE_HZ, codec=codec, container=container)
+        if kind == "m4a":  # its index moves to the front, as in files that are meant to be streamed
+            with (
+                av.open(str(path)) as source,
+                av.open(str(path) + "f", "w", format="ipod", options={"movflags": "faststart"}) as copied,
+            ):
+                stream = copied.add_stream_from_template(source.streams.audio[0])
+                for packet in source.demux(source.streams.audio[0]):
+                    if packet.dts is not None:
+                        packet.stream = stream
+                        copied.mux(packet)
+            return Path(str(path) + "f").read_bytes()
+    else:
+        sf.write(path, samples, RATE_HZ, format=kind.upper())
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "aiff", "au", "m4a", "mka"])
+def test_what_a_file_declares_does_not_shrink_with_it(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"tone.{kind}"
+    whole = _whole(path, kind=kind)
+    path.write_bytes(whole)
+    assert declared_duration_s(path) == pytest.approx(20.0, abs=0.1)
+    path.write_bytes(whole[: len(whole) // 2])
+    assert declared_duration_s(path) == pytest.approx(20.0, abs=0.1)
+    decoded_s = sum(len(samples) / rate_hz for samples, rate_hz in mono_buffers(path))
+    assert 5.0 < decoded_s < 12.0
+
+
+def test_nothing_is_declared_where_the_length_is_an_estimate(tmp_path: Path) -> None:
+    encode_with_av(tmp_path / "a.aac", tone(3.0), rate_hz=RATE_HZ, codec="aac", container="adts")
+    sf.write(tmp_path / "a.mp3", tone(3.0), RATE_HZ)
+    mp3 = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "uncounted.mp3").write_bytes(mp3[mp3.index(b"\xff\xfb", 4) :])
+    sf.write(tmp_path / "a.wav", tone(3.0), RATE_HZ)
+    wav = bytearray((tmp_path / "a.wav").read_bytes())
+    wav[40:44] = b"\xff\xff\xff\xff"  # a program that wrote to a pipe
+    (tmp_path / "piped.wav").write_bytes(wav)
+    (tmp_path / "text.mp3").write_text("no sound")
+    for name in ("a.aac", "uncounted.mp3", "piped.wav", "text.mp3", "absent.wav"):
+        assert declared_duration_s(tmp_path / name) is None, name
+    assert declared_duration_s(tmp_path / "a.mp3") == pytest.approx(3.0, abs=0.1)
+
+
+def test_an_mp3_of_falling_bit_rate_is_read_to_its_end(tmp_path: Path) -> None:
+    """Without a Xing header libsndfile estimates the length from the first frames, and stopped there."""
+    samples = np.concatenate([noise(20 * RATE_HZ), np.zeros(20 * RATE_HZ, np.float32)])
+    path = tmp_path / "loud first.mp3"
+    sf.write(path, samples, RATE_HZ, bitrate_mode="VARIABLE", compression_level=0.3)
+    whole = path.read_bytes()
+    path.write_bytes(whole[whole.index(b"\xff\xfb", whole.index(b"Xing")) :])
+    assert sum(len(part) / rate_hz for part, rate_hz in mono_buffers(path)) == pytest.approx(40.0, abs=0.2)
+    assert len(load_audio(path, start_s=30.0)) == pytest.approx(10 * RATE_HZ, abs=0.2 * RATE_HZ)
+
+
+def test_an_error_that_ends_a_file_is_reported(tmp_path: Path) -> None:
+    """The first packets are sound and the rest are not; raw AAC declares no length."""
+    path = tmp_path / "a.aac"
+    encode_with_av(path, noise(10 * RATE_HZ), rate_hz=RATE_HZ, codec="aac", container="adts")
+    whole = bytearray(path.read_bytes())
+    errors: list[str] = []
+    assert sum(len(samples) for samples, _ in mono_buffers(path, on_error=errors.append)) >= 10 * RATE_HZ
+    assert errors == []
+    start = 0
+    while start < len(whole):  # headers stay, so that the packets are found
+        length = (whole[start + 3] & 3) << 11 | whole[start + 4] << 3 | whole[start + 5] >> 5
+        if start > len(whole) // 2:
+            whole[start + 7 : start + length] = bytes(length - 7)
+        start += length
+    path.write_bytes(whole)
+    decoded_s = sum(len(samples) / rate_hz for samples, rate_hz in mono_buffers(path, on_error=errors.append))
+    assert 4.0 < decoded_s < 6.0
+    assert errors == ["Invalid data found when processing input"]

@@ -134,8 +134,8 @@ def test_damage_is_told_in_one_line_and_nothing_is_altered(folder, name, read_on
 
 
 def test_a_newer_format_is_told_apart_from_damage(folder):
-    rewrite_manifest(version=2, shape="new")(folder)
-    with pytest.raises(IndexMismatchError, match="format 2 and this Earmark reads format 1: upgrade"):
+    rewrite_manifest(version=3, shape="new")(folder)
+    with pytest.raises(IndexMismatchError, match="format 3 and this Earmark reads format 2: upgrade"):
         VectorIndex.open(folder)
 
 
@@ -227,7 +227,7 @@ def test_create_takes_over_a_creation_that_was_cut_short(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "field",
-    [{"encoder": ""}, {"encoder_name": 3}, {"dim": 0}, {"dim": True}, {"metric": "l2"}, {"version": 0}],
+    [{"encoder": ""}, {"encoder_name": 3}, {"dim": 0}, {"dim": True}, {"metric": "l2"}, {"version": 0}, {"hop_s": 0.0}],
 )
 def test_a_manifest_must_make_sense(field):
     with pytest.raises(ValueError, match=next(iter(field))):

@@ -75,8 +75,11 @@ def test_info_for_people_and_programs(call: Call, music_index: Path) -> None:
     assert (info["tracks"], info["segments"], info["skipped"]) == (N_TRACKS, 2 * N_TRACKS, 2)
     assert info["audio_s"] == pytest.approx(12.0 * N_TRACKS, abs=0.5)
     assert info["index"] == str(music_index)
+    assert (info["segment_s"], info["hop_s"]) == (10.0, 5.0)
     status, out, _ = call("index", "info", "--index", music_index)
-    assert ["tracks", str(N_TRACKS)] in [line.split() for line in out.splitlines()]
+    lines = [line.split() for line in out.splitlines()]
+    assert ["tracks", str(N_TRACKS)] in lines
+    assert ["segment", "10", "s,", "one", "every", "5", "s"] in lines
 
 
 def test_skipped_files_are_listed_with_their_reasons(call: Call, music_index: Path, library: Path) -> None:
@@ -90,6 +93,21 @@ def test_skipped_files_are_listed_with_their_reasons(call: Call, music_index: Pa
     listed = [json.loads(line) for line in out.splitlines()]
     assert [file["path"] for file in listed] == [str(library / "a text.mp3"), str(library / "empty.wav")]
     assert all(file["reason"] for file in listed)
+
+
+def test_partial_tracks_are_counted_and_listed(call: Call, small_library: Path, tmp_path: Path) -> None:
+    place = tmp_path / "an.index"
+    whole = (small_library / "one.wav").read_bytes()
+    (small_library / "one.wav").write_bytes(whole[: len(whole) // 2])
+    _, summary, _ = build(call, small_library, "--index", place)
+    assert (summary["added"], summary["partial"], summary["transient"]) == (2, 1, 0)
+    assert json.loads(call("index", "info", "--index", place, "--json")[1])["partial"] == 1
+    line = f"{small_library / 'one.wav'}: only 3.5 s of the 7.0 s that it declares could be decoded\n"
+    assert call("index", "info", "--partial", "--index", place)[1] == line
+    _, out, _ = call("index", "info", "--partial", "--index", place, "--json")
+    assert json.loads(out)["path"] == str(small_library / "one.wav")
+    out = call("index", "build", small_library, "--index", place)[1]
+    assert out.startswith("2 unchanged, 1 skipped, 1 of them in part only (")
 
 
 def test_verify_tells_a_whole_index_from_a_damaged_one(call: Call, music_index: Path, tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def test_strict_names_the_first_bad_files_after_the_rest_is_done(music: Path, pl
         (music / f"bad{number}.mp3").touch()
     song(music / "good.wav")
     options = IngestOptions(strict=True)
-    with pytest.raises(IngestError, match=r"^5 files .*bad0\.mp3: the file is empty.*; and 2 more$") as caught:
+    message = r"^5 files could not be indexed as a whole: .*bad0\.mp3: the file is empty.*; and 2 more$"
+    with pytest.raises(IngestError, match=message) as caught:
         build([music], index_path=place, model=Model(), options=options)
     assert caught.value.summary is not None
     assert counts(caught.value.summary) == {"added": 1, "skipped": 5}
@@ -143,6 +144,32 @@ def test_decoders_that_do_not_start_skip_nothing(music: Path, place: Path) -> No
     with pytest.raises(IngestError, match="does not start: no such library"):
         build([music], index_path=place, model=Model(), options=options)
     assert counts(build([music], index_path=place, model=Model())) == {"added": 3}
+
+
+def test_a_file_that_breaks_off_is_indexed_with_a_note(music: Path, place: Path) -> None:
+    song(music / "whole.wav", duration_s=30.0)
+    song(music / "half.wav", duration_s=30.0, seed=1)
+    song(music / "nearly.wav", duration_s=30.0, seed=2)
+    half = (music / "half.wav").read_bytes()
+    (music / "half.wav").write_bytes(half[: len(half) // 2])
+    nearly = (music / "nearly.wav").read_bytes()
+    (music / "nearly.wav").write_bytes(nearly[: -RATE_HZ * 2 // 2])  # half a second is not worth a note
+    summary = build([music], index_path=place, model=Model())
+    assert (counts(summary), summary.partial) == ({"added": 3}, 1)
+    note = "only 15.0 s of the 30.0 s that it declares could be decoded"
+    assert [str(problem) for problem in summary.problems] == [f"{music / 'half.wav'}: {note}"]
+    with VectorIndex.open(place) as index:
+        assert {track.file: track.note for track in index.tracks() if track.note} == {str(music / "half.wav"): note}
+        assert index.stats().n_partial == 1
+    again = build([music], index_path=place, model=Model())
+    assert (counts(again), again.partial, again.problems) == ({"unchanged": 3}, 1, summary.problems)
+    with pytest.raises(IngestError, match=r"^1 files could not be indexed as a whole: .*half\.wav: only"):
+        build([music], index_path=place, model=Model(), options=IngestOptions(strict=True))
+    (music / "half.wav").rename(music / "moved.wav")
+    assert build([music], index_path=place, model=Model()).partial == 1
+    (music / "moved.wav").write_bytes(half)
+    mended = build([music], index_path=place, model=Model())
+    assert (counts(mended), mended.partial) == ({"unchanged": 2, "updated": 1}, 0)
 
 
 def test_an_error_of_the_model_ends_the_build_and_keeps_what_is_done(music: Path, place: Path) -> None:
