@@ -1,8 +1,8 @@
-"""Log-mel front ends as data: one frozen spec says everything that a checkpoint's input depends on."""
+"""Log-mel front ends as data: one frozen spec holds everything that a checkpoint's input depends on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,14 +16,27 @@ __all__ = ["LogMel", "MelSpec", "mel_filterbank"]
 
 @dataclass(frozen=True, kw_only=True)
 class MelSpec:
-    """Everything that turns a waveform into a log-mel spectrogram.
+    """The parameters of a log-mel spectrogram. The result is (log + offset) * scale.
 
-    ``mel_scale`` is ``"kaldi"`` (1127 ln(1 + f/700), triangles straight in mel), ``"htk"`` (the same scale, triangles
-    straight in Hz) or ``"slaney"`` (linear below 1 kHz); ``area_norm`` divides each band by its width in Hz;
-    ``pad_mode`` fills the half frames at both ends (``"reflect"`` or ``"constant"``), unless ``centred`` is false:
-    then the first frame begins with the first sample and nothing is filled. ``magnitude`` gives the filters the
-    spectrum's magnitude instead of its square. ``log`` is ``"ln"`` (ln(x + log_floor)), ``"db"``
-    (10 log10(max(x, log_floor))) or ``"log10_scaled"`` (log10(1 + 10000 x)). The result is ``(log + offset) * scale``.
+    Attributes:
+        sample_rate_hz: of the waveform.
+        n_fft: length of the Fourier transform in samples.
+        window_samples: length of the Hann window, centred in the transform.
+        hop_samples: distance between frames.
+        n_mels: number of bands.
+        f_min_hz, f_max_hz: edges of the lowest and the highest band.
+        mel_scale: "htk" (1127 ln(1 + f / 700), triangles linear in Hz), "kaldi" (the same scale, triangles linear in
+            mel) or "slaney" (linear below 1 kHz, logarithmic above, triangles linear in Hz).
+        area_norm: divide each band by half its width in Hz.
+        window_periodic: whether the window is periodic or symmetric.
+        pre_emphasis: c in y[t] = x[t + 1] - c x[t], which drops one sample; 0 for none.
+        pad_mode: how both ends are padded by half a frame: "reflect" or "constant" (zeros).
+        log: "ln" (ln(x + log_floor)), "db" (10 log10(max(x, log_floor))) or "log10_scaled" (log10(1 + 10000 x)).
+        log_floor: see `log`.
+        offset, scale: applied after the logarithm.
+        centred: whether frames are centred on multiples of the hop; if not, the first frame begins with the first
+            sample and nothing is padded.
+        magnitude: apply the filters to the magnitude of the spectrum instead of its square.
     """
 
     sample_rate_hz: int
@@ -59,59 +72,68 @@ class MelSpec:
             raise ValueError(f"window_samples={self.window_samples} must not exceed n_fft={self.n_fft}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain data (JSON)."""
+        """Return the fields as JSON data."""
         return asdict(self)
 
 
-def _slaney_mel(f_hz: np.ndarray) -> np.ndarray:
-    linear = f_hz / (200 / 3)
-    return np.where(f_hz < 1000, linear, 15 + np.log(np.maximum(f_hz, 1e-9) / 1000) / (np.log(6.4) / 27))
+def mel_filterbank(spec: MelSpec) -> np.ndarray:
+    """Return the triangular filters of a spec, to be multiplied with a power spectrum.
+
+    Returns:
+        float32 weights [shape=(n_mels, n_fft // 2 + 1)], >= 0.
+
+    Source: librosa, except for Kaldi's scale, which librosa lacks: MelBanks in kaldi's feat/mel-computations.cc.
+    """
+    return (_kaldi_filterbank(spec) if spec.mel_scale == "kaldi" else _librosa_filterbank(spec)).astype(np.float32)
 
 
-def _slaney_hz(mel: np.ndarray) -> np.ndarray:
-    return np.where(mel < 15, mel * (200 / 3), 1000 * np.exp((np.log(6.4) / 27) * (mel - 15)))
+def _kaldi_filterbank(spec: MelSpec) -> np.ndarray:
+    bins_mel = _htk_mel(np.arange(spec.n_fft // 2 + 1) * (spec.sample_rate_hz / spec.n_fft))
+    low, high = _htk_mel(np.array([spec.f_min_hz, spec.f_max_hz]))
+    edges = np.linspace(low, high, spec.n_mels + 2)
+    lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    weights = np.maximum(0, np.minimum((bins_mel - lower) / (centre - lower), (upper - bins_mel) / (upper - centre)))
+    weights[:, -1] = 0  # Kaldi omits the Nyquist bin.
+    if spec.area_norm:
+        edges_hz = 700.0 * np.expm1(edges / 1127.0)
+        weights *= (2 / (edges_hz[2:] - edges_hz[:-2]))[:, None]
+    return weights
 
 
 def _htk_mel(f_hz: np.ndarray) -> np.ndarray:
     return 1127.0 * np.log1p(f_hz / 700.0)
 
 
-def _htk_hz(mel: np.ndarray) -> np.ndarray:
-    return 700.0 * np.expm1(mel / 1127.0)
+def _librosa_filterbank(spec: MelSpec) -> np.ndarray:
+    # librosa takes almost a second to import, and the default model does not need it.
+    from librosa.core.convert import mel_frequencies
+    from librosa.filters import mel
 
-
-def mel_filterbank(spec: MelSpec) -> np.ndarray:
-    """Return the triangular filters of a spec.
-
-    Args:
-        spec: the front end.
-
-    Returns:
-        float32 weights [shape=(n_mels, n_fft // 2 + 1)], >= 0, to be multiplied with a power spectrum.
-    """
-    to_mel: Callable[[np.ndarray], np.ndarray]
-    to_hz: Callable[[np.ndarray], np.ndarray]
-    to_mel, to_hz = (_slaney_mel, _slaney_hz) if spec.mel_scale == "slaney" else (_htk_mel, _htk_hz)
-    bins_hz = np.arange(spec.n_fft // 2 + 1) * (spec.sample_rate_hz / spec.n_fft)
-    low, high = to_mel(np.array([spec.f_min_hz, spec.f_max_hz], dtype=np.float64))
-    edges_mel = np.linspace(low, high, spec.n_mels + 2)
-    edges_hz = to_hz(edges_mel)
-    # Kaldi's triangles are straight lines in mel; torchaudio's and librosa's are straight lines in Hz.
-    edges, bins = (edges_mel, to_mel(bins_hz)) if spec.mel_scale == "kaldi" else (edges_hz, bins_hz)
-    lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    weights = np.maximum(0, np.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)))
-    if spec.mel_scale == "kaldi":
-        weights[:, -1] = 0  # Kaldi leaves the Nyquist bin out.
-    if spec.area_norm:
-        weights *= (2 / (edges_hz[2:] - edges_hz[:-2]))[:, None]
-    return weights.astype(np.float32)
+    htk, limits = spec.mel_scale == "htk", {"fmin": spec.f_min_hz, "fmax": spec.f_max_hz}
+    with warnings.catch_warnings():
+        # Narrow bands may lie between two bins and stay empty. Published networks were trained with such bands.
+        warnings.filterwarnings("ignore", message="Empty filters detected", category=UserWarning)
+        # Any norm but "slaney" makes librosa import functions that numba compiles, which takes 12 s the first time.
+        weights = mel(
+            sr=spec.sample_rate_hz,
+            n_fft=spec.n_fft,
+            n_mels=spec.n_mels,
+            htk=htk,
+            norm="slaney",
+            dtype=np.float64,
+            **limits,
+        )
+    if not spec.area_norm:
+        edges_hz = mel_frequencies(spec.n_mels + 2, htk=htk, **limits)
+        weights *= (edges_hz[2:] - edges_hz[:-2])[:, None] / 2
+    return weights
 
 
 class LogMel(nn.Module):
     """Waveform [shape=(batch, n_samples)] in [-1, 1] -> log-mel [shape=(batch, n_mels, n_frames)].
 
-    n being n_samples less the one sample that pre-emphasis drops, n_frames = 1 + n // hop_samples where frames are
-    centred and the ends padded, else 1 + (n - window_samples) // hop_samples.
+    With n = n_samples, less one with pre-emphasis, n_frames is 1 + n // hop_samples if frames are centred, else
+    1 + (n - window_samples) // hop_samples.
     """
 
     window: Tensor
@@ -120,33 +142,35 @@ class LogMel(nn.Module):
     def __init__(self, spec: MelSpec) -> None:
         super().__init__()
         self.spec = spec
-        # Both follow from the spec: they are no part of a checkpoint.
+        # Both follow from the spec and are not saved in checkpoints.
         self.register_buffer("window", torch.empty(spec.window_samples), persistent=False)
         self.register_buffer("filters", torch.empty(spec.n_mels, spec.n_fft // 2 + 1), persistent=False)
         self.reset_tables()
 
     def reset_tables(self) -> None:
-        """Make the window and the filters from the spec."""
+        """Compute the window and the filters from the spec."""
+        if self.filters.is_meta:
+            return  # only shapes are wanted
         self.window.copy_(torch.hann_window(self.spec.window_samples, periodic=self.spec.window_periodic))
         self.filters.copy_(torch.from_numpy(mel_filterbank(self.spec)))
 
     def power(self, waveform: Tensor) -> Tensor:
-        """Return mel power (or magnitude), before the logarithm [shape=(batch, n_mels, n_frames)], >= 0."""
+        """Return mel power (or magnitude) before the logarithm [shape=(batch, n_mels, n_frames)], >= 0."""
         spec = self.spec
         if spec.pre_emphasis:
             waveform = waveform[:, 1:] - spec.pre_emphasis * waveform[:, :-1]
         spectrum = torch.fft.rfft(self._frames(waveform), n=spec.n_fft)
         if spec.magnitude:
             return self.filters @ spectrum.abs().transpose(1, 2)
-        # torch.stft and a complex modulus cost four times this.
+        # torch.stft and a complex modulus take four times as long.
         power = spectrum.real.square() + spectrum.imag.square()
         return self.filters @ power.transpose(1, 2)
 
     def _frames(self, waveform: Tensor) -> Tensor:
-        """Windowed frames [shape=(batch, n_frames, n)], n <= n_fft."""
+        """Return windowed frames [shape=(batch, n_frames, n)], n <= n_fft."""
         spec = self.spec
         if not spec.centred:
-            # Where the window lies in its frame changes phases, which nobody looks at.
+            # The position of the window within the transform affects phases only, which are discarded.
             return waveform.unfold(1, spec.window_samples, spec.hop_samples) * self.window
         half = spec.n_fft // 2
         padded = F.pad(waveform.unsqueeze(1), (half, half), mode=spec.pad_mode).squeeze(1)

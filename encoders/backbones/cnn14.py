@@ -2,6 +2,8 @@
 
 Kong, Cao, Iqbal, Wang, Wang, Plumbley, "PANNs: Large-scale pretrained audio neural networks for audio pattern
 recognition", IEEE/ACM TASLP 28, 2020, Table 1.
+
+Verified against the published implementation: features and logits (tests/golden).
 """
 
 from __future__ import annotations

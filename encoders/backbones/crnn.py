@@ -2,6 +2,8 @@
 
 Choi, Fazekas, Sandler, Cho, "Convolutional recurrent neural networks for music classification", ICASSP 2017, in the
 form of Won, Ferraro, Bogdanov, Serra, "Evaluation of CNN-based automatic music tagging models", SMC 2020.
+
+Verified against the published implementation: logits (tests/golden).
 """
 
 from __future__ import annotations

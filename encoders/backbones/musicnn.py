@@ -3,6 +3,9 @@
 Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging", ISMIR late-breaking 2019
 (TensorFlow), and its PyTorch variant in Won et al., SMC 2020, which swaps batch norm and ReLU, averages over frequency
 before the temporal filters and uses odd kernels with even padding.
+
+Verified against the published implementations (tests/golden): the logits of the 2020 form; the log-mel of the 2019
+form, and its logits with the published weights, once.
 """
 
 from __future__ import annotations

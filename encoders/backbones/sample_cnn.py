@@ -3,6 +3,8 @@
 Lee, Park, Kim, Nam, "Sample-level deep convolutional neural networks for music auto-tagging using raw waveforms",
 SMC 2017; Kim, Lee, Nam, "Sample-level CNN architectures for music auto-tagging using raw waveforms", ICASSP 2018; in
 the form of Won, Ferraro, Bogdanov, Serra, SMC 2020.
+
+Verified against the published implementation: logits (tests/golden).
 """
 
 from __future__ import annotations

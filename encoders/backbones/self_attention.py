@@ -2,6 +2,8 @@
 
 Won, Chun, Serra, "Toward interpretable music tagging with self-attention", arXiv:1906.04972, 2019, in the form of
 Won, Ferraro, Bogdanov, Serra, SMC 2020: the layers are those of BERT (Devlin et al. 2019), without positions.
+
+Verified against the published implementation: logits (tests/golden).
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Hershey et al., "CNN architectures for large-scale audio classification", ICASSP 2017, in the form whose 128-wide
 embedding was published with AudioSet.
+
+Verified against the published implementation: log-mel examples and features (tests/golden).
 """
 
 from __future__ import annotations

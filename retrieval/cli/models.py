@@ -80,6 +80,7 @@ def _described(name: str, speeds: MeasuredSpeeds | None) -> dict[str, Any]:
         "summary": entry.summary,
         "citation": entry.citation,
         "published": entry.published,
+        "verified_against": entry.verified_against,
         "sample_rate_hz": backbone.sample_rate_hz,
         "input_samples": backbone.input_samples,
         "front_end": backbone.front_end_name,

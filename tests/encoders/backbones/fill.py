@@ -1,4 +1,4 @@
-"""The rule behind tests/golden: the weights and the sound that the published implementations were run with."""
+"""The weights and the sound with which the published implementations produced the figures of tests/golden."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def value(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Fill one state entry by its published name: seeded noise, scaled so that activations stay near 1."""
+    """Return one state entry, by its published name: seeded noise, scaled so that activations stay near 1."""
     noise = np.random.RandomState(zlib.crc32(key.encode())).standard_normal(shape or (1,)).astype(np.float32)
     if not shape:
         noise = noise.reshape(())
@@ -16,7 +16,7 @@ def value(key: str, shape: tuple[int, ...]) -> np.ndarray:
         return 1 + 0.1 * np.abs(noise)
     if len(shape) > 1:
         return noise / np.sqrt(np.prod(shape[1:]))
-    # What is left is one-dimensional: gains about 1, biases and running means about 0.
+    # One-dimensional: gains about 1, biases and running means about 0.
     return (1 + 0.1 * noise) if key.endswith("weight") else 0.1 * noise
 
 

@@ -1,4 +1,4 @@
-"""Our networks give the published implementations' figures, from the waveform, through our front end."""
+"""Our networks, front end included, reproduce the outputs of the published implementations."""
 
 from __future__ import annotations
 
@@ -11,10 +11,21 @@ import torch
 from fill import value, wave
 from torch import nn
 
-from encoders.backbones.convert import PANNS_KEYS, VGGISH_KEYS, WON_DENSE2_KEYS, WON_DENSE_KEYS, KeyNames
+from encoders.backbones.convert import (
+    EFFICIENTAT_KEYS,
+    PANNS_KEYS,
+    VGGISH_KEYS,
+    WON_DENSE2_KEYS,
+    WON_DENSE_KEYS,
+    KeyNames,
+)
+from encoders.backbones.mobilenet import EFFICIENTAT_MEL, MobileNet
+from encoders.backbones.musicnn import MUSICNN2019_MEL
+from encoders.backbones.published import PUBLISHED
 from encoders.backbones.registry import build_backbone
 from encoders.backbones.vggish import VGGish
-from encoders.tagger import build_tagger
+from encoders.mel import LogMel
+from encoders.tagger import Tagger, build_tagger
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "published_taggers.json").read_text(encoding="utf-8"))
 WON = {
@@ -32,7 +43,7 @@ WON = {
 
 
 def fill(module: nn.Module, keys: KeyNames, golden: dict[str, object]) -> None:
-    """Fill a module by the rule, after checking that its names and shapes are the published ones."""
+    """Fill a module by the rule of `fill.py`; check that its names and shapes are the published ones."""
     state = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
     ours = {keys.theirs(key): list(tensor.shape) for key, tensor in state.items()}
     assert ours == dict(golden["state"])
@@ -84,6 +95,30 @@ def test_vggish_agrees_with_torchvggish() -> None:
     assert deviation(features[0].numpy(), golden["features"]) < 1e-3
 
 
-def test_mn04_has_the_published_size() -> None:
-    tagger = build_tagger("mn04", n_classes=527)
-    assert sum(p.numel() for p in tagger.backbone.parameters()) + 384 * 512 + 512 + 512 * 527 + 527 == 983_599
+@pytest.mark.parametrize("name", ["mn04", "mn10"])
+@torch.inference_mode()
+def test_mobilenet_agrees_with_efficientat(name: str) -> None:
+    golden = GOLDEN[name]
+    tagger = PUBLISHED[f"efficientat-{name}"].build()
+    assert isinstance(tagger, Tagger) and isinstance(tagger.backbone, MobileNet)
+    assert (tagger.backbone.input_samples, tagger.backbone.sample_rate_hz) == (golden["input_samples"], 32000)
+    fill(tagger, EFFICIENTAT_KEYS, golden)
+    waveform = torch.from_numpy(wave(golden["input_samples"]))
+    for backbone in (tagger.backbone, tagger.backbone.inference_copy()):
+        features = backbone(waveform)
+        assert deviation(features[0].numpy(), golden["features"]) < 1e-3
+        assert deviation(tagger.head(features)[0].numpy(), golden["logits"]) < 1e-3
+
+
+@torch.inference_mode()
+def test_the_front_end_of_the_default_model_agrees_with_efficientat() -> None:
+    golden = GOLDEN["mn04"]
+    log_mel = LogMel(EFFICIENTAT_MEL)(torch.from_numpy(wave(golden["input_samples"])))
+    assert deviation(log_mel[0, ::8, ::100].numpy(), golden["log_mel"]) < 1e-3
+
+
+@torch.inference_mode()
+def test_the_front_end_of_musicnn_2019_agrees_with_the_published_one() -> None:
+    golden = GOLDEN["musicnn2019"]
+    log_mel = LogMel(MUSICNN2019_MEL)(torch.from_numpy(wave(golden["input_samples"])))
+    assert deviation(log_mel[0, ::6, :187:11].T.numpy(), golden["log_mel"]) < 1e-3

@@ -234,7 +234,8 @@ def test_building_draws_from_torch_alone_and_repeats_with_its_seed() -> None:
 def test_the_registry_names_what_it_holds() -> None:
     assert list_taggers() == tuple(TAGGERS)
     for entry in TAGGERS.values():
-        assert entry.summary and entry.citation
+        assert entry.summary and entry.citation and entry.verified_against
+        assert bool(entry.published) != entry.verified_against.startswith("nothing published")
         assert "\n" not in entry.summary + entry.citation + entry.published
 
 
