@@ -1,4 +1,4 @@
-"""Options that several commands share, and their checks."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["DeviceOption", "IndexOption", "ModelOption", "TaggerOption", "index_
 
 IndexOption = Annotated[
     Path | None,
-    typer.Option("--index", metavar="DIR", help="The index to use.", show_default="RETRIEVE_INDEX or the user's own"),
+    typer.Option("--index", metavar="DIR", help="The index.", show_default="RETRIEVE_INDEX or a user directory"),
 ]
 ModelOption = Annotated[
     Path | None,
-    typer.Option("--model", metavar="DIR", help="The model to use.", show_default="the one shipped"),
+    typer.Option("--model", metavar="DIR", help="The model directory.", show_default="the shipped model"),
 ]
 TaggerOption = Annotated[
     str | None,
     typer.Option(
         "--model",
         metavar="DIR | published:NAME=FILE",
-        help="The model to use, or a published tagger and its file.",
-        show_default="the one shipped",
+        help="A model directory, or a published tagger and its file.",
+        show_default="the shipped model",
     ),
 ]
 DeviceOption = Annotated[
@@ -32,7 +32,7 @@ DeviceOption = Annotated[
 
 
 def index_dir(index: Path | None) -> Path:
-    """The index that is meant: the one named, or the default."""
+    """Return the given directory, or that of the default index."""
     if index is not None:
         return index
     from retrieval.retriever import default_index_dir

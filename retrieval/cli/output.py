@@ -1,7 +1,6 @@
-"""Printing for people: text that cannot break the line it stands in, tables, errors.
+"""Print text, tables and errors, with control characters escaped.
 
-rich is imported only where a terminal shows the result: a query that is piped or asked for as JSON never pays
-for it.
+rich is imported only if a terminal shows the result, so that queries that are piped or printed as JSON start faster.
 """
 
 from __future__ import annotations
@@ -18,43 +17,43 @@ __all__ = ["clock", "print_error", "print_note", "print_table", "print_warning",
 
 
 def shown(text: str) -> str:
-    """`text` with everything that cannot be seen (line breaks, terminal codes, broken bytes) as an escape."""
+    """Return `text` with line breaks, terminal codes and undecodable bytes escaped."""
     return text if text.isprintable() else printable(text)
 
 
 def shown_path(path: str) -> str:
-    """A path to read: relative to the working directory where it lies below it."""
+    """Return a path for display: relative if it is below the working directory."""
     below = os.path.join(os.getcwd(), "")
     return shown(path[len(below) :] if path.startswith(below) and path != below else path)
 
 
 def clock(seconds: float) -> str:
-    """Seconds as a player shows them: 0:07, 3:25, 1:02:03."""
+    """Return seconds as 0:07, 3:25 or 1:02:03."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 def print_error(message: str, *, label: str = "error: ") -> None:
-    """One line on stderr."""
+    """Print one line on stderr, after what stdout has."""
     sys.stdout.flush()
     typer.echo(label + shown(message.replace("\n", " ")), err=True)
 
 
 def print_warning(message: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr, after what stdout has."""
     print_error(message, label="warning: ")
 
 
 def print_note(message: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr, after what stdout has."""
     print_error(message, label="note: ")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
-    """Print `rows` under `header` on stdout; columns named in `right` are set flush right.
+    """Print `rows` under `header` on stdout; the columns named in `right` are right-aligned.
 
-    On a terminal by rich, fitted to its width; elsewhere as plain columns, one line a row, nothing cut off.
+    On a terminal rich fits the table to the width; elsewhere each row is one line and nothing is cut off.
     """
     cells = [[shown(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
@@ -78,5 +77,5 @@ def _print_rich_table(header: Sequence[str], cells: Sequence[Sequence[str]], *, 
     for name in header:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in right)
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a name are no markup
+        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a name are not markup
     Console().print(table)

@@ -1,4 +1,4 @@
-"""`retrieve WORDS`, in full `retrieve search WORDS`."""
+"""`retrieve WORDS`, in full `retrieve search WORDS`: search an index."""
 
 from __future__ import annotations
 
@@ -19,47 +19,48 @@ __all__ = ["search"]
 
 
 def search(
-    words: Annotated[list[str] | None, typer.Argument(help="What to look for; several words are one query.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(help="What to search for; several words are one query.")] = None,
     index: IndexOption = None,
     model: ModelOption = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many hits.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, help="The most hits.")] = 10,
     per_segment: Annotated[
-        bool, typer.Option("--per-segment", help="Every place that fits, not the best of each track.")
+        bool, typer.Option("--per-segment", help="Find every segment that fits, not the best one of each track.")
     ] = False,
-    unwanted: Annotated[
+    exclude: Annotated[
         list[str] | None,
-        typer.Option("--not", metavar="WORDS", help="What must not be heard (repeatable)."),
+        typer.Option("--not", metavar="WORDS", help="A phrase to exclude (repeatable)."),
     ] = None,
     like: Annotated[
         Path | None,
-        typer.Option("--like", metavar="FILE", help="What sounds like this; alone or with words."),
+        typer.Option("--like", metavar="FILE", help="A sound file to search for, alone or with words."),
     ] = None,
     min_score: Annotated[
         float | None, typer.Option("--min-score", min=-1.0, max=1.0, help="Leave out hits with a lower score.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit and line.")] = False,
-    m3u: Annotated[Path | None, typer.Option("--m3u", metavar="FILE", help="Write the hits as a playlist too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per hit and line.")] = False,
+    m3u: Annotated[Path | None, typer.Option("--m3u", metavar="FILE", help="Also write a playlist.")] = None,
 ) -> None:
-    """Find the tracks, and the seconds in them, that fit words or a sound.
+    """Find the tracks, and the segments in them, that fit words or a sound.
 
     Examples:
 
       retrieve "acoustic guitar"
-      retrieve search "acoustic guitar"            the same in full
+      retrieve search "acoustic guitar"            the same, in full
       retrieve sad piano --not drums --top 20
-      retrieve --like song.mp3                     what sounds like a file
-      retrieve --like song.mp3 faster              ... and fits words as well
+      retrieve --like song.mp3                     similar to a sound file
+      retrieve --like song.mp3 faster              ... and matching words
       retrieve techno --json | jq .path
       retrieve techno --m3u techno.m3u
 
-    The score is the cosine of the query and the place in the track.
+    The score is the cosine of the query and the segment. It ranks the tracks
+    of one query; scores of different queries cannot be compared.
 
-    --not turns the query away from what is named, and leaves out every place
-    that has it with a probability of at least 0.5. --like and words have
-    equal say; the file itself is not among the hits.
+    --not turns the query away from a phrase, and leaves out every segment that
+    has it with a probability of at least 0.5 (see `retrieve tag --help`).
+    --like and words have equal weight; the file itself is never a hit.
 
-    In the JSON lines, bytes of a file's name that are not UTF-8 stand as lone
-    surrogates (\\udc80 to \\udcff), as Python's os.fsencode reads them.
+    In JSON, bytes of a file name that are not UTF-8 are lone surrogates
+    (\\udc80 to \\udcff), which Python's os.fsencode turns back into bytes.
     """
     text = " ".join(words or [])
     if not text.strip() and like is None:
@@ -71,12 +72,12 @@ def search(
         hits = retriever.search(
             text,
             top=top,
-            exclude=unwanted or (),
+            exclude=exclude or (),
             like=like,
             per_segment=per_segment,
             min_score=min_score,
         )
-        _name_unknown_words(retriever, [text, *(unwanted or [])])
+        _warn_of_unknown_words(retriever, [text, *(exclude or [])])
     if m3u is not None:
         from retrieval.library.playlist import write_playlist
 
@@ -87,22 +88,22 @@ def search(
     elif hits:
         _print_hits(hits)
     else:
-        print_warning("nothing fits")
+        print_warning("no hits")
 
 
-def _name_unknown_words(retriever: Retriever, phrases: Sequence[str]) -> None:
+def _warn_of_unknown_words(retriever: Retriever, phrases: Sequence[str]) -> None:
     unknown = [word for phrase in phrases for word in retriever.unknown_words(phrase)]
     if unknown:
-        print_warning(f"the model does not know {', '.join(map(repr, unknown))}: searched for the rest")
+        print_warning(f"the model does not know {', '.join(map(repr, unknown))}: they are ignored")
 
 
 def _print_hits(hits: Sequence[Hit]) -> None:
-    named = any(hit.title or hit.artist for hit in hits)
+    has_names = any(hit.title or hit.artist for hit in hits)
     rows = []
     for hit in hits:
         row = [str(hit.rank), f"{hit.score:.3f}", f"{clock(hit.start_s)}-{clock(hit.end_s)}"]
-        if named:
+        if has_names:
             row += [hit.title or "", hit.artist or ""]
         rows.append([*row, shown_path(hit.path)])
-    header = ["#", "score", "heard at", *(["title", "artist"] if named else []), "file"]
-    print_table(header, rows, right=frozenset({"#", "score", "heard at"}))
+    header = ["#", "score", "at", *(["title", "artist"] if has_names else []), "file"]
+    print_table(header, rows, right=frozenset({"#", "score", "at"}))

@@ -141,10 +141,8 @@ def test_wrong_rates_are_refused(model: TwoTowerModel, sounds: np.ndarray) -> No
         ChunkFeatureExtractor()(sounds[0], sampling_rate=16000)
 
 
-def test_acoustic_guitar_is_found_in_the_demo_library(model: TwoTowerModel) -> None:
+def test_acoustic_guitar_finds_the_three_guitar_pieces_of_the_demo_library(model: TwoTowerModel) -> None:
     files = sorted(DEMO.glob("*.ogg"))
     scores = model.encode_audio(files) @ model.encode_text(["acoustic guitar"])[0]
-    import mutagen
-
-    best = mutagen.File(files[int(scores.argmax())])
-    assert "guitar" in " ".join(str(v) for v in best.tags.values()).lower()
+    best = [files[place].name for place in np.argsort(-scores)[:3]]
+    assert sorted(best) == ["01 evening walk.ogg", "02 kitchen window.ogg", "03 campfire road.ogg"]

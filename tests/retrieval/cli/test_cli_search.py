@@ -114,7 +114,7 @@ def test_scores_have_a_floor_on_demand(call: Call, music_index: Path) -> None:
     assert len(hits(out)) == 3
     status, out, err = call("violin", "--index", music_index, "--min-score", "1")
     assert (status, out) == (0, "")
-    assert one_line(err, start="warning: nothing fits")
+    assert one_line(err, start="warning: no hits")
 
 
 def test_a_playlist_names_files_that_are_there(call: Call, music_index: Path, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_command_line_that_cannot_be_followed(call: Call, music_index: Path, a
     assert one_line(err, start="error: ")
 
 
-HEAVY = ("torch", "transformers", "gensim", "librosa", "soundfile", "av", "matplotlib", "rich")
+HEAVY = ("torch", "transformers", "gensim", "librosa", "sklearn", "scipy", "soundfile", "av", "matplotlib", "rich")
 REPORT = f"""
 import sys
 from retrieval.cli.app import main

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import RATE_HZ, Call, Run, one_line, tone
+from conftest import RATE_HZ, Call, one_line, tone
 
 from encoders.text.tower import TextEncoder
+from retrieval.cli.app import main
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def song(tmp_path: Path) -> Path:
     return path
 
 
-def test_labels_of_ones_own(call: Call, song: Path) -> None:
+def test_given_labels(call: Call, song: Path) -> None:
     status, out, err = call("tag", song, "--labels", "piano, violin,, Piano,  ,drums", "--json")
     (found,) = [json.loads(line) for line in out.splitlines()]
     assert (status, err) == (0, "")
@@ -33,7 +34,7 @@ def test_labels_of_ones_own(call: Call, song: Path) -> None:
     assert all(0.0 < score < 1.0 for score in scores)
 
 
-def test_the_models_own_tags(call: Call, song: Path) -> None:
+def test_the_tags_of_the_model_by_default(call: Call, song: Path) -> None:
     own = TextEncoder.load().tag_names()
     status, out, _ = call("tag", song, "--json")
     assert status == 0
@@ -65,7 +66,7 @@ def test_a_threshold(call: Call, song: Path) -> None:
     assert "no tag reaches the threshold" in err
 
 
-def test_for_people(call: Call, song: Path) -> None:
+def test_the_table(call: Call, song: Path) -> None:
     status, out, _ = call("tag", song, "--labels", "piano,violin")
     assert status == 0
     assert out.splitlines()[0].split() == ["score", "tag"]
@@ -89,7 +90,7 @@ def test_if_no_file_can_be_read(call: Call, tmp_path: Path) -> None:
     assert one_line(err, start="error: ")
 
 
-def test_several_files_for_people_say_which(call: Call, library: Path) -> None:
+def test_several_files_are_named_in_the_table(call: Call, library: Path) -> None:
     status, out, _ = call("tag", library / "plain.flac", library / "#hash.wav", "--labels", "piano")
     assert status == 0
     assert f"{library}/plain.flac  (0:12)" in out
@@ -97,7 +98,7 @@ def test_several_files_for_people_say_which(call: Call, library: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", ["xqzzyv,wvvqk", "xqzzyv,piano", ",, ,", ""])
-def test_labels_that_cannot_be_judged(call: Call, song: Path, labels: str) -> None:
+def test_labels_that_cannot_be_scored(call: Call, song: Path, labels: str) -> None:
     status, out, err = call("tag", song, "--labels", labels)
     assert (status, out) == (2, "")
     assert one_line(err, start="error: ")
@@ -141,7 +142,7 @@ def test_a_command_line_that_cannot_be_followed(call: Call, song: Path, argument
     assert one_line(err, start="error: ")
 
 
-def test_labels_that_are_no_text(call: Call, song: Path, tmp_path: Path) -> None:
+def test_a_label_file_that_is_not_text(call: Call, song: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_bytes(b"\xff\xfe\x00piano")
     status, _, err = call("tag", song, "--labels-file", tmp_path / "labels.txt")
     assert status == 2
@@ -155,6 +156,8 @@ def test_no_file_is_an_error_that_names_the_help(call: Call) -> None:
     assert "retrieve tag --help" in err
 
 
-def test_a_model_is_loaded_without_a_word(run: Run, song: Path) -> None:
-    done = run("tag", song, "--labels", "piano")
-    assert (done.returncode, done.stderr) == (0, "")
+def test_loading_a_model_prints_nothing(capfd: pytest.CaptureFixture[str], song: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["tag", str(song), "--labels", "piano"])
+    assert end.value.code == 0
+    assert capfd.readouterr().err == ""  # of the whole process, libraries in C included
