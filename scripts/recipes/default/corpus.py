@@ -1,4 +1,4 @@
-"""The text that the word vectors learn from: captions, tag lists, class names and dictionary glosses."""
+"""Read the training text of the word vectors: captions, tag lists, class names and dictionary glosses."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ _GLOSSARY_TIMES = 10
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences as token lists, and the phrases worth a vector of their own.
+    """Training text.
 
-    ``aspects`` counts the phrases that people used to describe music (MusicCaps), ``class_names`` holds AudioSet's 527
-    names in the order of the taggers' outputs, ``caption_words`` counts the words of all captions.
+    Attributes:
+        sentences: lists of tokens.
+        phrases: word groups that get a vector.
+        class_names: the 527 names of AudioSet, in the order of the taggers' outputs.
+        aspects: counts of the phrases with which people describe music (MusicCaps).
+        caption_words: counts of the words of all captions.
     """
 
     sentences: list[list[str]]
@@ -63,14 +67,14 @@ def _ontology_sentences(entries: list[dict]) -> Iterator[list[str]]:
     names = {entry["id"]: entry["name"] for entry in entries}
     for entry in entries:
         children = " ".join(names[child] for child in entry["child_ids"] if child in names)
-        # Two thousand short texts among millions of words: said several times over, or they are not heard.
+        # Two thousand short texts among millions of words: without repetition they have no effect.
         for _ in range(5):
             yield tokenize(f"{entry['name']} {entry['description']}")
             yield tokenize(f"{entry['name']} {children}")
 
 
 def _glossary() -> list[tuple[list[str], str]]:
-    """Return the names and the description of each entry of our own glossary."""
+    """Return the names and the description of each entry of the glossary."""
     entries = []
     for line in GLOSSARY.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
@@ -92,10 +96,10 @@ def read_corpus(text_dir: Path, *, seed: int, shuffles: int = 6) -> Corpus:
     """Read the text folder.
 
     Args:
-        text_dir: holds musiccaps.csv.gz, audiocaps.csv.gz, audioset_ontology.json, audioset_classes.csv and
+        text_dir: folder with musiccaps.csv.gz, audiocaps.csv.gz, audioset_ontology.json, audioset_classes.csv and
             english_wordnet.tsv.gz.
-        seed: of the shuffling of tag lists.
-        shuffles: how often a clip's list of aspects and labels is said, each time in another order.
+        seed: seed of the shuffling.
+        shuffles: number of copies of a clip's list of aspects and labels, each in another order.
 
     Returns:
         The corpus; the same for the same seed.
@@ -117,7 +121,7 @@ def read_corpus(text_dir: Path, *, seed: int, shuffles: int = 6) -> Corpus:
             listed = [*aspects, *labels]
             rng.shuffle(listed)
             sentences.append([token for item in listed for token in tokenize(item)])
-        # A clip's labels in front of its description tie the class names to the words for mood and style.
+        # Labels before the description put class names next to words for mood and style.
         sentences.append([token for item in labels for token in tokenize(item)] + tokens)
     with gzip.open(text_dir / "audiocaps.csv.gz", "rt", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -139,7 +143,7 @@ def read_corpus(text_dir: Path, *, seed: int, shuffles: int = 6) -> Corpus:
 def _phrases(
     sentences: list[list[str]], aspects: Counter[str], names: list[str], wordnet: list[dict[str, str]]
 ) -> frozenset[tuple[str, ...]]:
-    """Return the word groups that get a vector of their own: used as a name, and frequent enough to learn."""
+    """Return the word groups that get a vector: names that are frequent enough to train."""
     candidates = {tuple(aspect.split()) for aspect, n in aspects.items() if n >= 8}
     for name in names:
         candidates.add(tuple(tokenize(name)))
@@ -156,19 +160,13 @@ def _phrases(
     return frozenset(group for group, n in counts.items() if n >= _GLOSSARY_TIMES)
 
 
-def join_phrases(
-    sentence: list[str],
-    phrases: frozenset[tuple[str, ...]],
-    *,
-    probability: float = 1.0,
-    rng: random.Random | None = None,
-) -> list[str]:
-    """Replace known word groups, longest first, by one token (``double_bass``), each with the given probability."""
+def join_phrases(sentence: list[str], phrases: frozenset[tuple[str, ...]]) -> list[str]:
+    """Replace known word groups by one token (`double_bass`), longest first."""
     joined: list[str] = []
     i = 0
     while i < len(sentence):
         for n in range(min(MAX_PHRASE_WORDS, len(sentence) - i), 1, -1):
-            if tuple(sentence[i : i + n]) in phrases and (rng is None or rng.random() < probability):
+            if tuple(sentence[i : i + n]) in phrases:
                 joined.append("_".join(sentence[i : i + n]))
                 i += n
                 break
