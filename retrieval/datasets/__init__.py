@@ -1,1 +1,1 @@
-"""Datasets of tagged clips: one file a layout, each with CITATION, LICENCE, SPLITS, `validate` and a reader."""
+"""Data sets of tagged clips: readers of their layouts, splits, and the clips as audio."""

@@ -1,4 +1,4 @@
-"""Any of the known layouts of tagged clips, recognised by what lies in the folder."""
+"""Read a data set of any known layout, recognised by the files in its folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from retrieval.datasets import csv_folder
-from retrieval.datasets import tags663 as assignment
 from retrieval.datasets.base import DatasetError, TaggedClips
+from retrieval.datasets.csv_folder import TABLE, read_csv_dataset
+from retrieval.datasets.tags663 import MAPPING, is_tags663, read_tags663_dataset
 
 __all__ = ["read_dataset"]
 
@@ -21,28 +21,26 @@ def read_dataset(
     array_rate_hz: int | None = None,
     keep_unlabeled: bool = False,
 ) -> TaggedClips:
-    """The clips of a dataset, or those of some of its splits.
+    """Read the clips of a data set, or those of some of its splits.
 
     Args:
-        place: a folder with labels.csv (:mod:`retrieval.datasets.csv_folder`), the table itself, or a folder with
-            data_mapping.pkl (:mod:`retrieval.datasets.tags663`).
-        splits: names of splits; none takes every clip.
-        drop_bad: leave bad rows out, and say in `dropped` which, instead of refusing the dataset.
-        array_rate_hz: the sample rate of clips that are .npy arrays.
+        place: a folder with labels.csv (`retrieval.datasets.csv_folder`), the table itself, or a folder with
+            data_mapping.pkl (`retrieval.datasets.tags663`).
+        splits: names of splits; none returns all clips.
+        drop_bad: leave bad rows out and list them in `dropped`, instead of raising an error.
+        array_rate_hz: sample rate of clips that are .npy arrays.
         keep_unlabeled: return clips without labels instead of treating them as bad.
 
     Raises:
-        DatasetError: the layout is not known, there are bad rows, or a split has no clips or no positives.
+        DatasetError: the layout is unknown, there are bad rows, or a split has no clips or no labels.
     """
     folder = Path(place)
-    if folder.is_file() or (folder / csv_folder.TABLE).is_file():
-        read = csv_folder.read_csv_dataset
-    elif assignment.is_assignment(folder):
-        read = assignment.read_assignment_dataset
+    if folder.is_file() or (folder / TABLE).is_file():
+        read = read_csv_dataset
+    elif is_tags663(folder):
+        read = read_tags663_dataset
     elif not folder.exists():
-        raise DatasetError(f"there is nothing at {folder}: give a folder of tagged clips")
+        raise DatasetError(f"{folder} does not exist: give a folder of tagged clips")
     else:
-        raise DatasetError(
-            f"{folder} is no dataset: it has neither {csv_folder.TABLE} (file,labels[,split]) nor {assignment.MAPPING}"
-        )
+        raise DatasetError(f"{folder} is not a data set: it has neither {TABLE} (file,labels[,split]) nor {MAPPING}")
     return read(folder, drop_bad=drop_bad, array_rate_hz=array_rate_hz, keep_unlabeled=keep_unlabeled).of_split(*splits)

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from retrieval.datasets import csv_folder
-from retrieval.datasets import tags663 as assignment
 from retrieval.datasets.base import DatasetError, TaggedClips
 from retrieval.datasets.load import read_dataset
 from scripts.miniatures.tags663 import make_miniature, write_pickle
@@ -40,7 +38,6 @@ def test_a_table_is_read(tmp_path: Path) -> None:
         ("drums", "piano", "slow"),
         {"test": 1, "train": 2},
     )
-    assert csv_folder.validate(tmp_path) == ["2 tags without a positive in the split 'test': drums, piano"]
     assert read_dataset(tmp_path / "labels.csv").clips == clips.clips
     assert len(read_dataset(tmp_path, ["train"])) == 2
     assert len(read_dataset(tmp_path, ["train", "test"])) == 3
@@ -50,7 +47,7 @@ def test_a_table_is_read(tmp_path: Path) -> None:
 def test_splits_and_groups_may_be_left_out(tmp_path: Path) -> None:
     clips = read_dataset(table(tmp_path, "a.wav,piano\nb.wav,drums\n", header="file,labels"))
     assert [(clip.split, clip.group) for clip in clips.clips] == [(None, "a.wav"), (None, "b.wav")]
-    with pytest.raises(DatasetError, match=r"no clip of .* 'test'; it names no splits"):
+    with pytest.raises(DatasetError, match=r"no clip of .* 'test'; it has no splits"):
         clips.of_split("test")
 
 
@@ -73,7 +70,6 @@ def test_bad_rows_are_named_or_dropped(tmp_path: Path, rows: str, message: str, 
     lenient = read_dataset(tmp_path, drop_bad=True)
     assert lenient.dropped == (message,)
     assert len(lenient) == n_left
-    assert message in csv_folder.validate(tmp_path)
 
 
 def test_rows_with_empty_labels(tmp_path: Path) -> None:
@@ -82,12 +78,12 @@ def test_rows_with_empty_labels(tmp_path: Path) -> None:
         read_dataset(tmp_path)
     assert len(read_dataset(tmp_path, drop_bad=True)) == 1
     table(tmp_path, "b.wav,\n", header="file,labels")
-    with pytest.raises(DatasetError, match="no row is usable"):
+    with pytest.raises(DatasetError, match="it has no usable row"):
         read_dataset(tmp_path, drop_bad=True)
 
 
 def test_what_is_no_table(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="there is nothing at"):
+    with pytest.raises(DatasetError, match="does not exist"):
         read_dataset(tmp_path / "nowhere")
     with pytest.raises(DatasetError, match=r"neither labels.csv .* nor data_mapping.pkl"):
         read_dataset(tmp_path)
@@ -120,8 +116,6 @@ def test_the_663_layout_is_read(tmp_path: Path, audio: str, suffixes: bool, prot
     assert [clip.path.name for clip in clips.clips] == [f"clip_{number:03d}.{audio}" for number in range(9)]
     assert [clip.split for clip in clips.clips] == ["train"] * 7 + ["val", None]
     assert {clip.array_rate_hz for clip in clips.clips} == {16_000 if audio == "npy" else None}
-    assert set(assignment.SPLITS) == {"train", "val"}
-    assert not any("missing" in line for line in assignment.validate(tmp_path))
     assert len(read_dataset(tmp_path, ["train"])) == 7
 
 
@@ -165,7 +159,7 @@ def test_problems_of_the_663_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("data_mapping.pkl", ["a"], "holds a list; a dict"),
+        ("data_mapping.pkl", ["a"], "holds a list: it must be a dict"),
         ("data_mapping.pkl", {"a": 3}, "the entry 'a' is not"),
         ("data_mapping.pkl", {1: ["b"]}, "the entry 1 is not"),
         ("Train_ids.pkl", {"a": 1}, "does not hold a list"),
@@ -181,9 +175,3 @@ def test_bad_pickles_of_the_663_layout(tmp_path: Path, name: str, value: object,
         put(tmp_path, name, value)
     with pytest.raises(DatasetError, match=message):
         read_dataset(tmp_path)
-    assert any(message.split()[-1] in line for line in assignment.validate(tmp_path))
-
-
-def test_a_group_that_splits_share_is_a_problem(tmp_path: Path) -> None:
-    clips = read_dataset(table(tmp_path, GOOD_ROWS.replace("r2", "r1")))
-    assert "1 group divided between splits: r1" in clips.validate()
