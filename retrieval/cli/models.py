@@ -1,4 +1,4 @@
-"""`retrieve models`: the architectures of the zoo and what each costs."""
+"""`retrieve models`: the architectures, their sizes and speeds."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ if TYPE_CHECKING:
 
 __all__ = ["models"]
 
-_RIGHT = frozenset({"features", "parameters", "multiply-adds", "speed"})
+_RIGHT = frozenset({"features", "parameters", "MACs", "speed"})
 
 
 def models(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Architectures (default: all).", show_default=False)
     ] = None,
-    measure: Annotated[bool, typer.Option("--measure", help="Time each on this machine.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object an architecture and line.")] = False,
+    show_speeds: Annotated[
+        bool, typer.Option("--speeds", help="Add the speeds that were measured on another machine, and its name.")
+    ] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Measure the speed of each on this machine.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per architecture and line.")] = False,
 ) -> None:
     """List the architectures that can be trained, or loaded with published weights.
 
-    Parameters and features are those of the network without its last layer;
-    multiply-adds are for one input of the published length. Speed is seconds of
-    audio that are heard in a second, and below the table is where it was
-    measured.
+    Features and parameters exclude the last layer. MACs are multiply-accumulates
+    for one input of the published length. Speed is seconds of audio per second.
 
     Examples:
 
@@ -42,19 +43,19 @@ def models(
     from encoders.backbones.registry import list_taggers
 
     chosen = _chosen(names, list_taggers())
-    speeds = _measured(chosen) if measure else read_measured()
+    speeds = _measured(chosen) if measure else read_measured() if show_speeds else None
     rows = [_described(name, speeds) for name in chosen]
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))
         return
-    header = ["name", "input", "front end", "features", "parameters", "multiply-adds"]
+    header = ["name", "input", "front end", "features", "parameters", "MACs"]
     cells = [_cells(row) for row in rows]
     if speeds is None:
         print_table(header, cells, right=_RIGHT)
         return
-    for row, told in zip(rows, cells, strict=True):
-        told.append("" if row["real_time_x"] is None else f"{row['real_time_x']:.0f} x")
+    for row, line in zip(rows, cells, strict=True):
+        line.append("" if row["real_time_x"] is None else f"{row['real_time_x']:.0f} x")
     print_table([*header, "speed"], cells, right=_RIGHT)
     typer.echo(f"\nspeed: x real time on {speeds.machine}")
 
@@ -69,13 +70,12 @@ def _chosen(names: Sequence[str] | None, known: Sequence[str]) -> list[str]:
 
 
 def _described(name: str, speeds: MeasuredSpeeds | None) -> dict[str, Any]:
-    from encoders.backbones.profile import build_without_weights, count_costs
+    from encoders.backbones.profile import build_without_weights, count_profile
     from encoders.backbones.registry import TAGGERS
 
     backbone = build_without_weights(name)
-    entry, costs = TAGGERS[name], count_costs(backbone)
-    speed = speeds.of.get(name) if speeds is not None else None
-    return {
+    entry, profile = TAGGERS[name], count_profile(backbone)
+    row = {
         "name": name,
         "summary": entry.summary,
         "citation": entry.citation,
@@ -85,11 +85,14 @@ def _described(name: str, speeds: MeasuredSpeeds | None) -> dict[str, Any]:
         "input_samples": backbone.input_samples,
         "front_end": backbone.front_end_name,
         "features": backbone.dim,
-        "parameters": costs.parameters,
-        "multiply_adds": costs.multiply_adds,
-        "real_time_x": speed and round(speed.real_time_x, 2),
-        "measured_on": speeds.machine if speeds is not None and speed is not None else None,
+        "parameters": profile.parameters,
+        "macs": profile.macs,
     }
+    if speeds is not None:
+        speed = speeds.of.get(name)
+        row["real_time_x"] = None if speed is None else round(speed.real_time_x, 2)
+        row["measured_on"] = None if speed is None else speeds.machine
+    return row
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -99,7 +102,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         row["front_end"],
         str(row["features"]),
         f"{row['parameters'] / 1e6:.2f} M",
-        f"{row['multiply_adds'] / 1e9:.2f} G",
+        f"{row['macs'] / 1e9:.2f} G",
     ]
 
 

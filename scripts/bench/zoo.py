@@ -1,12 +1,12 @@
-"""Speed and peak memory of every architecture, from the waveform to its features; one JSON line at the end.
+"""Measure speed and peak memory of every architecture, from the waveform to its features.
 
     python -m scripts.bench.zoo [--device cuda] [--names fcn mn04] [--seconds 30] [--runs 5] [--plot FILE.png] [--write]
 
-Each measurement is a process of its own, so that its peak memory is the network's and the interpreter's alone; the
-architectures take turns, run by run, and the medians are told. Speed is seconds of audio a second, over segments of the
-published input length that together are about --seconds long, as one batch. Peak memory is the process's resident
-set on the CPU (an empty one, with torch imported, is told as ``idle_mib``), and what CUDA allocated on a GPU.
-``--write`` keeps the figures of all architectures for ``retrieve models``.
+Each measurement runs in its own process, so that peak memory includes the network and the interpreter only. The
+architectures take turns, run by run; the result is the median. Speed is seconds of audio per second, for one batch of
+waveforms of the published input length that is about --seconds long. Peak memory is the resident set of the process on
+the CPU (`idle_mib` is that of a process that only imports torch), and the memory allocated by CUDA on a GPU. The last
+line of the output is JSON. `--write` saves the figures for `retrieve models --speeds`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from encoders.backbones.profile import (
     MeasuredSpeeds,
     Speed,
     build_without_weights,
-    count_costs,
+    count_profile,
     machine_name,
     measure_speed,
 )
@@ -35,10 +35,10 @@ IDLE = "idle"
 
 
 def peak_rss_mib() -> float:
-    """Return this process's peak of resident memory."""
+    """Return the peak resident memory of this process."""
     status = Path("/proc/self/status")
     if status.is_file():
-        # Linux hands ru_maxrss down from the parent; VmHWM begins anew with each program.
+        # On Linux a child inherits ru_maxrss from its parent; VmHWM starts again with each program.
         lines = status.read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     unit = 2**20 if sys.platform == "darwin" else 2**10
@@ -46,7 +46,7 @@ def peak_rss_mib() -> float:
 
 
 def work(name: str, *, seconds: float, device: str) -> None:
-    """Measure one architecture in this process, or nothing at all, and print the figures."""
+    """Measure one architecture in this process, or the idle process, and print the figures."""
     if name == IDLE:
         print(json.dumps({"real_time_x": 0.0, "peak_mib": peak_rss_mib()}))
         return
@@ -56,14 +56,14 @@ def work(name: str, *, seconds: float, device: str) -> None:
 
 
 def measured(name: str, *, seconds: float, device: str) -> Speed:
-    """Measure one architecture in a process of its own."""
+    """Measure one architecture in a new process."""
     command = [sys.executable, "-m", "scripts.bench.zoo", "--work", name, "--seconds", str(seconds), "--device", device]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Speed(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def median_speeds(names: list[str], *, runs: int, seconds: float, device: str) -> dict[str, Speed]:
-    """Measure architectures in turns; return the medians."""
+    """Measure the architectures in turns and return the medians."""
     found: dict[str, list[Speed]] = {name: [] for name in names}
     for run in range(runs):
         for name in names:
@@ -81,19 +81,19 @@ def median_speeds(names: list[str], *, runs: int, seconds: float, device: str) -
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the figures as a Markdown table."""
     lines = [
-        "| name | × real time | peak memory, MiB | parameters, M | multiply-adds a second of audio, G |",
+        "| name | × real time | peak memory, MiB | parameters, M | MACs per second of audio, G |",
         "|---|--:|--:|--:|--:|",
     ]
     lines += [
         f"| {row['name']} | {row['real_time_x']:.1f} | {row['peak_mib']:.0f} | {row['parameters'] / 1e6:.2f} "
-        f"| {row['multiply_adds_per_s'] / 1e9:.2f} |"
+        f"| {row['macs_per_s'] / 1e9:.2f} |"
         for row in rows
     ]
     return "\n".join(lines)
 
 
 def draw(path: Path, rows: list[dict[str, Any]], machine: str) -> None:
-    """Draw speed and peak memory as bars, the fastest on top."""
+    """Draw speed and peak memory as bars, the fastest at the top."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -113,13 +113,13 @@ def draw(path: Path, rows: list[dict[str, Any]], machine: str) -> None:
 
 
 def rows_of(speeds: dict[str, Speed]) -> list[dict[str, Any]]:
-    """Return figures by the clock and by count, an architecture a row."""
+    """Return measured and counted figures, one architecture per row."""
     rows = []
     for name, speed in speeds.items():
         backbone = build_without_weights(name)
-        costs, input_s = count_costs(backbone), backbone.input_samples / backbone.sample_rate_hz
-        per_s = round(costs.multiply_adds / input_s)
-        rows.append({"name": name, **asdict(speed), "parameters": costs.parameters, "multiply_adds_per_s": per_s})
+        profile, input_s = count_profile(backbone), backbone.input_samples / backbone.sample_rate_hz
+        per_s = round(profile.macs / input_s)
+        rows.append({"name": name, **asdict(speed), "parameters": profile.parameters, "macs_per_s": per_s})
     return rows
 
 
@@ -127,17 +127,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="a torch device: cpu, cuda, cuda:1 (default: %(default)s)")
     parser.add_argument("--names", nargs="+", choices=list_taggers(), metavar="NAME", help="default: all")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of audio at a time (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=5, help="medians are over these (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of the batch (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=5, help="runs per architecture (default: %(default)s)")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures: a .png, .svg or .pdf")
-    parser.add_argument("--write", action="store_true", help="keep the figures for `retrieve models`")
+    parser.add_argument("--write", action="store_true", help="save the figures for `retrieve models --speeds`")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:
         work(args.work, seconds=args.seconds, device=args.device)
         return
     if args.write and args.names:
-        parser.error("--write keeps the figures of all architectures: leave --names out")
+        parser.error("--write saves the figures of all architectures: leave --names out")
     names = args.names or list(list_taggers())
     speeds = median_speeds([IDLE, *names], runs=args.runs, seconds=args.seconds, device=args.device)
     idle, machine = speeds.pop(IDLE), machine_name(args.device)
