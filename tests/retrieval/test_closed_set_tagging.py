@@ -23,7 +23,7 @@ RATE_HZ = 16000
 
 
 class Loudness(Backbone):
-    """Hears how loud a second is, and how loud its first half."""
+    """Features: the power of a second, and of its first half."""
 
     dim = 2
     sample_rate_hz = input_samples = min_samples = RATE_HZ
@@ -79,7 +79,7 @@ def sound(path: Path, *, duration_s: float, rate_hz: int = RATE_HZ) -> np.ndarra
     return samples
 
 
-def test_scores_are_the_mean_probability_of_windows(tagger: Tagger, checkpoint: Path, tmp_path: Path) -> None:
+def test_scores_are_the_mean_probability_of_segments(tagger: Tagger, checkpoint: Path, tmp_path: Path) -> None:
     samples = sound(tmp_path / "a.wav", duration_s=7.3)
     n = 3 * RATE_HZ
     segments = torch.from_numpy(np.stack([samples[:n], samples[n : 2 * n], samples[-n:]]))
@@ -96,7 +96,7 @@ def test_scores_are_the_mean_probability_of_windows(tagger: Tagger, checkpoint: 
     assert found.duration_s == pytest.approx(7.3)
 
 
-def test_a_short_file_is_repeated_to_fill_a_window(loudness: ClosedSetTagger, tmp_path: Path) -> None:
+def test_a_short_file_is_repeated_to_fill_a_segment(loudness: ClosedSetTagger, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(1600, 0.5), RATE_HZ, subtype="FLOAT")
     found = loudness.tag(tmp_path / "a.wav", ["loud"])
     # Shorter than a second: padded with silence to one, so a tenth of it is sound.
@@ -104,7 +104,7 @@ def test_a_short_file_is_repeated_to_fill_a_window(loudness: ClosedSetTagger, tm
     assert found.spans_s.tolist() == [[0, 0.1]]
 
 
-def test_any_sample_rate_is_heard(loudness: ClosedSetTagger, tmp_path: Path) -> None:
+def test_any_sample_rate_is_resampled(loudness: ClosedSetTagger, tmp_path: Path) -> None:
     time_s = np.arange(3 * 44100) / 44100
     soundfile.write(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 440 * time_s), 44100)
     found = loudness.tag(tmp_path / "a.wav", ["loud"])

@@ -101,7 +101,7 @@ def test_a_file_is_a_query_in_an_index_with_gaps_between_its_rows(tmp_path: Path
     assert [hit.path for hit in hits] == [str(tmp_path / f"{i}.wav") for i in (1, 4, 6)]
 
 
-def test_excluding_what_is_asked_for_leaves_what_has_none_of_it(retriever: Retriever) -> None:
+def test_excluding_the_query_leaves_the_other_tracks(retriever: Retriever) -> None:
     assert {hit.path for hit in retriever.search("low", exclude=["low"])} == {"high.wav", "noise.wav"}
 
 
@@ -125,7 +125,7 @@ def test_unknown_words_are_named_and_left_out(retriever: Retriever) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " \n"])
-def test_nothing_asked_is_an_error(retriever: Retriever, text: str) -> None:
+def test_an_empty_query_is_an_error(retriever: Retriever, text: str) -> None:
     with pytest.raises(QueryError, match="give words"):
         retriever.search(text)
 
@@ -158,7 +158,7 @@ def test_words_steer_a_sound(retriever: Retriever, tmp_path: Path) -> None:
 
 
 class Deaf:
-    """An audio tower that must not be asked."""
+    """An audio tower that must not be used."""
 
     def chunk_features(self, chunks: np.ndarray) -> np.ndarray:
         raise AssertionError("the sound was embedded although the index holds it")
@@ -199,7 +199,7 @@ def test_a_file_of_the_index_needs_no_audio_tower_and_is_no_hit(tmp_path: Path) 
             assert os.fspath(song) not in {hit.path for hit in hits}
 
 
-def test_a_file_that_changed_since_is_heard_anew(tmp_path: Path) -> None:
+def test_a_file_that_changed_is_embedded_again(tmp_path: Path) -> None:
     song = write_tones(tmp_path / "song.wav", "low")
     with opened(indexed_song(tmp_path / "an.index", song)) as found:
         write_tones(song, "middle", duration_s=14.0)

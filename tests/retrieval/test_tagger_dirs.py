@@ -1,4 +1,4 @@
-"""The directory of a closed-set tagger in every command that takes a model: judged by its own tags, or refused."""
+"""The directory of a closed-set tagger in every command that takes a model: scored by its own tags, or refused."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-import typer
 from conftest import Call, one_line
-from typer.testing import CliRunner
 
 from encoders.checkpoint import ModelDirError
 from encoders.tagger_model import TaggerConfig, TaggerModel
 from encoders.text.tower import TextEncoder
-from retrieval.cli.evaluate import evaluate as evaluate_command
-from retrieval.datasets.base import DatasetError, TaggedClip
+from retrieval.datasets.base import TaggedClip
 from retrieval.evaluation.scoring import score_clips
 from retrieval.tagging import ClosedSetTagger, LabelError, open_tagger
 
@@ -71,19 +68,18 @@ def test_tags_that_are_not_its_own_cannot_be_scored(model_dir: Path) -> None:
         score_clips(tagger, [], ["rain", "flute"])
 
 
-def test_evaluate_takes_its_directory(model_dir: Path, clips: Path) -> None:
-    app = typer.Typer()
-    app.command()(evaluate_command)
-    done = CliRunner().invoke(app, [str(model_dir), "--data", str(clips), "--json", "--device", "cpu"])
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
+def test_evaluate_takes_its_directory(model_dir: Path, clips: Path, call: Call) -> None:
+    status, out, err = call("evaluate", model_dir, "--data", clips, "--json", "--device", "cpu")
+    assert (status, err) == (0, "")
+    found = json.loads(out)
     assert found["parts"]["all"]["n_clips"] == 3 and 0 < found["parts"]["all"]["tag_to_clip"]["map"] <= 1
     (clips / "other.csv").write_text("file,labels\n0.wav,flute\n1.wav,rain\n")
-    other = CliRunner().invoke(app, [str(model_dir), "--data", str(clips / "other.csv")])
-    assert isinstance(other.exception, DatasetError) and "not in the model's vocabulary: flute" in str(other.exception)
+    status, out, err = call("evaluate", model_dir, "--data", clips / "other.csv")
+    assert (status, out) == (2, "")
+    assert one_line(err, start="error: 1 of 2 labels are not in the model's vocabulary: flute")
 
 
-def test_tag_judges_by_its_own_tags(model_dir: Path, clips: Path, call: Call) -> None:
+def test_tag_scores_its_own_tags(model_dir: Path, clips: Path, call: Call) -> None:
     status, out, _ = call("tag", clips / "2.wav", "--model", model_dir, "--json", "--device", "cpu")
     expected = TaggerModel.from_pretrained(model_dir).tag_audio([clips / "2.wav"])[0]
     told = json.loads(out)["tags"]

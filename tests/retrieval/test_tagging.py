@@ -1,4 +1,4 @@
-"""Tags of files through a tower that hears pitches, and the picture of them."""
+"""Tags of files by an audio tower with one axis per pitch, and their plots."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def scores(tags: FileTags) -> dict[str, float]:
     return {tag.tag: tag.score for tag in tags.tags}
 
 
-def test_what_is_heard_comes_first(tagger: ZeroShotTagger, tmp_path: Path) -> None:
+def test_the_label_that_fits_comes_first(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     song = write(tmp_path / "song.wav", pitches("high", duration_s=20.3))
     tags = tagger.tag(song, ["low", "high", "noisy"])
     assert tags.tags[0].tag == "high"
@@ -40,7 +40,7 @@ def test_what_is_heard_comes_first(tagger: ZeroShotTagger, tmp_path: Path) -> No
     assert tags.segment_probabilities.shape == (3, 3)
 
 
-def test_the_score_of_a_clip_is_not_that_of_its_best_window(tagger: ZeroShotTagger, tmp_path: Path) -> None:
+def test_the_score_of_a_clip_is_not_that_of_its_best_segment(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     song = write(
         tmp_path / "song.wav",
         np.concatenate([pitches("high", duration_s=10.0), pitches("low", duration_s=40.0)]),
@@ -68,7 +68,7 @@ def test_scores_of_a_waveform_are_those_of_its_file(tagger: ZeroShotTagger, tmp_
     assert dict(zip(tagger.tags, in_order, strict=True)) == pytest.approx(scores(tagger.tag(song, top=99)))
 
 
-def test_without_labels_the_models_own(tagger: ZeroShotTagger, tmp_path: Path) -> None:
+def test_the_tags_of_the_model_by_default(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     song = write(tmp_path / "song.wav", pitches("low", duration_s=3.0))
     assert set(scores(tagger.tag(song))) == set(AXES)
 
@@ -83,7 +83,7 @@ def test_top_and_threshold(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     assert tagger.tag(song, ["noisy"], threshold=0.9).tags == ()
 
 
-def test_window_probabilities_go_with_the_tags(tagger: ZeroShotTagger, tmp_path: Path) -> None:
+def test_segment_probabilities_have_the_order_of_the_tags(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     song = write(tmp_path / "song.wav", pitches("middle", duration_s=5.0))
     found = tagger.tag(song, ["noisy", "middle", "low"])
     assert found.segment_probabilities[0].tolist() == pytest.approx([tag.score for tag in found.tags])
@@ -105,7 +105,7 @@ def test_all_labels_without_a_known_word_are_named(tagger: ZeroShotTagger) -> No
         tagger.label_vectors(["low", "foo"])
 
 
-def test_a_file_that_is_no_sound(tagger: ZeroShotTagger, tmp_path: Path) -> None:
+def test_a_file_that_is_not_audio(tagger: ZeroShotTagger, tmp_path: Path) -> None:
     (tmp_path / "text.mp3").write_text("no sound")
     with pytest.raises(AudioDecodeError, match=r"text\.mp3"):
         tagger.tag(tmp_path / "text.mp3")
@@ -120,7 +120,7 @@ def test_plain_values() -> None:
     }
 
 
-def test_each_moment_goes_to_the_nearest_window() -> None:
+def test_each_moment_belongs_to_the_nearest_segment() -> None:
     assert time_edges_s(np.array([[0.0, 10.0], [5.0, 15.0], [7.0, 17.0]])).tolist() == [0.0, 7.5, 11.0, 17.0]
     assert time_edges_s(np.array([[0.0, 3.0]])).tolist() == [0.0, 3.0]
 

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import Call
+from conftest import Call, one_line
 from sklearn.metrics import average_precision_score
-from typer.testing import CliRunner
 
 from encoders.audio import AudioDecodeError
-from retrieval.cli.evaluate import evaluate as command
 from retrieval.datasets.base import DatasetError, TaggedClip
 from retrieval.evaluation import report
 from retrieval.evaluation.protocol import evaluate
@@ -147,38 +145,56 @@ def demo_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_command_end_to_end(demo_table: Path, tmp_path: Path) -> None:
-    import typer
-
-    app = typer.Typer()
-    app.command()(command)
+def test_the_command_end_to_end(call: Call, demo_table: Path, tmp_path: Path) -> None:
     unseen = tmp_path / "unseen.txt"
     unseen.write_text("# held out\nbanjo\n\nviolin\n", encoding="utf-8")
-    common = ["--data", str(demo_table), "--split", "test", "--cache", str(tmp_path / "cache")]
-    done = CliRunner().invoke(app, [*common, "--unseen-file", str(unseen), "--json", "--bootstrap", "10"])
-    assert done.exit_code == 0, done.stderr
-    found = json.loads(done.stdout)
+    common = ["evaluate", "--data", str(demo_table), "--split", "test", "--cache", str(tmp_path / "cache")]
+    status, out, err = call(*common, "--unseen-file", unseen, "--json", "--bootstrap", "10")
+    assert (status, err) == (0, "warning: left out: 1 unseen tags of no clip: violin\n")
+    found = json.loads(out)
     assert found["parts"]["all"]["tag_to_clip"]["map"] == 1.0
     assert found["parts"]["all"]["n_clips"] == 3
     assert [row["tag"] for row in found["per_tag"] if row["unseen"]] == ["banjo"]
-    assert "1 unseen tags of no clip: violin" in done.stderr
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 3
-    outputs = ["--plot", str(tmp_path / "p.png"), "--markdown", str(tmp_path / "p.md"), "--per-tag"]
-    people = CliRunner().invoke(app, [*common, *outputs])
-    assert people.exit_code == 0, people.stderr
-    assert "mAP (macro PR-AUC)" in people.stdout
-    assert (tmp_path / "p.png").stat().st_size > 1000
-    assert "| banjo |" in (tmp_path / "p.md").read_text(encoding="utf-8")
-    bad = ["--data", str(demo_table / "bad.csv")]
-    strict = CliRunner().invoke(app, bad)
-    assert isinstance(strict.exception, DatasetError)
-    assert "1 missing files: gone.ogg" in str(strict.exception)
-    lenient = CliRunner().invoke(app, [*bad, "--drop-bad", "--cache", str(tmp_path / "cache")])
-    assert lenient.exit_code == 0, lenient.stderr
+    plot, tables = tmp_path / "p.png", tmp_path / "p.md"
+    status, out, err = call(*common, "--plot", plot, "--markdown", tables, "--per-tag")
+    assert (status, err) == (0, "")
+    assert "mAP (macro PR-AUC)" in out
+    assert plot.stat().st_size > 1000
+    assert "| banjo |" in tables.read_text(encoding="utf-8")
+
+
+def test_bad_rows_stop_an_evaluation_or_are_left_out(call: Call, demo_table: Path, tmp_path: Path) -> None:
+    bad = ["evaluate", "--data", str(demo_table / "bad.csv")]
+    status, out, err = call(*bad)
+    assert (status, out) == (2, "")
+    assert one_line(err, start="error: ")
+    assert "1 missing files: gone.ogg" in err
+    status, _, err = call(*bad, "--drop-bad")
+    assert status == 0
     for part in ("1 missing files", "1 labels that are not in the model's vocabulary: qqxqz", "CREDITS.md"):
-        assert part in lenient.stderr
-    wrong = CliRunner().invoke(app, [*common, "--plot", "p.txt"])
-    assert wrong.exit_code == 2
+        assert part in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--plot", "p.txt"], "--plot"),
+        (["--split", "dev"], "'dev'"),
+        (["--unseen-file", "{unseen}"], "no clip has any of the unseen tags (violin)"),
+        (["--unseen-file", "{table}"], "not UTF-8"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_made(
+    call: Call, demo_table: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    (tmp_path / "unseen.txt").write_text("violin\n", encoding="utf-8")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    places = {"unseen": tmp_path / "unseen.txt", "table": tmp_path / "binary"}
+    status, out, err = call("evaluate", "--data", demo_table, *(option.format(**places) for option in options))
+    assert (status, out) == (2, "")
+    assert one_line(err, start="error: ")
+    assert message in err
 
 
 def test_clips_without_labels_count_as_negatives(call: Call, tmp_path: Path) -> None:
