@@ -29,6 +29,7 @@ class TaggedClip:
         group: clips of one group come from one recording and must be in the same split.
         array_rate_hz: sample rate of a .npy array, which the array does not state.
         dataset: name of its data set, where several are combined.
+        licence: terms under which it may be used, as the data set states them.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class TaggedClip:
     group: str = ""
     array_rate_hz: int | None = None
     dataset: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True)

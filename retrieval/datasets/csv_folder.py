@@ -1,6 +1,7 @@
-"""Read a folder of clips with a table, labels.csv, whose columns are `file,labels[,split][,source or group]`.
+"""Read a folder of clips with a table, labels.csv, whose columns are `file,labels[,split][,group][,licence]`.
 
-Labels are separated by semicolons. Paths are relative to the table. Other columns are ignored.
+Labels are separated by semicolons. Paths are relative to the table. A column `source` is read as the group where there
+is no `group`. Other columns are ignored.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def _read(
         else:
             split = (row.get("split") or "").strip() or None
             group = (row.get("group") or row.get("source") or "").strip() or name
-            clips.append(TaggedClip(path, labels, split, group, array_rate_hz if path.suffix == ".npy" else None))
+            rate_hz = array_rate_hz if path.suffix == ".npy" else None
+            licence = (row.get("licence") or "").strip()
+            clips.append(TaggedClip(path, labels, split, group, rate_hz, licence=licence))
     found = [
         ("rows without a file name", nameless),
         ("missing files", bad["missing"]),

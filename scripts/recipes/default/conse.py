@@ -1,7 +1,11 @@
-"""What the teachers say of a phrase that none of them was trained on: their classes, composed through word vectors.
+"""Scores of any phrase from classifiers with fixed classes, through word vectors.
 
-A clip's score for a phrase is the mean of its standardised class logits, weighted by softmax(cosine / temperature) of
-the phrase's word vector against the class names'. A class whose teacher did not listen to the clip weighs nothing.
+A clip's score for a phrase is the mean of its standardised class logits, weighted by softmax(cosine / temperature)
+between the phrase's word vector and those of the class names. Classes whose teacher did not process the clip have no
+weight. ConSE averages in the other direction: it composes the word vectors of an image's most probable classes, and
+compares the result with the phrase.
+
+Source: Norouzi et al., "Zero-shot learning by convex combination of semantic embeddings", ICLR 2014.
 """
 
 from __future__ import annotations
@@ -10,38 +14,47 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Teaching", "class_weights", "compose", "standardise"]
+__all__ = ["TeacherTargets", "class_weights", "conse_scores"]
 
 TEMPERATURE = 0.05
 
 
-def standardise(logits: np.ndarray) -> np.ndarray:
-    """Return logits [shape=(n_clips, n_classes)], each class with mean 0 and spread 1 over the clips that it heard."""
-    mean, spread = np.nanmean(logits, 0), np.nanstd(logits, 0)
-    return ((logits - mean) / np.maximum(spread, 1e-6)).astype(np.float32)
-
-
 def class_weights(phrases: np.ndarray, classes: np.ndarray, *, temperature: float = TEMPERATURE) -> np.ndarray:
-    """Return softmax weights [shape=(n_phrases, n_classes)] from unit word vectors of phrases and class names."""
+    """Return the softmax weights of classes for phrases.
+
+    Args:
+        phrases: unit word vectors [shape=(n_phrases, word_dim)].
+        classes: unit word vectors of the class names [shape=(n_classes, word_dim)].
+        temperature: divides the cosines.
+
+    Returns:
+        Weights, each row with the sum 1, float32 [shape=(n_phrases, n_classes)].
+    """
     cosines = phrases @ classes.T / temperature
     weights = np.exp(cosines - cosines.max(1, keepdims=True))
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
-def compose(z: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return clip-phrase scores [shape=(n_clips, n_phrases)] from z [shape=(n_clips, n_classes)], NaN where unheard."""
-    heard = np.isfinite(z)
-    total = np.where(heard, z, 0) @ weights.T
-    return total / np.maximum(heard.astype(np.float32) @ weights.T, 1e-3)
+def conse_scores(z: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the scores of phrases for clips [shape=(n_clips, n_phrases)].
+
+    Args:
+        z: standardised logits, NaN where unknown [shape=(n_clips, n_classes)].
+        weights: of `class_weights` [shape=(n_phrases, n_classes)].
+    """
+    known = np.isfinite(z)
+    total = np.where(known, z, 0) @ weights.T
+    return total / np.maximum(known.astype(np.float32) @ weights.T, 1e-3)
 
 
 @dataclass(frozen=True)
-class Teaching:
-    """The teachers' standardised logits ``z`` [shape=(n_clips, n_classes)] and their class names' word vectors."""
+class TeacherTargets:
+    """What the student is distilled from.
+
+    Attributes:
+        z: standardised teacher logits, NaN where unknown [shape=(n_clips, n_classes)].
+        class_vectors: unit word vectors of the class names [shape=(n_classes, word_dim)].
+    """
 
     z: np.ndarray
     class_vectors: np.ndarray
-
-    def scores(self, clips: np.ndarray, phrases: np.ndarray) -> np.ndarray:
-        """Return composed scores [shape=(n_clips, n_phrases)] of clip rows for unit word vectors."""
-        return compose(self.z[clips], class_weights(phrases, self.class_vectors))

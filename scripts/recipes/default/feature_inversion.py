@@ -1,9 +1,11 @@
-"""Imagined sounds: backbone features that the AudioSet teacher takes for each of its classes.
+"""Synthetic backbone features of every AudioSet class, found by inverting the teacher's head.
 
-The clips hold few of AudioSet's 527 classes, and a head that has heard only them forgets the rest (measured: without
-it, unheard packs fell to a third of the composed teacher's mAP). The teacher's head is known, so features for any
-class can be found by gradient ascent from those of real clips (data-free distillation: Yin et al., "Dreaming to
-distill", CVPR 2020, here in feature space), kept near the clips' distribution.
+The training clips contain few of AudioSet's 527 classes, and a head that is trained on them alone forgets the others:
+on packs that were left out of training, mAP fell to a third of the teacher's. Since the teacher's head is known,
+gradient ascent from the features of real clips finds features that it assigns to any class. A penalty keeps them near
+the distribution of the clips.
+
+Source: data-free distillation, Yin et al., "Dreaming to distill", CVPR 2020; here in feature space, not from pixels.
 """
 
 from __future__ import annotations
@@ -14,18 +16,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Imagined", "imagine"]
+__all__ = ["SyntheticFeatures", "invert_features"]
 
 
 @dataclass(frozen=True)
-class Imagined:
-    """``features`` [shape=(n, feature_dim)], the teacher's ``logits`` of them [shape=(n, n_classes)]."""
+class SyntheticFeatures:
+    """Features and what the teacher's head makes of them.
+
+    Attributes:
+        features: float32 [shape=(n, feature_dim)].
+        logits: the teacher's logits, float32 [shape=(n, n_classes)].
+    """
 
     features: np.ndarray
     logits: np.ndarray
 
 
-def imagine(
+def invert_features(
     head: nn.Module,
     real: np.ndarray,
     *,
@@ -33,38 +40,37 @@ def imagine(
     steps: int = 150,
     distance_weight: float = 0.02,
     seed: int,
-) -> Imagined:
-    """Imagine sounds of every class, and mixtures of two.
+) -> SyntheticFeatures:
+    """Return synthetic features of every class, and mixtures of two. All work is done on the CPU.
 
     Args:
-        head: the teacher's head, features -> logits [shape=(n, n_classes)].
+        head: the teacher's head, from features to logits [shape=(n, n_classes)], on the CPU.
         real: features of real clips [shape=(n_real, feature_dim)].
-        per_class: how many sounds of each class; as many mixtures come on top.
+        per_class: number of vectors per class; there are as many mixtures.
         steps: of gradient ascent.
-        distance_weight: how dearly a feature pays for leaving the clips' distribution (squared, in spreads).
-        seed: of starting points and aims.
+        distance_weight: weight of the squared distance from the starting point, in standard deviations of the clips.
+        seed: of starting points and target logits.
     """
     rng = np.random.default_rng(seed)
     pool = torch.from_numpy(real)
-    spread = pool.std(0).clamp_min(1e-3)
+    std = pool.std(0).clamp_min(1e-3)
     with torch.inference_mode():
         real_logits = head(pool)
     n_classes = real_logits.shape[1]
-    # A class heard clearly scores as its best real clips do, or two spreads above the mean where none has it.
-    aim_low = real_logits.mean(0) + 2 * real_logits.std(0)
-    aim_high = torch.maximum(real_logits.max(0).values, torch.tensor(1.0))
+    # The target logit lies between two standard deviations above the mean and the highest value of a real clip.
+    target_low = real_logits.mean(0) + 2 * real_logits.std(0)
+    target_high = torch.maximum(real_logits.max(0).values, torch.tensor(1.0))
     classes = torch.arange(n_classes).repeat_interleave(per_class)
-    aim = (
-        aim_low[classes] + torch.from_numpy(rng.random(len(classes)).astype(np.float32)) * (aim_high - aim_low)[classes]
-    )
+    uniform = torch.from_numpy(rng.random(len(classes)).astype(np.float32))
+    target = target_low[classes] + uniform * (target_high - target_low)[classes]
     start = pool[torch.from_numpy(rng.integers(len(pool), size=len(classes)))].clone()
     moved = start.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([moved], lr=0.03)
     for _ in range(steps):
         logits = head(moved)
         own = logits.gather(1, classes[:, None])[:, 0]
-        away = ((moved - start) / spread).square().mean(1)
-        loss = ((aim - own).clamp_min(0) + distance_weight * away).sum()
+        distance = ((moved - start) / std).square().mean(1)
+        loss = ((target - own).clamp_min(0) + distance_weight * distance).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -72,7 +78,7 @@ def imagine(
     partner = alone[torch.from_numpy(rng.permutation(len(alone)))]
     share = torch.from_numpy(rng.uniform(0.3, 0.7, (len(alone), 1)).astype(np.float32))
     features = torch.cat([alone, share * alone + (1 - share) * partner])
-    return Imagined(features.numpy(), _logits(head, features))
+    return SyntheticFeatures(features.numpy(), _logits(head, features))
 
 
 @torch.inference_mode()

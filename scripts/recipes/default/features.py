@@ -1,4 +1,4 @@
-"""What the default recipe's backbone makes of prepared clips."""
+"""Backbone features of the clips of a collection."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from torch import Tensor
 
 from encoders.backbones.mobilenet import MobileNet
 from encoders.two_tower import TwoTowerModel
-from scripts.recipes.default.collection import Collection
+from scripts.recipes.default.data import Collection
 
 __all__ = ["chunk_features", "mobile_net", "scaled_mel"]
 
 
 def mobile_net(model: TwoTowerModel) -> MobileNet:
-    """Return the model's backbone; the default recipe trains this one alone."""
+    """Return the model's backbone, which is a MobileNet in this recipe."""
     backbone = model.audio_tower.backbone
     assert isinstance(backbone, MobileNet)
     return backbone
 
 
 def scaled_mel(model: TwoTowerModel, log_power: Tensor) -> Tensor:
-    """Return log power [shape=(n, n_mels, n_frames)] as the model's front end scales it."""
+    """Return log-mel power as the model's front end scales it [shape=(n, n_mels, n_frames)]."""
     spec = mobile_net(model).front_end.spec
     return (log_power + spec.offset) * spec.scale
 
 
 def chunk_features(model: TwoTowerModel, collection: Collection, *, batch_chunks: int = 32) -> list[np.ndarray]:
-    """Return each clip's features [shape=(n_chunks, feature_dim)] of the unaugmented audio."""
+    """Return the features of each clip's chunks, without augmentation, float32 [shape=(n_chunks, feature_dim)]."""
     model.eval()
     features: list[np.ndarray] = []
     for shard in collection.shards:

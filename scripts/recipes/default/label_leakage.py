@@ -31,7 +31,7 @@ from torch import nn
 
 from encoders.text.tokenizer import tokenize
 from encoders.text.word_vectors import WordVectors
-from scripts.recipes.default.collection import Collection
+from scripts.recipes.default.data import Collection
 
 __all__ = ["SYNONYM_COSINE", "GiveAway", "Withheld", "check_resumed", "reduced_head", "withhold"]
 
@@ -236,7 +236,7 @@ def withhold(
         labels=[tuple(label for label in clip if label not in from_clips) for clip in collection.labels],
         z=collection.z[:, kept],
         class_mean=collection.class_mean[kept],
-        class_spread=collection.class_spread[kept],
+        class_std=collection.class_std[kept],
     )
     return Withheld(rule, stripped, left, kept, went, {label: set() for label in rule.labels})
 

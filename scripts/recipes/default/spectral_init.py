@@ -1,9 +1,10 @@
-"""Where the student starts: at the AudioSet teacher composed through word vectors, in closed form.
+"""Closed-form initialisation of both towers: the AudioSet teacher with ConSE scores, at low rank.
 
-The teacher's standardised logits are linear in its hidden layer, z = A h + b, and a phrase's score is z.p with p its
-weights over the classes. The 527 numbers are reduced to ``rank`` by the singular vectors that keep most of z.p over
-clips and phrases: with C the covariance of z, Q the second moment of p and C = L L', those of L' Q L. So the audio
-tower's last layer is known, and the text tower is fitted to the vectors that p becomes, on words alone.
+The teacher's standardised logits are linear in its hidden layer, z = A h + b, and the score of a phrase is z.p, where p
+are the phrase's weights over the classes (`conse`). The 527 dimensions are reduced to `rank` by the singular vectors
+that retain most of z.p over clips and phrases: with C the covariance of z, Q the second moment of p and C = L L', those
+of L' Q L. This gives the last layer of the audio tower; the text tower is then fitted to the projections of p, which
+needs words only.
 """
 
 from __future__ import annotations
@@ -21,82 +22,87 @@ from encoders.two_tower import TwoTowerModel
 from scripts.recipes.default.conse import class_weights
 from scripts.recipes.default.phrase_sampling import PhraseBook
 
-__all__ = ["ComposedSpace", "composed_space", "fit_text_tower", "start_projection"]
+__all__ = ["LowRankSpace", "fit_text_tower", "init_projection", "low_rank_space"]
 
 FREE_DIMS_SCALE = 0.02
 MIXTURES = 20_000
 
 
 @dataclass(frozen=True)
-class ComposedSpace:
-    """``audio`` [shape=(rank, 527)] takes z, ``text`` [shape=(527, rank)] takes p (from the right) into the space."""
+class LowRankSpace:
+    """Projections into the common space.
+
+    Attributes:
+        audio: of standardised logits z, from the left [shape=(rank, 527)].
+        text: of class weights p, from the right [shape=(527, rank)].
+    """
 
     audio: np.ndarray
     text: np.ndarray
 
     def targets(self, phrases: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Return the phrases' unit vectors [shape=(n, rank)] from unit word vectors of phrases and classes."""
+        """Return unit vectors of phrases in the space [shape=(n, rank)], from unit word vectors."""
         vectors = class_weights(phrases, classes) @ self.text
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def composed_space(z: np.ndarray, weights: np.ndarray, share: np.ndarray, *, rank: int) -> ComposedSpace:
-    """Find the space.
+def low_rank_space(z: np.ndarray, weights: np.ndarray, share: np.ndarray, *, rank: int) -> LowRankSpace:
+    """Return the space.
 
     Args:
         z: standardised AudioSet logits of varied audio [shape=(n_audio, 527)].
         weights: class weights of many phrases [shape=(n_phrases, 527)].
-        share: how much each phrase matters, sum 1 [shape=(n_phrases,)].
-        rank: dimensions to keep.
+        share: weight of each phrase, with the sum 1 [shape=(n_phrases,)].
+        rank: dimensions to retain.
     """
     covariance = np.cov(z.T.astype(np.float64)) + 1e-4 * np.eye(z.shape[1])
     moment = (weights * share[:, None]).T.astype(np.float64) @ weights
     lower = np.linalg.cholesky(covariance)
     basis, values, _ = np.linalg.svd(lower.T @ moment @ lower)
     basis = basis[:, :rank]
-    # Whitened audio and phrases meet in the middle: both sides carry the square root of what a direction matters.
+    # Audio and text each carry the square root of a direction's weight.
     balance = values[:rank] ** 0.25
     audio = (np.linalg.solve(lower, np.eye(len(lower))).T @ basis * balance).T
-    return ComposedSpace(audio.astype(np.float32), (lower @ basis / balance).astype(np.float32))
+    return LowRankSpace(audio.astype(np.float32), (lower @ basis / balance).astype(np.float32))
 
 
 @torch.no_grad()
-def start_projection(
-    projection: nn.Module, head: nn.Sequential, space: ComposedSpace, mean: np.ndarray, spread: np.ndarray
+def init_projection(
+    projection: nn.Module, head: nn.Sequential, space: LowRankSpace, mean: np.ndarray, std: np.ndarray
 ) -> None:
-    """Set the audio projection to the teacher's hidden layer and the composed space; further dimensions start small.
+    """Set the audio projection to the teacher's hidden layer and the low-rank space; other dimensions start small.
 
     Args:
-        projection: the ``AudioProjection``; its hidden layer must be as wide as the teacher's.
-        head: the teacher's head: Linear, Hardswish, Dropout, Linear.
-        space: from ``composed_space``.
+        projection: the `AudioProjection`, on any device; its hidden layer must be as wide as the teacher's.
+        head: the teacher's head (Linear, Hardswish, Dropout, Linear), on any device.
+        space: of `low_rank_space`.
         mean: of the teacher's logits [shape=(527,)].
-        spread: of the teacher's logits [shape=(527,)].
+        std: of the teacher's logits [shape=(527,)].
     """
     hidden, last = head[0], head[3]
     assert isinstance(hidden, nn.Linear)
     assert isinstance(last, nn.Linear)
     projection.fc1.load_state_dict(hidden.state_dict())  # type: ignore[union-attr]
-    weight = space.audio @ (last.weight.numpy() / spread[:, None])
-    bias = space.audio @ ((last.bias.numpy() - mean) / spread)
+    weight = space.audio @ (last.weight.detach().cpu().numpy() / std[:, None])
+    bias = space.audio @ ((last.bias.detach().cpu().numpy() - mean) / std)
     fc2: Any = projection.fc2
     fc2.weight.mul_(FREE_DIMS_SCALE)
     fc2.bias.zero_()
-    fc2.weight[: len(weight)] = torch.from_numpy(weight)
-    fc2.bias[: len(bias)] = torch.from_numpy(bias)
+    fc2.weight[: len(weight)] = torch.from_numpy(weight).to(fc2.weight.device)
+    fc2.bias[: len(bias)] = torch.from_numpy(bias).to(fc2.bias.device)
 
 
 def fit_text_tower(
     model: TwoTowerModel,
-    space: ComposedSpace,
+    space: LowRankSpace,
     book: PhraseBook,
     classes: np.ndarray,
     *,
     steps: int,
     seed: int,
-    on_step: Callable[[dict[str, Any]], None],
+    log: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Fit the text tower to the composed vectors of drawn phrases and of mixtures of two phrases."""
+    """Fit the text tower to the targets of phrases and of mixtures of two phrases."""
     rng = np.random.default_rng([seed, 3])
     torch.manual_seed(seed)
     tower = model.text_tower.train()
@@ -105,9 +111,10 @@ def fit_text_tower(
     one, two = (rng.choice(len(book.phrases), size=MIXTURES, p=p) for p in (book.share, None))
     mixed = book.vectors[one] * rng.random((MIXTURES, 1)) + book.vectors[two] * rng.random((MIXTURES, 1))
     mixed = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
-    words = torch.from_numpy(np.concatenate([book.vectors, mixed]).astype(np.float32)).to(model.device)
+    vectors = np.concatenate([book.vectors, mixed]).astype(np.float32)
+    words = torch.from_numpy(vectors).to(model.device)
     free = model.config.dim - space.text.shape[1]
-    targets = F.pad(torch.from_numpy(space.targets(words.cpu().numpy(), classes)), (0, free)).to(model.device)
+    targets = F.pad(torch.from_numpy(space.targets(vectors, classes)), (0, free)).to(model.device)
     share = np.concatenate([0.75 * book.share, np.full(MIXTURES, 0.25 / MIXTURES)])
     for step in range(steps):
         rows = torch.from_numpy(rng.choice(len(words), size=512, p=share)).to(model.device)
@@ -117,5 +124,5 @@ def fit_text_tower(
         optimiser.step()
         schedule.step()
         if step % 200 == 199:
-            on_step({"stage": "words to space", "step": step + 1, "of": steps, "loss": round(loss.item(), 4)})
+            log({"stage": "text initialisation", "step": step + 1, "of": steps, "loss": round(loss.item(), 4)})
     model.eval()

@@ -1,56 +1,82 @@
-"""Train the default model: ``python -m scripts.recipes.default.train --data DIR --weights DIR --out DIR``.
+"""Train the default model.
 
-DIR of --data holds ``audio/`` (one folder a pack) and ``text/``; --weights holds the published taggers that teach. The
-model card says where each is published. Stopped at any instant, the same command goes on.
+    python -m scripts.recipes.default.train --data DATA --weights WEIGHTS --out OUT --finish
+
+DATA holds audio/ (one folder per pack, each with a labels.csv) and text/. WEIGHTS holds the published taggers that
+serve as teachers. README.md beside this file lists both. The model is written to OUT/model. With --finish, its clips
+are then written as training folders to OUT/clips and `retrieve train` fine-tunes it: OUT/finished is the shipped model.
+An interrupted run is resumed by the same command.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from encoders.text.word_vectors import WordVectors
 from retrieval.label_file import read_label_file
-from scripts.recipes.default.stages import DefaultRun, train_default
-from scripts.recipes.default.student import Recipe
+from scripts.recipes.default.finish import finish, write_training_folders
+from scripts.recipes.default.settings import WORD_VECTORS_FILE, DefaultRun, Recipe
+from scripts.recipes.default.stages import train_default
 
-SOUNDFONTS = (
-    Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),
-    Path("/usr/share/sounds/sf3/MuseScore_General_Lite.sf3"),
-    Path("/usr/share/sounds/sf2/sf_GMbank.sf2"),
-)
+__all__ = ["main"]
 
 
-def main() -> None:
+def log(record: dict[str, Any]) -> None:
+    """Print a record as one JSON line."""
+    print(json.dumps(record), flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with audio/ and text/")
     parser.add_argument("--weights", type=Path, help="folder with the teachers' checkpoints (default: DATA/../weights)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything that the run makes")
-    parser.add_argument("--soundfont", type=Path, action="append", help="General MIDI soundfont, repeatable")
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--steps", type=int, default=Recipe.steps, help="steps of the second stage")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--leave-out", action="append", default=[], metavar="PACK", help="keep a pack from training")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--soundfont", type=Path, action="append", help="General MIDI soundfont; repeatable")
+    parser.add_argument("--seed", type=int, default=Recipe.seed, help="random seed (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=Recipe.steps, help="steps of stage two (default: %(default)s)")
+    parser.add_argument("--device", default=DefaultRun.device, help="torch device, cpu or cuda (default: %(default)s)")
+    parser.add_argument("--leave-out", action="append", default=[], metavar="PACK", help="do not train on a pack")
     parser.add_argument(
         "--hold-out-labels",
         type=Path,
         metavar="FILE",
-        help="labels that the recipe must not learn, nor what gives them away; one a line",
+        help="labels not to train on, nor on phrases that reveal them; one per line",
     )
-    args = parser.parse_args()
+    parser.add_argument("--finish", action="store_true", help="also run the last stage, retrieve train")
+    args = parser.parse_args(arguments)
+    fonts = {"soundfonts": args.soundfont} if args.soundfont else {}
     run = DefaultRun(
         data_dir=args.data,
         weights_dir=args.weights or args.data.parent / "weights",
         out_dir=args.out,
-        soundfonts=args.soundfont or list(SOUNDFONTS),
         leave_out=tuple(args.leave_out),
-        hold_out=tuple(read_label_file(args.hold_out_labels)) if args.hold_out_labels else (),
+        held_out_labels=tuple(read_label_file(args.hold_out_labels)) if args.hold_out_labels else (),
         device=args.device,
         recipe=Recipe(seed=args.seed, steps=args.steps),
+        **fonts,
     )
-    folder = train_default(run, log=lambda row: print(json.dumps(row), flush=True))
-    print(json.dumps({"model": str(folder), "seed": args.seed}))
+    model = train_default(run, log=log)
+    if args.finish:
+        clips = args.out / "clips"
+        word_vectors = WordVectors.load(args.out / WORD_VECTORS_FILE) if run.held_out_labels else None
+        written = write_training_folders(
+            args.data / "audio",
+            clips,
+            soundfonts=run.soundfonts,
+            held_out_labels=run.held_out_labels,
+            word_vectors=word_vectors,
+        )
+        log({"stage": "training folders", "clips": written})
+        model = finish(model, clips, args.out / "finished", device=args.device)
+    log({"model": str(model), "seed": args.seed})
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,12 +12,12 @@ import torch
 
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from encoders.text.word_vectors import WordVectors
-from scripts.recipes.default.collection import Collection, make_collection
 from scripts.recipes.default.corpus import Corpus
+from scripts.recipes.default.data import Collection, Shard, make_collection
 from scripts.recipes.default.label_leakage import GiveAway, check_resumed, reduced_head, withhold
 from scripts.recipes.default.phrase_sampling import make_phrase_book
-from scripts.recipes.default.prepare import Shard
-from scripts.recipes.default.stages import DefaultRun, _short_name, _tag_names
+from scripts.recipes.default.settings import DefaultRun
+from scripts.recipes.default.stages import _short_name, _tag_names
 
 WORDS = (
     *("alto", "saxophone", "sax", "flute", "acoustic", "guitar", "acoustic_guitar", "church", "bell", "hiccup"),
@@ -161,7 +161,7 @@ def test_columns_and_head_rows_are_those_of_the_classes_left(collection: Collect
     assert left.kept.tolist() == [i in columns for i in range(len(names))]
     np.testing.assert_array_equal(left.collection.z, collection.z[:, columns])
     np.testing.assert_array_equal(left.collection.class_mean, collection.class_mean[columns])
-    np.testing.assert_array_equal(left.collection.class_spread, collection.class_spread[columns])
+    np.testing.assert_array_equal(left.collection.class_std, collection.class_std[columns])
     np.testing.assert_array_equal(left.collection.share, collection.share)
     torch.manual_seed(0)
     head = torch.nn.Sequential(
@@ -177,7 +177,7 @@ def test_columns_and_head_rows_are_those_of_the_classes_left(collection: Collect
 
 
 def test_nothing_changes_when_nothing_is_held_out(collection: Collection) -> None:
-    assert {field.name: field.default for field in dataclasses.fields(DefaultRun)}["hold_out"] == ()
+    assert {field.name: field.default for field in dataclasses.fields(DefaultRun)}["held_out_labels"] == ()
     names = [*AUDIOSET, *MUSIC]
     left = withhold((), collection, names, WORD_VECTORS)
     assert left.collection is collection

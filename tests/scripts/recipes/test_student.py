@@ -1,4 +1,4 @@
-"""A miniature run of both stages: it learns, and a stopped run goes on to the same weights."""
+"""A small run of both stages: the loss falls, and a resumed run ends with the same weights."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from encoders.checkpoint import DEFAULT_MODEL_DIR
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from encoders.two_tower import TwoTowerConfig, TwoTowerModel
 from scripts.recipes.default.calibrate import calibrate, clip_vectors
-from scripts.recipes.default.collection import Collection, make_collection
-from scripts.recipes.default.conse import Teaching
-from scripts.recipes.default.feature_inversion import imagine
+from scripts.recipes.default.conse import TeacherTargets
+from scripts.recipes.default.data import Collection, Shard, make_collection
+from scripts.recipes.default.feature_inversion import invert_features
 from scripts.recipes.default.features import chunk_features
-from scripts.recipes.default.held_out import held_out_figures
 from scripts.recipes.default.phrase_sampling import PhraseBook
-from scripts.recipes.default.prepare import Shard
-from scripts.recipes.default.student import Lessons, Recipe, Student
+from scripts.recipes.default.settings import Recipe
+from scripts.recipes.default.stages import held_out_metrics
+from scripts.recipes.default.student import Student, TrainingData
 
 NAMES = ("low", "high", "noise")
 RECIPE = Recipe(
@@ -29,7 +29,7 @@ RECIPE = Recipe(
     steps=4,
     batch_clips=8,
     phrases=3,
-    imagined_clips=6,
+    synthetic_batch=6,
     checkpoint_steps=2,
     mix_probability=0.3,
 )
@@ -73,9 +73,11 @@ def student(collection: Collection, recipe: Recipe) -> Student:
     book = PhraseBook(list(NAMES), vectors[:3], np.full(3, 1 / 3))
     labels = dict(zip(NAMES, vectors[:3], strict=True))
     head = torch.nn.Linear(384, 3)
-    imagined = imagine(head, np.random.default_rng(1).normal(0, 1, (30, 384)).astype(np.float32), per_class=4, seed=1)
-    lessons = Lessons(collection, Teaching(collection.z, vectors), imagined, book, labels, vectors[3:], head)
-    return Student(model, lessons, recipe)
+    synthetic = invert_features(
+        head, np.random.default_rng(1).normal(0, 1, (30, 384)).astype(np.float32), per_class=4, seed=1
+    )
+    data = TrainingData(collection, TeacherTargets(collection.z, vectors), synthetic, book, labels, vectors[3:], head)
+    return Student(model, data, recipe)
 
 
 def test_groups_are_held_out_whole_and_never_drawn(collection: Collection) -> None:
@@ -85,23 +87,25 @@ def test_groups_are_held_out_whole_and_never_drawn(collection: Collection) -> No
 
 
 def test_both_stages_learn_and_calibrate(collection: Collection, tmp_path: Path) -> None:
-    run = student(collection, dataclasses.replace(RECIPE, head_steps=250, head_learning_rate=3e-3, imagined_weight=0.1))
+    run = student(
+        collection, dataclasses.replace(RECIPE, head_steps=250, head_learning_rate=3e-3, synthetic_weight=0.1)
+    )
     losses: list[float] = []
-    run.fit_heads(chunk_features(run.model, collection), on_step=lambda row: losses.append(row["loss"]))
+    run.fit_heads(chunk_features(run.model, collection), log=lambda row: losses.append(row["loss"]))
     assert min(losses[-2:]) < losses[0]
-    run.fit(tmp_path, on_step=lambda row: None)
-    figures = calibrate(run.model, collection, run.lessons.imagined, seed=1)
+    run.fit(tmp_path, log=lambda row: None)
+    figures = calibrate(run.model, collection, run.data.synthetic, seed=1)
     assert figures["slope"] > 0
-    # The mean is the clips' own: a third of the calibration's background is imagined by a head that knows nothing.
+    # Standardised over the clips: a third of the calibration's background is synthetic, from an untrained head.
     cosines = clip_vectors(run.model, collection) @ run.model.encode_text(NAMES).T
     logits = (cosines - cosines.mean(0)) / cosines.std(0)
     truth = np.array([NAMES.index(labels[0]) for labels in collection.labels])
     assert (logits.argmax(1) == truth).mean() > 0.8
 
 
-def test_held_out_figures_are_those_of_the_kept_clips(collection: Collection) -> None:
+def test_held_out_metrics_are_those_of_the_held_out_clips(collection: Collection) -> None:
     model = student(collection, RECIPE).model.eval()
-    figures = held_out_figures(model, collection)["synth"]
+    metrics = held_out_metrics(model, collection)["synth"]
     kept = np.flatnonzero(collection.held_out)
     scores = clip_vectors(model, collection)[kept] @ model.encode_text(sorted(NAMES)).T
     truth = np.array([[name == collection.labels[i][0] for name in sorted(NAMES)] for i in kept])
@@ -109,16 +113,16 @@ def test_held_out_figures_are_those_of_the_kept_clips(collection: Collection) ->
     for column, carried in zip(scores.T, truth.T, strict=True):
         ranked = carried[np.argsort(-column)]
         precisions.append(np.mean([(ranked[: k + 1]).mean() for k in np.flatnonzero(ranked)]))
-    assert figures["mAP"] == pytest.approx(np.mean(precisions), abs=1e-4)
+    assert metrics["map"] == pytest.approx(np.mean(precisions), abs=1e-4)
     spread = (scores - scores.mean(0)) / scores.std(0)
-    assert figures["top1"] == pytest.approx((spread.argmax(1) == truth.argmax(1)).mean(), abs=1e-4)
-    assert figures["clips"] == len(kept)
+    assert metrics["precision_at_1"] == pytest.approx((spread.argmax(1) == truth.argmax(1)).mean(), abs=1e-4)
+    assert metrics["clips"] == len(kept)
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(collection: Collection, tmp_path: Path) -> None:
     whole = student(collection, RECIPE)
     (tmp_path / "whole").mkdir()
-    whole.fit(tmp_path / "whole", on_step=lambda row: None)
+    whole.fit(tmp_path / "whole", log=lambda row: None)
 
     class Stop(Exception):
         pass
@@ -128,14 +132,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(collection: Collection, tmp_p
     part._step = lambda step: (_ for _ in ()).throw(Stop) if step == 3 else steps(step)  # type: ignore[method-assign]
     (tmp_path / "part").mkdir()
     with pytest.raises(Stop):
-        part.fit(tmp_path / "part", on_step=lambda row: None)
+        part.fit(tmp_path / "part", log=lambda row: None)
     again = student(collection, RECIPE)
-    again.fit(tmp_path / "part", on_step=lambda row: None)
+    again.fit(tmp_path / "part", log=lambda row: None)
     for (name, a), b in zip(whole.model.state_dict().items(), again.model.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 
 
 def test_another_recipe_does_not_resume(collection: Collection, tmp_path: Path) -> None:
-    student(collection, RECIPE).fit(tmp_path, on_step=lambda row: None)
+    student(collection, RECIPE).fit(tmp_path, log=lambda row: None)
     with pytest.raises(ValueError, match="another recipe"):
-        student(collection, dataclasses.replace(RECIPE, steps=6)).fit(tmp_path, on_step=lambda row: None)
+        student(collection, dataclasses.replace(RECIPE, steps=6)).fit(tmp_path, log=lambda row: None)

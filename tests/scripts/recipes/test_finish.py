@@ -1,19 +1,19 @@
-"""Folders of the default model's clips: names, splits, labels that are held out; nothing is rendered."""
+"""The last stage: folders of clips (names, splits, held-out labels) and the options of retrieve train."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from encoders.checkpoint import DEFAULT_MODEL_DIR
 from encoders.text.word_vectors import WordVectors
+from retrieval.cli.app import main as retrieve
 from retrieval.datasets.load import read_dataset
-from scripts.recipes.default import write_training_folders as script
-from scripts.recipes.default.clips import TrainingClip
-from scripts.recipes.default.collection import is_held_out
+from scripts.recipes.default import finish as script
+from scripts.recipes.default.data import is_held_out
 from scripts.recipes.default.label_leakage import GiveAway
+from scripts.recipes.default.packs import TrainingClip
 
 
 def clip(path: Path, *labels: str, pack: str) -> TrainingClip:
@@ -22,20 +22,20 @@ def clip(path: Path, *labels: str, pack: str) -> TrainingClip:
     return TrainingClip(path, labels, pack, f"{pack}/{path.parent.name}")
 
 
-def test_files_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+def test_files_of_the_same_name_are_kept_apart(tmp_path: Path) -> None:
     clips = [
         clip(tmp_path / folder / "c4.ogg", label, pack="lofi_notes")
         for folder, label in (("a", "piano"), ("b", "bass"))
     ]
     out = tmp_path / "out"
     out.mkdir()
-    assert script.write(out, script.recorded("lofi_notes", clips, out), 0.08, None) == 2
+    assert script.write_table(out, script.recorded("lofi_notes", clips, out), 0.08, None) == 2
     read = read_dataset(out)
     assert [c.labels for c in read.clips] == [("piano",), ("bass",)]
     assert [c.path.read_bytes() for c in read.clips] == [b"a", b"b"]
 
 
-def test_a_pack_that_does_not_say_all_has_one_label(tmp_path: Path) -> None:
+def test_a_pack_with_incomplete_labels_has_one_label(tmp_path: Path) -> None:
     rows = list(script.recorded("music", [clip(tmp_path / "x" / "1.ogg", "cello", "sad", pack="music")], tmp_path))
     assert [row.labels for row in rows] == [("music",)]
 
@@ -44,22 +44,32 @@ def test_the_split_is_the_recipes(tmp_path: Path) -> None:
     rows = [script.Row(f"{i}.flac", ("oboe",), f"single/{i}") for i in range(60)]
     for row in rows:
         (tmp_path / row.file).write_bytes(b"x")
-    script.write(tmp_path, iter(rows), 0.08, None)
+    script.write_table(tmp_path, iter(rows), 0.08, None)
     splits = {c.group: c.split for c in read_dataset(tmp_path).clips}
     assert splits == {row.group: "val" if is_held_out(row.group, 0.08) else "train" for row in rows}
     assert set(splits.values()) == {"train", "val"}
 
 
-def test_labels_that_are_held_out_go_with_what_gives_them_away(tmp_path: Path) -> None:
+def test_held_out_labels_are_left_out_with_phrases_that_reveal_them(tmp_path: Path) -> None:
     gone = GiveAway(["saxophone"], WordVectors.load(DEFAULT_MODEL_DIR))
     rows = [script.Row("a", ("alto saxophone", "brass instrument"), "g/a"), script.Row("b", ("saxophone",), "g/b")]
     for row in rows:
         (tmp_path / row.file).write_bytes(b"x")
-    assert script.write(tmp_path, iter(rows), 0.08, gone) == 1
+    assert script.write_table(tmp_path, iter(rows), 0.08, gone) == 1
     assert [c.labels for c in read_dataset(tmp_path).clips] == [("brass instrument",)]
 
 
-def test_word_vectors_go_with_labels_to_hold_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["x", "--data", str(tmp_path), "--out", str(tmp_path), "--hold-out-labels", "f"])
-    with pytest.raises(SystemExit):
-        script.main()
+def test_labels_are_held_out_with_word_vectors_only(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="only with the word vectors of the run"):
+        script.write_training_folders(tmp_path, tmp_path, soundfonts=(), held_out_labels=["rain"])
+
+
+def test_retrieve_train_has_every_option_of_the_last_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        retrieve(
+            ["train", *script.FINISH_OPTIONS, "--data", "x", "--init", "x", "--device", "cpu", "--resume", "--help"]
+        )
+    assert end.value.code in (0, None), capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        retrieve(["train", "--no-such-option", "--help"])
+    assert end.value.code == 2

@@ -1,12 +1,11 @@
-"""Which pairs may be contrasted: labels within the words of a pack, and where silence about a label means absence."""
+"""Which pairs may be contrasted: labels of the same pack, where a missing label means absence."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from scripts.recipes.default.collection import Collection, make_collection
-from scripts.recipes.default.prepare import Shard
+from scripts.recipes.default.data import Collection, Shard, make_collection
 
 
 def shard(name: str, labels: list[tuple[str, ...]]) -> Shard:
