@@ -357,6 +357,18 @@ class VectorIndex:
         with self._writing():
             return self._catalog.delete(path)
 
+    def remove_below(self, path: PathLike) -> int:
+        """Remove, in one commit, the track or skipped file at a path and all below it; return how many."""
+        place = os.fsencode(path)
+        below = os.path.join(place, b"")
+        with self._writing():
+            files = [track.path for track in self._catalog.tracks()]
+            files += [skipped.path for skipped in self._catalog.skipped()]
+            removed = [file for file in files if file == place or file.startswith(below)]
+            for file in removed:
+                self._catalog.delete(file)
+        return len(removed)
+
     def skip(self, path: PathLike, reason: str, size_bytes: int, mtime_ns: int) -> None:
         """Record a file that cannot be indexed, and why; a track at its path is removed."""
         with self._writing():

@@ -24,6 +24,7 @@ __all__ = ["group"]
 
 _EXIT_PROBLEMS = 1
 _PROBLEMS_SHOWN = 10
+_COUNTS = ("added", "updated", "unchanged", "moved", "removed", "kept", "skipped")
 
 group = typer.Typer(cls=CommandGroup, help="Build, update, inspect and check an index of your music.")
 
@@ -39,6 +40,9 @@ def build(
     ] = None,
     device: DeviceOption = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Fail if a file cannot be read as a whole.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Forget the tracks of DIRs that are empty or gone, too.")
+    ] = False,
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Try files again that could not be read before.")
     ] = False,
@@ -54,14 +58,16 @@ def build(
 
     Run the same command again to update the index: it embeds only what is
     new or changed, forgets files that are gone, and resumes after an
-    interruption.
+    interruption. If a DIR is empty or gone, its tracks are kept, because a
+    disk may not be mounted; --prune forgets them.
 
     Files that cannot be read are skipped and listed by
     `retrieve index info --skipped`, files that break off before their end by
     --partial; the exit status is 0. With --strict it is 2, and whatever could
     be read is indexed all the same.
     """
-    _check_folders(folders)
+    if not prune:
+        _check_folders(folders)
     from encoders.checkpoint import DEFAULT_MODEL_DIR
     from encoders.loading import load_model
 
@@ -70,7 +76,7 @@ def build(
     from retrieval.indexing.types import IngestError, IngestInterrupted, IngestOptions
 
     place = index_dir(index)
-    options = IngestOptions(workers=workers, strict=strict, retry_skipped=retry_skipped)
+    options = IngestOptions(workers=workers, strict=strict, retry_skipped=retry_skipped, prune=prune)
     try:
         with show_progress(lines=True) as progress:
             summary = build_index(
@@ -94,7 +100,7 @@ def build(
 def info(
     index: IndexOption = None,
     skipped: Annotated[bool, typer.Option("--skipped", help="List the files that could not be read, and why.")] = False,
-    partial: Annotated[
+    list_partial: Annotated[
         bool, typer.Option("--partial", help="List the tracks that were read in part, and why.")
     ] = False,
     as_json: Annotated[
@@ -110,9 +116,9 @@ def info(
       retrieve index info --partial
     """
     with _opened(index) as opened:
-        if skipped or partial:
+        if skipped or list_partial:
             listed = [(file.path, file.reason) for file in opened.skipped()] if skipped else []
-            if partial:
+            if list_partial:
                 listed += [(track.path, track.note) for track in opened.tracks() if track.note is not None]
             _print_files(listed, as_json=as_json)
             return
@@ -148,6 +154,31 @@ def info(
     for name in ("segment_s", "hop_s", "audio_s", "size_bytes"):
         del people[name]
     print_table(["index", ""], [[name.replace("_", " "), str(value)] for name, value in people.items()])
+
+
+@group.command("remove", cls=CheckedCommand)
+def remove(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files, or folders with all below them.")],
+    index: IndexOption = None,
+) -> None:
+    """Remove files from an index; the files themselves are not touched.
+
+    Examples:
+
+      retrieve index remove ~/Music/Podcasts
+      retrieve index remove /mnt/old-disk --index loops.index
+
+    A later build of a folder that holds them adds them again.
+    """
+    with _opened(index, read_only=False) as opened:
+        n_removed = {path: opened.remove_below(os.path.abspath(path)) for path in paths}
+    total = sum(n_removed.values())
+    typer.echo(f"{total} {'file' if total == 1 else 'files'} removed from the index")
+    unknown = [path for path, n in n_removed.items() if not n]
+    for path in unknown:
+        print_error(f"{shown_path(os.path.abspath(path))}: the index holds no file there")
+    if unknown:
+        raise typer.Exit(_EXIT_PROBLEMS)
 
 
 @group.command("verify", cls=CheckedCommand)
@@ -215,7 +246,7 @@ def _check_folders(folders: list[Path]) -> None:
 
 
 def _print_summary(summary: BuildSummary, *, place: Path, as_json: bool) -> None:
-    counts = {name: getattr(summary, name) for name in ("added", "updated", "unchanged", "moved", "removed", "skipped")}
+    counts = {name: getattr(summary, name) for name in _COUNTS}
     if as_json:
         problems = [{"path": problem.path, "reason": problem.reason} for problem in summary.problems]
         times = {"audio_s": round(summary.audio_s, 3), "wall_s": round(summary.wall_s, 3)}

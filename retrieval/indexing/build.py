@@ -41,7 +41,7 @@ from retrieval.indexing.types import (
     IngestOptions,
     OnProgress,
 )
-from retrieval.library.scan import AudioFile, Problem, Scan, scan
+from retrieval.library.scan import AudioFile, Problem, Scan, is_under, scan
 
 __all__ = ["build"]
 
@@ -70,7 +70,7 @@ def build(
         What was done. Files that cannot be decoded are skipped, and listed in `problems` by this and later builds.
 
     Raises:
-        FileNotFoundError: a root does not exist.
+        FileNotFoundError: a root does not exist (with `options.prune`: and no track of the index was there).
         ValueError: the model was never saved, so nothing identifies it.
         IndexMismatchError, IndexDamagedError, IndexBusyError: another encoder made the index, or it is damaged or in
             use.
@@ -110,7 +110,7 @@ class _Run:
         self._n_done = 0
         self._bytes_done = 0
         self._bytes_total = 0
-        self._counts = dict.fromkeys(("added", "updated", "unchanged", "moved", "removed"), 0)
+        self._counts = dict.fromkeys(("added", "updated", "unchanged", "moved", "removed", "kept"), 0)
         self._n_segments = 0
         self._embedder: Embedder | None = None
         self._problems: list[Problem] = []
@@ -125,13 +125,22 @@ class _Run:
             raise ValueError("the model has no fingerprint: save it with save_pretrained, or load a saved one")
         index = _open_index(index_path, fingerprint)  # first: a wrong index is reported before a long scan
         try:
-            found = scan(roots, on_folder=self._scanned)
+            prune = self._options.prune and index is not None
+            found = scan(roots, on_folder=self._scanned, allow_missing=prune)
+            if index is not None and prune:
+                _require_known(found, index)
             self._problems.extend(found.problems)
             self._n_files = len(found.files)
             self._stop.check()
             if index is None:
                 index = _create_index(index_path, model, fingerprint)
-            plan = make_plan(found, index, retry_skipped=self._options.retry_skipped, on_step=lambda: self._report(0.0))
+            plan = make_plan(
+                found,
+                index,
+                retry_skipped=self._options.retry_skipped,
+                prune=self._options.prune,
+                on_step=self._report,
+            )
             self._counts["unchanged"] = plan.n_unchanged
             self.skipped.extend(plan.known_bad)
             self.partial.extend(plan.known_partial)
@@ -249,9 +258,10 @@ class _Run:
         self._stage = "finishing"
         self._report()
         still_there = tuple(path for path in plan.missing if index.track(path) is not None)
-        forgotten, problems = missing_tracks(found, still_there, prune_empty=self._options.prune_empty)
-        self._problems.extend(problems)
-        for path in forgotten:
+        missing = missing_tracks(found, still_there, prune=self._options.prune, index_path=index.path)
+        self._problems.extend(missing.problems)
+        self._counts["kept"] = missing.n_kept
+        for path in missing.forgotten:
             self._stop.check()
             index.remove(path)
             self._count("removed")
@@ -298,6 +308,13 @@ class _Run:
                 current=self._current,
             )
         )
+
+
+def _require_known(found: Scan, index: VectorIndex) -> None:
+    """Refuse a root that is neither on disk nor in the index: a misspelt one, most likely."""
+    for root in set(found.roots) & set(found.dangling):
+        if not any(is_under(track.file, root) for track in index.tracks()):
+            raise FileNotFoundError(f"no such file or folder, and no track of the index was there: {printable(root)}")
 
 
 def _open_index(path: Path, fingerprint: str) -> VectorIndex | None:

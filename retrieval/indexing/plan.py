@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import bisect
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from index import VectorIndex
+from index import VectorIndex, printable
 from retrieval.library.scan import AudioFile, Problem, Scan, is_under
 
-__all__ = ["Plan", "is_gone", "make_plan", "missing_tracks"]
+__all__ = ["Missing", "Plan", "is_gone", "make_plan", "missing_tracks"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Plan:
         n_unchanged: files whose size and time are those in the catalogue.
         known_partial: those of them that are indexed only in part.
         known_bad: files skipped before and unchanged since.
-        missing: paths of tracks that the scan would have found, were they still there.
+        missing: paths of tracks below the roots whose files are gone.
         stale_skips: paths of skipped files that are gone.
     """
 
@@ -34,7 +35,9 @@ class Plan:
     stale_skips: tuple[bytes, ...]
 
 
-def make_plan(found: Scan, index: VectorIndex, *, retry_skipped: bool, on_step: Callable[[], None]) -> Plan:
+def make_plan(
+    found: Scan, index: VectorIndex, *, retry_skipped: bool, prune: bool, on_step: Callable[[], None]
+) -> Plan:
     """Compare by path, size and time; open no file. `on_step` is called now and then, and may raise."""
     tracks = {track.path: (track.size_bytes, track.mtime_ns, track.note) for track in index.tracks()}
     skips = {skip.path: skip for skip in index.skipped()}
@@ -61,32 +64,52 @@ def make_plan(found: Scan, index: VectorIndex, *, retry_skipped: bool, on_step: 
         n_unchanged=n_unchanged,
         known_partial=tuple(known_partial),
         known_bad=tuple(known_bad),
-        missing=tuple(path for path in tracks if _is_missing(path, found)),
-        stale_skips=tuple(path for path in skips if _is_missing(path, found)),
+        missing=tuple(path for path in tracks if _is_missing(path, found, dangling=True)),
+        stale_skips=tuple(path for path in skips if _is_missing(path, found, dangling=prune)),
     )
 
 
-def missing_tracks(found: Scan, missing: tuple[bytes, ...], *, prune_empty: bool) -> tuple[list[bytes], list[Problem]]:
-    """Which of the missing tracks are to be forgotten, and a problem for each place whose tracks are kept.
+@dataclass(frozen=True)
+class Missing:
+    """What becomes of tracks whose files are gone.
 
-    Tracks are kept where a root, or a link below one, leads to a folder without any audio file: mostly a disk
-    that is not mounted.
+    Attributes:
+        forgotten: paths of those to remove from the index.
+        n_kept: how many stay although their files are gone.
+        problems: one for each place whose tracks are kept, with the command that forgets them.
     """
-    if prune_empty or not missing:
-        return list(missing), []
+
+    forgotten: tuple[bytes, ...]
+    n_kept: int = 0
+    problems: tuple[Problem, ...] = ()
+
+
+def missing_tracks(found: Scan, missing: tuple[bytes, ...], *, prune: bool, index_path: os.PathLike[str]) -> Missing:
+    """Decide which of the missing tracks to forget.
+
+    Tracks are kept where a root, or a link below one, leads nowhere or to a folder without any audio file, because a
+    disk may not be mounted. With `prune` all are forgotten.
+    """
+    if prune or not missing:
+        return Missing(missing)
     names = [os.fsencode(file.path) for file in found.files]
     forgotten, problems = list(missing), []
-    for top in sorted(found.tops, key=len):
-        below = os.fsencode(os.path.join(top, ""))
+    for place in sorted({*found.tops, *found.dangling}, key=len):
+        below = os.fsencode(os.path.join(place, ""))
         position = bisect.bisect_left(names, below)
         if position < len(names) and names[position].startswith(below):
             continue
-        kept = [path for path in forgotten if is_under(os.fsdecode(path), top)]
+        kept = [path for path in forgotten if is_under(os.fsdecode(path), place)]
         if kept:
-            forgotten = [path for path in forgotten if not is_under(os.fsdecode(path), top)]
-            reason = f"no audio file is left in it, its {len(kept)} tracks are kept (is the disk mounted?)"
-            problems.append(Problem(top, reason))
-    return forgotten, problems
+            forgotten = [path for path in forgotten if not is_under(os.fsdecode(path), place)]
+            target, index = (shlex.quote(printable(path)) for path in (place, index_path))
+            state = "it is gone" if place in found.dangling else "it holds no audio file"
+            reason = (
+                f"{state}; its {len(kept)} tracks stay in the index in case a disk is not mounted. To forget them, run "
+                f"`retrieve index build {target} --prune --index {index}`"
+            )
+            problems.append(Problem(place, reason))
+    return Missing(tuple(forgotten), len(missing) - len(forgotten), tuple(problems))
 
 
 def is_gone(path: bytes) -> bool:
@@ -100,5 +123,5 @@ def is_gone(path: bytes) -> bool:
     return False
 
 
-def _is_missing(path: bytes, found: Scan) -> bool:
-    return found.covers(os.fsdecode(path)) and is_gone(path)
+def _is_missing(path: bytes, found: Scan, *, dangling: bool) -> bool:
+    return found.covers(os.fsdecode(path), dangling=dangling) and is_gone(path)

@@ -31,8 +31,8 @@ class IngestOptions:
         strict: raise IngestError at the end if files were skipped or are indexed only in part (all other files are
             indexed).
         retry_skipped: decode files again that were skipped before and have not changed since.
-        prune_empty: where a folder holds no audio file at all any more, forget its tracks. Otherwise they are
-            kept and reported, since an empty folder is mostly a disk that is not mounted.
+        prune: forget the tracks of roots and links that are gone or hold no audio file any more. Otherwise they are
+            kept and reported, because a disk may not be mounted.
         stall_s: a decoding process that sends nothing for so many seconds is killed.
         worker_command: what starts a decoding process; None: this Python.
 
@@ -44,7 +44,7 @@ class IngestOptions:
     batch_chunks: int = 16
     strict: bool = False
     retry_skipped: bool = False
-    prune_empty: bool = False
+    prune: bool = False
     stall_s: float = 60.0
     worker_command: Sequence[str] | None = None
 
@@ -110,6 +110,7 @@ class BuildSummary:
         unchanged: files that were not read.
         moved: files that the index knew under a path that is gone; nothing was embedded for them.
         removed: tracks forgotten because their file is gone.
+        kept: tracks that stay although their files are gone (see `IngestOptions.prune`).
         skipped: files that could not be indexed, those of former builds included.
         transient: those of them that the next build tries again even if they do not change.
         partial: files that are indexed only in part because decoding stopped before their end, those of former builds
@@ -125,6 +126,7 @@ class BuildSummary:
     unchanged: int
     moved: int
     removed: int
+    kept: int
     skipped: int
     transient: int
     partial: int

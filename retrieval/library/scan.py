@@ -1,4 +1,4 @@
-"""The music on disk: which files there are, what their tags say, what identifies their content."""
+"""The music on disk: finding audio files and identifying their content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from index import printable
-from retrieval.library.metadata import read_metadata
 
 __all__ = [
     "AUDIO_EXTENSIONS",
@@ -18,7 +17,6 @@ __all__ = [
     "Scan",
     "content_hash",
     "is_under",
-    "read_metadata",
     "scan",
 ]
 
@@ -58,7 +56,7 @@ _HASH_CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class AudioFile:
-    """A file that looks like audio by its name.
+    """A file with the name of an audio file.
 
     Attributes:
         path: absolute, as `os.fsdecode` gives it (bytes outside UTF-8 are surrogate escapes).
@@ -73,7 +71,7 @@ class AudioFile:
 
 @dataclass(frozen=True)
 class Problem:
-    """A file or folder that could not be used, and why. `str()` is one printable line."""
+    """A file or folder that could not be used (as a whole), and why. `str()` is one printable line."""
 
     path: str
     reason: str
@@ -84,14 +82,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a scan found.
+    """The result of a scan.
 
     Attributes:
         files: sorted by path.
         problems: folders and links that could not be read, sorted by path.
-        roots: absolute paths of the folders and files that were asked for.
+        roots: absolute paths of the folders and files to scan.
         tops: the roots and links that led to a folder: where another disk may be mounted.
-        dangling: links that lead nowhere (now).
+        dangling: links that lead nowhere, and roots that do not exist.
     """
 
     files: tuple[AudioFile, ...]
@@ -100,23 +98,34 @@ class Scan:
     tops: tuple[str, ...]
     dangling: tuple[str, ...]
 
-    def covers(self, path: str) -> bool:
-        """Whether this scan would have found the file: it is under a root, and below nothing that failed."""
-        failed = [*self.dangling, *(problem.path for problem in self.problems)]
+    def covers(self, path: str, *, dangling: bool = False) -> bool:
+        """Return whether the scan would have found a file: it is under a root, and below nothing unreadable.
+
+        Args:
+            path: the file.
+            dangling: count what is below a dangling link or root as covered, too.
+        """
+        failed = {problem.path for problem in self.problems}
+        failed = failed - set(self.dangling) if dangling else failed | set(self.dangling)
         return any(is_under(path, root) for root in self.roots) and not any(is_under(path, place) for place in failed)
 
 
-def scan(roots: Sequence[str | os.PathLike[str]], *, on_folder: Callable[[int], None] | None = None) -> Scan:
-    """Finds the audio files below folders, by their extension.
+def scan(
+    roots: Sequence[str | os.PathLike[str]],
+    *,
+    on_folder: Callable[[int], None] | None = None,
+    allow_missing: bool = False,
+) -> Scan:
+    """Find the audio files below folders, by their extension.
 
-    Symbolic links are followed; a folder or a file that several of them lead to is taken once, under its own
-    path where that lies below a root. Names that begin with a dot are left out (`._song.mp3` of macOS is no
-    song). A root may be a
-    file: it is taken whatever its name.
+    Symbolic links are followed; a folder or a file that several of them lead to is taken once, under its own path where
+    that lies below a root. Names that begin with a dot are left out (`._song.mp3` of macOS is not a song). A root may
+    be a file: it is taken whatever its name.
 
     Args:
         roots: folders and files.
         on_folder: called after each folder with the number of files so far; what it raises ends the scan.
+        allow_missing: a root that does not exist is `dangling`, not an error.
 
     Raises:
         FileNotFoundError: a root does not exist.
@@ -127,7 +136,8 @@ def scan(roots: Sequence[str | os.PathLike[str]], *, on_folder: Callable[[int], 
         try:
             os.stat(root)
         except (FileNotFoundError, NotADirectoryError):
-            raise FileNotFoundError(f"no such file or folder: {printable(root)}") from None
+            if not allow_missing:
+                raise FileNotFoundError(f"no such file or folder: {printable(root)}") from None
         except OSError as error:
             walk.problems[root] = _reason(error)
     for root in absolute:
@@ -162,12 +172,12 @@ class _Walk:
     seen_files: set[tuple[int, int]] = field(default_factory=set)
 
     def visit(self, path: str, *, is_root: bool = False) -> None:
-        """Takes a root, or what a link leads to."""
+        """Take a root, or what a link leads to."""
         try:
             status = os.stat(path)
         except OSError as error:
-            # A link that leads nowhere is worth a word only if a song was meant.
-            if _has_audio_name(path):
+            # A link that leads nowhere is reported only if it has the name of an audio file.
+            if _has_audio_name(path) and not is_root:
                 self.problems[path] = _reason(error)
             self.dangling.append(path)
             return
@@ -202,15 +212,14 @@ class _Walk:
             if entry.is_symlink():
                 self.links.append(entry.path)
             elif entry.is_dir(follow_symlinks=False):
-                # os.stat, not entry.stat(): on Windows that one knows no inode.
-                folders.append((entry.path, os.stat(entry.path)))
+                folders.append((entry.path, entry.stat()))
             elif _has_audio_name(entry.name):
-                self._take(entry.path, os.stat(entry.path), once=False)
+                self._take(entry.path, entry.stat(), once=False)
         except OSError as error:
             self.problems[entry.path] = _reason(error)
 
     def _take(self, path: str, status: os.stat_result, *, once: bool) -> None:
-        """Notes a regular file; with `once` only if no other path led to it."""
+        """Add a regular file; with `once` only if no other path led to it."""
         identity = (status.st_dev, status.st_ino)
         if not stat.S_ISREG(status.st_mode) or (once and identity in self.seen_files):
             return
@@ -219,7 +228,11 @@ class _Walk:
 
 
 def content_hash(path: str | os.PathLike[str], *, on_piece: Callable[[], None] | None = None) -> str:
-    """BLAKE2b (160 bits, hex) of the whole content, read in pieces of 1 MiB; `on_piece` is called after each.
+    """Return the BLAKE2b hash (160 bits, hexadecimal) of a whole file.
+
+    Args:
+        path: the file, read in pieces of 1 MiB.
+        on_piece: called after each piece.
 
     Raises:
         OSError: the file cannot be read.
@@ -240,7 +253,7 @@ def _has_audio_name(path: str) -> bool:
 
 
 def is_under(path: str, folder: str) -> bool:
-    """Whether the path is the folder or lies below it, by name."""
+    """Return whether a path is the folder or lies below it, by name."""
     return path == folder or path.startswith(os.path.join(folder, ""))
 
 

@@ -65,6 +65,16 @@ def test_remove(tmp_path):
         assert index.verify() == []
 
 
+def test_remove_below_a_folder(tmp_path):
+    with new_index(tmp_path) as index:
+        for name in ("a/b.mp3", "a/c/d.mp3", "ab.mp3", "e.mp3"):
+            index.add(track(name), spans(1), units(1, seed=1))
+        index.skip("a/bad.mp3", "not audio", 1, 1)
+        assert index.remove_below("a") == 3 and index.remove_below("a") == 0
+        assert index.remove_below(b"e.mp3") == 1
+        assert [t.file for t in index.tracks()] == ["ab.mp3"] and index.skipped() == [] and index.verify() == []
+
+
 def test_update_moves_a_file_and_keeps_its_vectors(tmp_path):
     with new_index(tmp_path, n_tracks=2) as index:
         part_before = (tmp_path / "vectors-00000.f32").read_bytes()

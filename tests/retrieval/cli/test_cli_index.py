@@ -14,6 +14,8 @@ import pytest
 import soundfile
 from conftest import AWKWARD_NAMES, RATE_HZ, Call, environment, one_line, tone
 
+from index import VectorIndex
+
 N_TRACKS = len(AWKWARD_NAMES)
 
 
@@ -133,6 +135,28 @@ def test_compact_gives_back_what_was_removed(call: Call, small_library: Path, tm
     assert call("index", "verify", "--index", place)[0] == 0
 
 
+def test_remove_takes_files_and_folders_out_of_the_index(call: Call, small_library: Path, tmp_path: Path) -> None:
+    place = tmp_path / "an.index"
+    build(call, small_library, "--index", place)
+    status, out, _ = call("index", "remove", small_library / "one.wav", "--index", place)
+    assert (status, out) == (0, "1 file removed from the index\n")
+    status, out, err = call("index", "remove", small_library, tmp_path / "songs2", "--index", place)
+    assert (status, out) == (1, "2 files removed from the index\n")
+    assert err == f"error: {tmp_path / 'songs2'}: the index holds no file there\n"
+    info = json.loads(call("index", "info", "--index", place, "--json")[1])
+    assert (info["tracks"], info["skipped"]) == (0, 0)
+    assert (small_library / "one.wav").exists()
+
+
+def test_prune_forgets_a_folder_that_is_gone(call: Call, small_library: Path, tmp_path: Path) -> None:
+    place = tmp_path / "an.index"
+    build(call, small_library, "--index", place)
+    shutil.rmtree(small_library)
+    assert call("index", "build", small_library, "--index", place)[0] == 2
+    status, summary, _ = build(call, small_library, "--index", place, "--prune")
+    assert (status, summary["removed"], summary["kept"]) == (0, 2, 0)
+
+
 @pytest.mark.parametrize("command", ["info", "verify", "compact"])
 def test_no_index_is_one_line(call: Call, tmp_path: Path, command: str) -> None:
     status, out, err = call("index", command, "--index", tmp_path / "none")
@@ -179,7 +203,7 @@ def test_an_unknown_command_is_one_line_with_a_suggestion(call: Call) -> None:
 def test_the_group_alone_shows_its_help(call: Call) -> None:
     status, out, err = call("index")
     assert (status, err) == (0, "")
-    assert all(command in out for command in ("build", "info", "verify", "compact"))
+    assert all(command in out for command in ("build", "info", "remove", "verify", "compact"))
 
 
 @pytest.mark.timeout(300)  # three times what it takes on a machine that is busy otherwise
@@ -219,6 +243,11 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_resumes(call: Call, tmp_
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "same command" in err.splitlines()[-1]
+    with VectorIndex.open(place) as index:
+        done = {track.file for track in index.tracks()}
+    to_go = [path for path in folder.iterdir() if str(path) not in done]
+    assert to_go
+    for path in to_go[1:]:  # one is enough to see that the build resumes
+        path.unlink()
     status, summary, _ = build(call, folder, "--index", place)
-    assert status == 0
-    assert int(str(summary["added"])) + int(str(summary["unchanged"])) == 24
+    assert (status, summary["added"], summary["unchanged"]) == (0, 1, len(done))

@@ -11,6 +11,7 @@ import pytest
 from ingest_helpers import Model, counts, library, paths_in, song, vectors_in, worker_running
 
 import retrieval
+from index import VectorIndex
 from retrieval.indexing.build import build
 from retrieval.indexing.types import IngestOptions
 
@@ -98,17 +99,53 @@ def test_removed_files_are_forgotten_below_the_roots_only(tmp_path: Path, place:
     ]
 
 
-def test_tracks_of_an_emptied_root_are_kept_unless_told(music: Path, place: Path) -> None:
+@pytest.mark.parametrize("how", ["emptied", "gone"])
+def test_tracks_of_a_root_that_is_empty_or_gone_are_forgotten_on_demand(music: Path, place: Path, how: str) -> None:
     path = song(music / "a.wav")
+    song(music / "b" / "c.wav", seed=1)
+    (music / "bad.mp3").touch()
     build([music], index_path=place, model=Model())
-    path.unlink()
-    summary = build([music], index_path=place, model=Model())
-    assert counts(summary) == {}
-    assert [problem.path for problem in summary.problems] == [str(music)]
-    assert "its 1 tracks are kept" in summary.problems[0].reason
-    assert paths_in(place) == [str(path)]
-    options = IngestOptions(prune_empty=True)
-    assert counts(build([music], index_path=place, model=Model(), options=options)) == {"removed": 1}
+    shutil.rmtree(music)
+    if how == "emptied":
+        music.mkdir()
+        summary = build([music], index_path=place, model=Model())
+        assert (counts(summary), summary.kept) == ({}, 2)
+        (problem,) = summary.problems
+        assert problem.path == str(music)
+        assert problem.reason == (
+            "it holds no audio file; its 2 tracks stay in the index in case a disk is not mounted. To forget them, run "
+            f"`retrieve index build {music} --prune --index {place}`"
+        )
+    else:
+        with pytest.raises(FileNotFoundError, match="no such file or folder"):
+            build([music], index_path=place, model=Model())
+    assert paths_in(place) == [str(path), str(music / "b" / "c.wav")]
+    summary = build([music], index_path=place, model=Model(), options=IngestOptions(prune=True))
+    assert (counts(summary), summary.kept, summary.problems) == ({"removed": 2}, 0, ())
+    with VectorIndex.open(place) as index:
+        assert index.tracks() == [] and index.skipped() == []
+
+
+def test_pruning_refuses_a_root_that_never_was(music: Path, place: Path) -> None:
+    song(music / "a.wav")
+    options = IngestOptions(prune=True)
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        build([music / "misspelt"], index_path=place, model=Model(), options=options)
+    assert not place.exists()
+    build([music], index_path=place, model=Model())
+    with pytest.raises(FileNotFoundError, match=r"and no track of the index was there: .*misspelt"):
+        build([music, music / "misspelt"], index_path=place, model=Model(), options=options)
+    assert len(paths_in(place)) == 1
+
+
+def test_pruning_keeps_what_is_outside_the_roots(tmp_path: Path, place: Path) -> None:
+    for folder in ("a", "b"):
+        song(tmp_path / folder / "1.wav", seed=ord(folder))
+    build([tmp_path / "a", tmp_path / "b"], index_path=place, model=Model())
+    shutil.rmtree(tmp_path / "a")
+    shutil.rmtree(tmp_path / "b")
+    build([tmp_path / "a"], index_path=place, model=Model(), options=IngestOptions(prune=True))
+    assert paths_in(place) == [str(tmp_path / "b" / "1.wav")]
 
 
 def test_tracks_behind_a_dangling_link_are_kept(tmp_path: Path, music: Path, place: Path) -> None:
@@ -117,12 +154,17 @@ def test_tracks_behind_a_dangling_link_are_kept(tmp_path: Path, music: Path, pla
     (music / "link").symlink_to(tmp_path / "disk")
     build([music], index_path=place, model=Model())
     shutil.rmtree(tmp_path / "disk")
-    assert counts(build([music], index_path=place, model=Model())) == {"unchanged": 1}
+    summary = build([music], index_path=place, model=Model())
+    assert (counts(summary), summary.kept) == ({"unchanged": 1}, 1)
+    assert summary.problems[0].reason.startswith("it is gone; its 1 tracks stay in the index")
     (tmp_path / "disk").mkdir()  # an empty mount point
     summary = build([music], index_path=place, model=Model())
     assert counts(summary) == {"unchanged": 1}
     assert [problem.path for problem in summary.problems] == [str(music / "link")]
     assert len(paths_in(place)) == 2
+    (tmp_path / "disk").rmdir()
+    summary = build([music], index_path=place, model=Model(), options=IngestOptions(prune=True))
+    assert counts(summary) == {"unchanged": 1, "removed": 1}
 
 
 def test_tracks_in_an_unreadable_folder_are_kept(music: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from retrieval.library.scan import read_metadata
+from retrieval.library.metadata import read_metadata
 
 TAGS = {
     "title": "Ein Lied",
