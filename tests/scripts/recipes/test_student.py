@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from encoders.checkpoint import DEFAULT_MODEL_DIR
-from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
-from encoders.two_tower import TwoTowerConfig, TwoTowerModel
 from scripts.recipes.default.calibrate import calibrate, clip_vectors
-from scripts.recipes.default.conse import TeacherTargets
-from scripts.recipes.default.data import Collection, Shard, make_collection
-from scripts.recipes.default.feature_inversion import invert_features
+from scripts.recipes.default.data import Collection
 from scripts.recipes.default.features import chunk_features
-from scripts.recipes.default.phrase_sampling import PhraseBook
 from scripts.recipes.default.settings import Recipe
 from scripts.recipes.default.stages import held_out_metrics
-from scripts.recipes.default.student import Student, TrainingData
+from scripts.recipes.default.student import Student
 
 NAMES = ("low", "high", "noise")
+MakeStudent = Callable[..., Student]
 RECIPE = Recipe(
     seed=2,
     head_steps=40,
@@ -35,49 +31,14 @@ RECIPE = Recipe(
 )
 
 
-def shard() -> Shard:
-    """Sixty clips of one chunk: energy in low bands, high bands, or everywhere; teachers that know which."""
-    rng = np.random.default_rng(0)
-    kinds = np.arange(60) % 3
-    mel = rng.normal(-9, 0.3, (60, 128, 120)).astype(np.float16)
-    for i, kind in enumerate(kinds):
-        mel[i, slice(*((0, 40), (80, 128), (0, 128))[kind])] += 8
-    logits = np.eye(3)[kinds] * 4 + rng.normal(0, 0.3, (60, 3))
-    return Shard(
-        name="synth-0",
-        mel=mel,
-        clip_of=np.arange(60),
-        audioset=logits,
-        music=np.full((60, 1), np.nan),
-        labels=[(NAMES[k],) for k in kinds],
-        groups=[f"g{i}" for i in range(60)],
-    )
+@pytest.fixture
+def collection(recipe_collection: Collection) -> Collection:
+    return recipe_collection
 
 
 @pytest.fixture
-def collection() -> Collection:
-    return make_collection([shard()], held_out=0.2)
-
-
-def student(collection: Collection, recipe: Recipe) -> Student:
-    torch.manual_seed(0)
-    model = TwoTowerModel(TwoTowerConfig(vocab_size=5, word_dim=8, dim=16, text_hidden=16, audio_hidden=16))
-    # An untrained backbone with its batch norms at rest makes the same of every sound.
-    shipped = TwoTowerModel.from_pretrained(DEFAULT_MODEL_DIR)
-    model.audio_tower.backbone.load_state_dict(shipped.audio_tower.backbone.state_dict())
-    model.vocabulary = Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN, *NAMES])
-    vectors = np.eye(8, dtype=np.float32)[:4]
-    model.words.codes[2:] = torch.from_numpy((vectors[:3] * 127).astype(np.int8))
-    model.words.scales[2:] = 1 / 127
-    model.words.weights[2:] = 1
-    book = PhraseBook(list(NAMES), vectors[:3], np.full(3, 1 / 3))
-    labels = dict(zip(NAMES, vectors[:3], strict=True))
-    head = torch.nn.Linear(384, 3)
-    synthetic = invert_features(
-        head, np.random.default_rng(1).normal(0, 1, (30, 384)).astype(np.float32), per_class=4, seed=1
-    )
-    data = TrainingData(collection, TeacherTargets(collection.z, vectors), synthetic, book, labels, vectors[3:], head)
-    return Student(model, data, recipe)
+def student(small_student: MakeStudent) -> MakeStudent:
+    return small_student
 
 
 def test_groups_are_held_out_whole_and_never_drawn(collection: Collection) -> None:
@@ -86,7 +47,7 @@ def test_groups_are_held_out_whole_and_never_drawn(collection: Collection) -> No
     assert not drawn & set(np.flatnonzero(collection.held_out))
 
 
-def test_both_stages_learn_and_calibrate(collection: Collection, tmp_path: Path) -> None:
+def test_both_stages_learn_and_calibrate(student: MakeStudent, collection: Collection, tmp_path: Path) -> None:
     run = student(
         collection, dataclasses.replace(RECIPE, head_steps=250, head_learning_rate=3e-3, synthetic_weight=0.1)
     )
@@ -103,7 +64,7 @@ def test_both_stages_learn_and_calibrate(collection: Collection, tmp_path: Path)
     assert (logits.argmax(1) == truth).mean() > 0.8
 
 
-def test_held_out_metrics_are_those_of_the_held_out_clips(collection: Collection) -> None:
+def test_held_out_metrics_are_those_of_the_held_out_clips(student: MakeStudent, collection: Collection) -> None:
     model = student(collection, RECIPE).model.eval()
     metrics = held_out_metrics(model, collection)["synth"]
     kept = np.flatnonzero(collection.held_out)
@@ -119,7 +80,7 @@ def test_held_out_metrics_are_those_of_the_held_out_clips(collection: Collection
     assert metrics["clips"] == len(kept)
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(collection: Collection, tmp_path: Path) -> None:
+def test_a_resumed_run_ends_with_the_same_weights(student: MakeStudent, collection: Collection, tmp_path: Path) -> None:
     whole = student(collection, RECIPE)
     (tmp_path / "whole").mkdir()
     whole.fit(tmp_path / "whole", log=lambda row: None)
@@ -139,7 +100,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(collection: Collection, tmp_p
         assert torch.equal(a, b), name
 
 
-def test_another_recipe_does_not_resume(collection: Collection, tmp_path: Path) -> None:
+def test_another_recipe_does_not_resume(student: MakeStudent, collection: Collection, tmp_path: Path) -> None:
     student(collection, RECIPE).fit(tmp_path, log=lambda row: None)
     with pytest.raises(ValueError, match="another recipe"):
         student(collection, dataclasses.replace(RECIPE, steps=6)).fit(tmp_path, log=lambda row: None)
