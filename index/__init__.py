@@ -1,8 +1,8 @@
 """Durable storage of unit vectors by track, and exact search over them.
 
-The package knows nothing of audio, words or models: it keeps rows of float32 in append-only part files, a
-SQLite catalogue that says which rows belong to which track, and a manifest that says which encoder made them.
-Public names are loaded on first use, so that importing the package imports neither FAISS nor numpy.
+The package does not depend on audio, words or models: it keeps rows of float32 in append-only part files, a SQLite
+catalogue that maps rows to tracks, and a manifest that names the encoder. Public names are loaded on first use, so that
+importing the package imports neither FAISS nor numpy.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ class Catalog:
     def require(self, manifest: Manifest) -> None:
         """Check that this is a catalogue, of a known version, of the index that the manifest describes."""
         if self._pragma("application_id") != _APPLICATION_ID:
-            raise damaged(self._folder, f"{CATALOG_NAME} is no catalogue of Earmark")
+            raise damaged(self._folder, f"{CATALOG_NAME} is not a catalogue of Earmark")
         version = self._pragma("user_version")
         if version > _SCHEMA_VERSION:
             raise IndexMismatchError(
@@ -218,13 +218,13 @@ class Catalog:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """A read transaction: everything read inside belongs to one committed state."""
+        """Open a read transaction: all that is read inside belongs to one committed state."""
         with self._database.reading():
             yield
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """A write transaction: on leaving it is on disk, or after an exception none of it is."""
+        """Open a write transaction: on leaving, it is on disk, or after an exception none of it is."""
         with self._database.writing():
             yield
 
@@ -381,7 +381,7 @@ class Catalog:
         return totals
 
     def inconsistencies(self) -> list[str]:
-        """Return what is wrong inside the catalogue itself, one line each."""
+        """Return the inconsistencies between the tables, one line each."""
         found = [str(row[0]) for row in self._sql("PRAGMA integrity_check(10)") if row[0] != "ok"]
         sql = """SELECT path, n_rows, (SELECT count(*) FROM segments AS s WHERE s.track = t.id
                  AND s.row >= t.first_row AND s.row < t.first_row + t.n_rows) AS n
@@ -394,7 +394,7 @@ class Catalog:
             found.append(f"{n_segments - int(n_owned)} segments belong to no track")
         sql = "SELECT count(*) FROM segments WHERE NOT (start_s >= 0 AND end_s > start_s)"
         (n_bad,) = self._sql(sql).fetchone()
-        return found + ([f"{n_bad} segments have no sensible start and end"] if n_bad else [])
+        return found + ([f"{n_bad} segments have no valid start and end"] if n_bad else [])
 
     @property
     def _connection(self) -> sqlite3.Connection:

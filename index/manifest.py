@@ -59,7 +59,7 @@ class Manifest:
         hop_s: seconds from the start of a segment to that of the next. None: not recorded.
 
     Raises:
-        ValueError: a field has no sensible value.
+        ValueError: a field has an invalid value.
     """
 
     encoder: str
@@ -106,7 +106,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         IndexMissingError: no index is there (a folder whose creation was cut short counts as none).
         IndexMismatchError: the index has a newer format.
-        IndexDamagedError: the manifest is lost, unreadable or nonsense.
+        IndexDamagedError: the manifest is lost, unreadable or invalid.
     """
     path = folder / MANIFEST_NAME
     try:
@@ -129,7 +129,7 @@ def read_manifest(folder: Path) -> Manifest:
     except IndexMismatchError:
         raise
     except (ValueError, TypeError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "nonsense"
+        reason = str(error).splitlines()[0] if str(error) else "invalid"
         raise damaged(folder, f"{MANIFEST_NAME} cannot be read ({reason})") from error
 
 

@@ -1,4 +1,4 @@
-"""The SQLite file under the catalogue: how it is opened, locked, recovered and how its errors are told.
+"""The SQLite file of the catalogue: opening, locking, recovery, and errors that say what to do.
 
 The rollback journal is used, not write-ahead logging: a reader of a WAL database creates files beside it, so
 that an index in a read-only folder could not be opened. Readers therefore hold a shared lock for the length
@@ -31,8 +31,8 @@ _FileState = tuple[int, int, int]
 class Database:
     """One connection to a SQLite file, with read and write transactions as context managers.
 
-    A reader alters nothing on disk, not even after a writer was killed in the middle of a commit: the journal
-    it left is then rolled back in a private copy, which serves until a writer has repaired the original.
+    A reader alters nothing on disk, not even after a writer was killed in the middle of a commit: the journal it left
+    is then rolled back in a private copy, which is used until a writer has repaired the original.
     """
 
     def __init__(self, path: Path, *, read_only: bool, create: bool = False) -> None:
@@ -44,22 +44,22 @@ class Database:
         self._n_connections = 0
         if not create and not path.is_file():
             raise damaged(path.parent, f"{path.name} is missing")
-        with self._errors_told():
+        with self._translated_errors():
             self._connection = self._connect(path, "ro" if read_only else "rwc" if create else "rw")
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """The connection in use; not to be kept, because a reader may have to change it."""
+        """The connection in use. Do not keep it: a reader may have to change it."""
         return self._connection
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A read transaction: everything read inside belongs to one committed state; it may be nested."""
+        """Open a read transaction: all that is read inside belongs to one committed state; it may be nested."""
         nested = self._connection.in_transaction
         if nested:
             yield self._connection
             return
-        with self._errors_told():
+        with self._translated_errors():
             self._begin_reading()
             try:
                 yield self._connection
@@ -69,8 +69,8 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction: on leaving it is on disk, or after an exception none of it is."""
-        with self._errors_told():
+        """Open a write transaction: on leaving, it is on disk, or after an exception none of it is."""
+        with self._translated_errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -122,7 +122,7 @@ class Database:
                 if not self._read_only or "readonly" not in str(error):
                     raise
             self._recover_in_copy()
-        raise TimeoutError(f"{printable(self._path)} is changing all the time: try again when its writer has ended")
+        raise TimeoutError(f"{printable(self._path)} keeps changing: try again when its writer has ended")
 
     def _recover_in_copy(self) -> None:
         # Here, because a search seldom needs them and they are slow to import.
@@ -150,19 +150,21 @@ class Database:
         self._connection = self._connect(path, "ro" if path == self._path else "rw")
 
     @contextmanager
-    def _errors_told(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.ProgrammingError:
             raise
         except sqlite3.DatabaseError as error:
-            raise self._told(error) from error
+            raise self._translated(error) from error
 
-    def _told(self, error: sqlite3.DatabaseError) -> Exception:
+    def _translated(self, error: sqlite3.DatabaseError) -> Exception:
         shown, reason = printable(self._path), " ".join(str(error).split())
         if isinstance(error, sqlite3.OperationalError):
             if "locked" in reason:
-                return TimeoutError(f"{shown} is held by another process for {_LOCK_WAIT_S:.0f} s: try again later")
+                return TimeoutError(
+                    f"{shown} has been locked by another process for {_LOCK_WAIT_S:.0f} s: try again later"
+                )
             if "full" in reason:
                 return OSError(errno.ENOSPC, f"no space left for {shown}: free some and run the same command again")
             if "disk I/O" in reason:

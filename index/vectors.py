@@ -1,7 +1,7 @@
 """The part files: rows of little-endian float32 and nothing else, appended to and memory-mapped.
 
-The catalogue says how many rows of each part count. Rows beyond are what a killed writer left behind; they
-are never read and are cut off at the next opening for writing.
+The catalogue says how many rows of each part are committed. Rows beyond are what a killed writer left behind; they are
+never read and are cut off at the next opening for writing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class MappedParts:
         self._live: dict[Part, np.ndarray] = {}
 
     def refresh(self, parts: Sequence[Part], *, removed: Iterable[tuple[int, int]]) -> None:
-        """Map what the catalogue names now.
+        """Map the part files that the catalogue names now.
 
         Args:
             parts: part files by first row.
@@ -238,7 +238,7 @@ def write_part(folder: Path, number: int, blocks: Iterable[np.ndarray]) -> None:
 
 
 def remove_leftovers(folder: Path, parts: Sequence[Part], *, dim: int) -> None:
-    """Remove what killed writers left: rows beyond the committed ones, and part files that nobody names."""
+    """Remove what killed writers left: rows beyond the committed ones, and part files that the catalogue lacks."""
     named = {part_name(part.number) for part in parts}
     for path in folder.iterdir():
         if _PART_NAME.fullmatch(path.name) and path.name not in named:

@@ -1,4 +1,4 @@
-"""What a file's tags say of the music in it."""
+"""Title, artist, album, genre and year from the tags of a file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["read_metadata"]
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str | None]:
-    """Title, artist, album, genre and year from a file's tags.
+    """Read title, artist, album, genre and year from a file's tags.
 
     Returns:
-        The keys `title`, `artist`, `album`, `genre`, `year` (four digits); None where the file does not say
-        or its tags are damaged: that never keeps a file out of the index.
+        The keys `title`, `artist`, `album`, `genre`, `year` (four digits); None where a tag is missing
+        or damaged: that never keeps a file out of the index.
     """
     tags = {key: _text(values) for key, values in _easy_tags(path).items()}
     date = " ".join(filter(None, (tags.get(key) for key in ("originaldate", "date", "year"))))
@@ -29,8 +29,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str | None]:
     }
 
 
-# What tags that have no "easy" form in mutagen call the same things: ID3 in wav and aiff, ASF (wma), RIFF,
-# APE.
+# The same fields in tags that have no "easy" form in mutagen: ID3 in wav and aiff, ASF (wma), RIFF, APE.
 _OTHER_NAMES = {
     "TIT2": "title",
     "TPE1": "artist",
@@ -50,7 +49,7 @@ _OTHER_NAMES = {
 
 
 def _easy_tags(path: str | os.PathLike[str]) -> dict[str, object]:
-    import mutagen  # not needed where nothing is new
+    import mutagen  # here, because a build without new files does not need it
 
     found: dict[str, object] = {}
     try:
@@ -58,7 +57,7 @@ def _easy_tags(path: str | os.PathLike[str]) -> dict[str, object]:
             tagged = mutagen.File(raw, easy=True)
         if tagged is not None and tagged.tags:
             found = dict(tagged.tags.items())
-    except Exception:  # mutagen meets damaged tags with errors of every kind; tags are no reason to lose a song
+    except Exception:  # mutagen raises errors of every kind for damaged tags, which must not keep a file out
         found = {}
     if not found:  # RIFF INFO, Matroska and others that mutagen does not read
         found = dict(container_texts(path))
@@ -66,7 +65,7 @@ def _easy_tags(path: str | os.PathLike[str]) -> dict[str, object]:
 
 
 def _text(values: object) -> str | None:
-    """The first non-empty text of a tag's value, on one line."""
+    """Return the first non-empty text of a tag's value, on one line."""
     # ID3 frames hold their values in `.text`; a genre frame spells out its numeric codes in `.genres`.
     values = getattr(values, "genres", None) or getattr(values, "text", None) or values
     for value in values if isinstance(values, (list, tuple)) else [values]:

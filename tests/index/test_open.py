@@ -94,11 +94,11 @@ DAMAGES = {
     "part cut short": (cut_part, r"vectors-00000\.f32 is cut short \(100 bytes of 384\)"),
     "part missing": (lambda f: (f / "vectors-00000.f32").unlink(), r"vectors-00000\.f32 is missing"),
     "catalogue missing": (lambda f: (f / "catalog.sqlite3").unlink(), r"catalog\.sqlite3 is missing"),
-    "catalogue empty": (lambda f: (f / "catalog.sqlite3").write_bytes(b""), "no catalogue of Earmark"),
+    "catalogue empty": (lambda f: (f / "catalog.sqlite3").write_bytes(b""), "not a catalogue of Earmark"),
     "catalogue is text": (lambda f: (f / "catalog.sqlite3").write_text("x" * 5000), "file is not a database"),
     "catalogue cut short": (cut_catalog, r"catalog\.sqlite3: "),
     "catalogue overwritten": (overwrite_catalog_pages, r"catalog\.sqlite3: .*malformed"),
-    "another database": (other_database, "no catalogue of Earmark"),
+    "another database": (other_database, "not a catalogue of Earmark"),
     "manifest missing": (lambda f: (f / "manifest.json").unlink(), r"manifest\.json is missing"),
     "manifest empty": (lambda f: (f / "manifest.json").write_bytes(b""), r"manifest\.json cannot be read"),
     "manifest cut short": (lambda f: (f / "manifest.json").write_text('{"dim": 8'), "cannot be read"),
@@ -305,7 +305,7 @@ def test_verify_names_what_is_wrong(folder):
         for expected in (
             "t0.flac has 2 of 3 segments",
             "1 segments belong to no track",
-            "1 segments have no sensible start and end",
+            "1 segments have no valid start and end",
             "t3.flac: begins at row 9, where row 6 was expected",
             "t1.flac: its vectors are not those that were written; index this file again",
         ):
