@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from fill import value, wave
-from torch import nn
+from fill import wave
+from networks import GOLDEN, fill, filled_cnn14, filled_vggish
 
 from encoders.backbones.convert import (
     EFFICIENTAT_KEYS,
-    PANNS_KEYS,
-    VGGISH_KEYS,
     WON_DENSE2_KEYS,
     WON_DENSE_KEYS,
-    KeyNames,
 )
 from encoders.backbones.mobilenet import EFFICIENTAT_MEL, MobileNet
 from encoders.backbones.musicnn import MUSICNN2019_MEL
 from encoders.backbones.published import PUBLISHED
-from encoders.backbones.registry import build_backbone
-from encoders.backbones.vggish import VGGish
 from encoders.mel import LogMel
 from encoders.tagger import Tagger, build_tagger
 
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "published_taggers.json").read_text(encoding="utf-8"))
 WON = {
     "fcn": ("fcn", WON_DENSE_KEYS),
     "musicnn_mtat": ("musicnn", WON_DENSE2_KEYS),
@@ -40,19 +31,6 @@ WON = {
     "short_chunk_cnn": ("short_chunk_cnn", WON_DENSE2_KEYS),
     "short_chunk_cnn_res": ("short_chunk_cnn_res", WON_DENSE2_KEYS),
 }
-
-
-def fill(module: nn.Module, keys: KeyNames, golden: dict[str, object]) -> None:
-    """Fill a module by the rule of `fill.py`; check that its names and shapes are the published ones."""
-    state = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
-    ours = {keys.theirs(key): list(tensor.shape) for key, tensor in state.items()}
-    assert ours == dict(golden["state"])
-    for key, tensor in state.items():
-        name = keys.theirs(key)
-        assert keys.ours(name) == key
-        # In place: two of the networks have 80 million weights.
-        tensor.copy_(torch.ones(1) if name == "hstft.bw_Q" else torch.from_numpy(value(name, tuple(tensor.shape))))
-    module.eval()
 
 
 def deviation(found: np.ndarray, golden: object) -> float:
@@ -76,8 +54,7 @@ def test_logits_agree_with_won_2020(name: str) -> None:
 @torch.inference_mode()
 def test_cnn14_agrees_with_panns() -> None:
     golden = GOLDEN["cnn14"]
-    tagger = build_tagger("cnn14", n_classes=527)
-    fill(tagger, PANNS_KEYS, golden)
+    tagger = filled_cnn14()
     features = tagger.backbone(torch.from_numpy(wave(golden["input_samples"])))
     assert deviation(features[0].numpy(), golden["features"]) < 1e-3
     assert deviation(tagger.head(features)[0].numpy(), golden["logits"]) < 1e-3
@@ -86,10 +63,8 @@ def test_cnn14_agrees_with_panns() -> None:
 @torch.inference_mode()
 def test_vggish_agrees_with_torchvggish() -> None:
     golden = GOLDEN["vggish"]
-    backbone = build_backbone("vggish")
-    fill(backbone, VGGISH_KEYS, golden)
+    backbone = filled_vggish()
     waveform = torch.from_numpy(wave(golden["input_samples"]))
-    assert isinstance(backbone, VGGish)
     assert deviation(backbone.examples(waveform)[0, :, ::8, ::4].numpy(), golden["examples"]) < 1e-3
     features = backbone.sequence(waveform)
     assert deviation(features[0].numpy(), golden["features"]) < 1e-3
