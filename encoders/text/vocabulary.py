@@ -13,12 +13,12 @@ from itertools import pairwise
 
 from encoders.text.tokenizer import Word, split_words, tokenize
 
-__all__ = ["PAD_TOKEN", "UNKNOWN_TOKEN", "UnknownWordsError", "Vocabulary"]
+__all__ = ["FUNCTION_WORDS", "PAD_TOKEN", "UNKNOWN_TOKEN", "UnknownWordsError", "Vocabulary"]
 
 PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"
 _LONGEST_GROUP_WORDS = 4
 # They describe no sound: not reported when they are unknown, and used only where a phrase has no other word.
-_FUNCTION_WORDS = frozenset(
+FUNCTION_WORDS = frozenset(
     (
         *("a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "in", "into", "is", "it", "its", "of", "on"),
         *("or", "some", "than", "that", "the", "their", "there", "these", "this", "to", "was", "were", "which", "who"),
@@ -75,7 +75,7 @@ class Vocabulary:
                 at += n_words
                 continue
             word = words[at].text
-            if word not in _FUNCTION_WORDS:
+            if word not in FUNCTION_WORDS:
                 form = self._known_form(word)
                 if form is None:
                     unknown.append(word)
@@ -155,7 +155,7 @@ def _is_compound(group: list[Word]) -> bool:
     for left, right in pairwise(group):
         if left.text[-1].isdigit() and right.text[0].isdigit():
             return False
-        if right.before == " " and any(len(w.text) < 2 or w.text in _FUNCTION_WORDS for w in (left, right)):
+        if right.before == " " and any(len(w.text) < 2 or w.text in FUNCTION_WORDS for w in (left, right)):
             return False
     return True
 

@@ -25,7 +25,7 @@ EXPECTED = (
     "retrieval.query.QueryError",
     "retrieval.tagging.LabelError",
     "retrieval.tagging.PublishedModelError",
-    "retrieval.training.run_settings.CheckpointError",
+    "retrieval.training.identity.CheckpointError",
 )
 """Classes by name, because importing them all would import torch and transformers."""
 

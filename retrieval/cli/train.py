@@ -1,4 +1,4 @@
-"""`retrieve train`: two towers by contrast, or a closed-set tagger beside them, from folders of tagged clips."""
+"""Train a model on tagged clips: `retrieve train`."""
 
 from __future__ import annotations
 
@@ -11,210 +11,294 @@ import typer
 from retrieval.cli.output import print_note, print_warning, shown
 from retrieval.cli.progress import show_progress, trainer_callback
 from retrieval.label_file import read_label_file
+from retrieval.training.config import (
+    CLIP_SAMPLING,
+    DEFAULTS,
+    METRICS,
+    MISSING_LABELS,
+    NEGATIVES,
+    NORMALIZATIONS,
+    OBJECTIVES,
+    OPTIMIZERS,
+    PRECISIONS,
+    TAG_SAMPLING,
+    BatchConfig,
+    LossConfig,
+    OptimConfig,
+    TrainConfig,
+    train_config,
+)
 
 if TYPE_CHECKING:
-    from retrieval.datasets.audio import Normalization
-    from retrieval.training.config import Plan
     from retrieval.training.run import RunResult
 
 __all__ = ["train"]
 
+_MODEL, _LABELS, _NEGATIVES = "Model", "Data and labels", "Contrastive batches"
+_AUDIO, _OPTIMIZATION, _RUN = "Audio and augmentation", "Optimization", "Run"
+
+
+def _by_objective(name: str) -> str:
+    return f"{DEFAULTS['contrastive'][name]}; bce: {DEFAULTS['bce'][name]}"
+
+
+def _choices(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
 
 def train(
-    data: Annotated[list[Path], typer.Option("--data", metavar="DIR", help="Tagged clips; may be given repeatedly.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the model and its checkpoints go.")],
+    data: Annotated[list[Path], typer.Option("--data", metavar="DIR", help="Tagged clips; may be repeated.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The model directory to write.")],
     objective: Annotated[
-        str, typer.Option("--objective", help="contrastive (any words) or bce (a closed-set tagger).")
-    ] = "contrastive",
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", metavar="NAME", help="The network.", show_default="mn04; bce: conv7")
-    ] = None,
+        str, typer.Option("--objective", help="contrastive (scores any words) or bce (a closed-set tagger).")
+    ] = OBJECTIVES[0],
     init: Annotated[
-        Path | None, typer.Option("--init", metavar="MODEL", help="Start from a model directory or a published file.")
+        Path | None, typer.Option("--init", metavar="MODEL", help="Initial weights: a model or a published checkpoint.")
+    ] = None,
+    distill_weight: Annotated[
+        float,
+        typer.Option("--distill-weight", help="Weight of the loss that preserves the scores of --init for other tags."),
+    ] = TrainConfig.distill_weight,
+    negatives: Annotated[str, typer.Option("--negatives", help=f"{_choices(NEGATIVES)}.")] = TrainConfig.negatives,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the clips.", show_default=_by_objective("epochs"))
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", help="Clips in a batch.")] = BatchConfig.size,
+    lr: Annotated[
+        float | None, typer.Option("--lr", help="Learning rate.", show_default=_by_objective("learning_rate"))
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all random choices.")] = OptimConfig.seed,
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu or cuda; several GPUs by torchrun.")
+    ] = OptimConfig.device,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run of --out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on the last line.")] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone",
+            metavar="NAME",
+            help="Architecture, one of `retrieve models`.",
+            show_default=_by_objective("backbone"),
+            rich_help_panel=_MODEL,
+        ),
     ] = None,
     published: Annotated[
-        str | None, typer.Option("--published", metavar="NAME", help="Which published file --init is.")
+        str | None,
+        typer.Option(
+            "--published", metavar="NAME", help="Which published checkpoint --init is.", rich_help_panel=_MODEL
+        ),
     ] = None,
     text: Annotated[
         str | None,
         typer.Option(
             "--text",
-            metavar="MODEL|FILE|sentence:DIR",
-            help="Text encoder: word vectors, or a sentence-transformers model.",
-            show_default="as --init, or the shipped model",
+            metavar="FILE|MODEL|sentence:DIR",
+            help="Word vectors or a sentence encoder.",
+            show_default="those of --init, or of the shipped model",
+            rich_help_panel=_MODEL,
         ),
     ] = None,
-    unseen_file: Annotated[
-        Path | None,
-        typer.Option("--unseen-file", metavar="FILE", help="Tags to hold out, with near-synonyms; one a line."),
+    head: Annotated[
+        str, typer.Option("--head", help="bce: linear, mlp or attention.", rich_help_panel=_MODEL)
+    ] = TrainConfig.head,
+    freeze_stages: Annotated[
+        int,
+        typer.Option(
+            "--freeze-stages", min=-1, help="First stages of the backbone to freeze; -1: all.", rich_help_panel=_MODEL
+        ),
+    ] = TrainConfig.freeze_stages,
+    train_split: Annotated[
+        list[str] | None,
+        typer.Option("--train-split", metavar="NAME", help="Splits to train on.", rich_help_panel=_LABELS),
     ] = None,
-    negatives: Annotated[
-        str, typer.Option("--negatives", help="random, balanced, semi-hard, distance-weighted or hard.")
-    ] = "random",
+    val_split: Annotated[
+        list[str] | None,
+        typer.Option("--val-split", metavar="NAME", help="Splits to validate on.", rich_help_panel=_LABELS),
+    ] = None,
+    missing_labels: Annotated[
+        str,
+        typer.Option(
+            "--missing-labels",
+            help=f"Of several --data: a tag that one never uses is {_choices(MISSING_LABELS)} there.",
+            rich_help_panel=_LABELS,
+        ),
+    ] = TrainConfig.missing_labels,
+    synonym_cosine: Annotated[
+        float,
+        typer.Option(
+            "--synonym-cosine",
+            help="Cosine of text vectors from which tags are not negatives of each other.",
+            rich_help_panel=_LABELS,
+        ),
+    ] = TrainConfig.synonym_cosine,
+    zero_shot_labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--zero-shot-labels",
+            metavar="FILE",
+            help="Tags to exclude from training and evaluate separately; one a line.",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    positive_weights: Annotated[
+        bool,
+        typer.Option(
+            "--positive-weights", help="bce: weigh a tag's positives as much as its negatives.", rich_help_panel=_LABELS
+        ),
+    ] = TrainConfig.positive_weights,
+    drop_bad: Annotated[
+        bool, typer.Option("--drop-bad", help="Leave out bad rows of the data.", rich_help_panel=_LABELS)
+    ] = False,
+    drop_unknown_labels: Annotated[
+        bool,
+        typer.Option("--drop-unknown-labels", help="Leave out labels without a text vector.", rich_help_panel=_LABELS),
+    ] = False,
+    array_rate: Annotated[
+        int | None,
+        typer.Option("--array-rate", metavar="HZ", help="Sample rate of .npy clips.", rich_help_panel=_LABELS),
+    ] = None,
     loss: Annotated[
         str | None,
-        typer.Option("--loss", help="infonce, triplet, sigmoid, decoupled; bce-with-logits, bce.", show_default=False),
+        typer.Option(
+            "--loss",
+            help="infonce, triplet, sigmoid or decoupled; bce: bce-with-logits or bce.",
+            show_default=_by_objective("loss"),
+            rich_help_panel=_NEGATIVES,
+        ),
     ] = None,
-    margin: Annotated[float, typer.Option("--margin", min=0.0, help="Of triplets, in cosine.")] = 0.2,
+    margin: Annotated[
+        float,
+        typer.Option("--margin", help="Of triplets and semi-hard negatives, in cosine.", rich_help_panel=_NEGATIVES),
+    ] = LossConfig.margin,
     clip_sampling: Annotated[
         str | None,
         typer.Option(
             "--clip-sampling",
-            help="random, or balanced: a tag first, then a clip.",
+            help=f"{_choices(CLIP_SAMPLING)}: balanced draws a tag first, then a clip.",
             show_default="balanced; with random negatives and for bce random",
+            rich_help_panel=_NEGATIVES,
         ),
     ] = None,
     tags_per_clip: Annotated[
-        str, typer.Option("--tags-per-clip", help="Tags asked for: one, all or stochastic.")
-    ] = "all",
+        str,
+        typer.Option("--tags-per-clip", help=f"{_choices(TAG_SAMPLING)}.", rich_help_panel=_NEGATIVES),
+    ] = BatchConfig.tag_sampling,
     mined_share: Annotated[
-        float, typer.Option("--mined-share", min=0.0, max=0.9, help="Share of a batch drawn as negatives.")
-    ] = 0.25,
+        float,
+        typer.Option("--mined-share", help="Share of a batch that is mined as negatives.", rich_help_panel=_NEGATIVES),
+    ] = BatchConfig.mined_share,
     mining_warmup: Annotated[
-        int, typer.Option("--mining-warmup", min=0, help="Epochs on random negatives; 0: the start can be mined over.")
-    ] = 1,
-    synonym_cosine: Annotated[
-        float, typer.Option("--synonym-cosine", help="Tags so near in text are no negatives.")
-    ] = 0.75,
-    label_scope: Annotated[
-        str, typer.Option("--label-scope", help="Of several --data: silence says no to tags of its own, or to all.")
-    ] = "own",
-    keep: Annotated[
-        float, typer.Option("--keep", min=0.0, help="Hold what --init says of other words, with this weight.")
-    ] = 0.0,
-    positive_weights: Annotated[
-        bool, typer.Option("--positive-weights", help="bce: a tag's positives count as much as its negatives.")
-    ] = False,
-    head: Annotated[str, typer.Option("--head", help="bce: linear, mlp or attention.")] = "linear",
-    freeze_stages: Annotated[
-        int, typer.Option("--freeze-stages", min=-1, help="Stages of the backbone that do not learn; -1: none does.")
-    ] = 0,
+        int,
+        typer.Option(
+            "--mining-warmup",
+            min=0,
+            help="Epochs with random negatives first; 0 needs a trained --init.",
+            rich_help_panel=_NEGATIVES,
+        ),
+    ] = OptimConfig.mining_warmup,
     crop_s: Annotated[
-        float | None, typer.Option("--crop", metavar="SECONDS", help="Heard of a clip each time.", show_default=False)
+        float | None,
+        typer.Option(
+            "--crop",
+            metavar="SECONDS",
+            help="Length of the random crop of a clip.",
+            show_default="one segment",
+            rich_help_panel=_AUDIO,
+        ),
     ] = None,
-    level: Annotated[str, typer.Option("--level", help="Normalise clips: none, peak or rms.")] = "none",
+    normalize: Annotated[
+        str,
+        typer.Option("--normalize", help=f"Level of the clips: {_choices(NORMALIZATIONS)}.", rich_help_panel=_AUDIO),
+    ] = TrainConfig.normalize,
+    max_clip_s: Annotated[
+        float,
+        typer.Option("--max-clip", metavar="SECONDS", help="Decode no more of a clip.", rich_help_panel=_AUDIO),
+    ] = TrainConfig.max_clip_s,
     augment: Annotated[
-        float, typer.Option("--augment", min=0.0, max=1.0, help="Probability of each change of the sound.")
+        float,
+        typer.Option(
+            "--augment", min=0.0, max=1.0, help="Probability of each change of the waveform.", rich_help_panel=_AUDIO
+        ),
     ] = 0.0,
-    spec_augment: Annotated[bool, typer.Option("--spec-augment", help="Mask bands and frames.")] = False,
-    mixup: Annotated[float, typer.Option("--mixup", min=0.0, max=1.0, help="Probability of mixing clips.")] = 0.0,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Passes over the clips.", show_default="20; bce: 100")
+    spec_augment: Annotated[
+        bool, typer.Option("--spec-augment", help="Mask bands and frames.", rich_help_panel=_AUDIO)
+    ] = TrainConfig.spec_augment,
+    mixup: Annotated[
+        float, typer.Option("--mixup", help="Probability of mixing two clips.", rich_help_panel=_AUDIO)
+    ] = BatchConfig.mixup,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            "--optimizer",
+            help=f"{_choices(OPTIMIZERS)}.",
+            show_default=_by_objective("optimizer"),
+            rich_help_panel=_OPTIMIZATION,
+        ),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=2, help="Clips a batch.")] = 32,
-    accumulate: Annotated[int, typer.Option("--accumulate", min=1, help="Batches a step.")] = 1,
-    lr: Annotated[float | None, typer.Option("--lr", help="Learning rate.", show_default="0.0003; bce: 0.001")] = None,
-    optimiser: Annotated[
-        str | None, typer.Option("--optimiser", help="adamw or sgd.", show_default="adamw; bce: sgd")
-    ] = None,
-    precision: Annotated[str, typer.Option("--precision", help="float32; on a GPU float16 or bfloat16.")] = "float32",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all chance.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda; several GPUs by torchrun.")] = "auto",
-    train_split: Annotated[
-        list[str] | None, typer.Option("--train-split", metavar="NAME", help="Splits to learn from.")
-    ] = None,
-    val_split: Annotated[
-        list[str] | None, typer.Option("--val-split", metavar="NAME", help="Splits to validate with.")
-    ] = None,
+    accumulate: Annotated[
+        int, typer.Option("--accumulate", help="Batches in a step.", rich_help_panel=_OPTIMIZATION)
+    ] = OptimConfig.accumulate,
+    precision: Annotated[
+        str, typer.Option("--precision", help=f"{_choices(PRECISIONS)}.", rich_help_panel=_OPTIMIZATION)
+    ] = OptimConfig.precision,
     metric: Annotated[
-        str, typer.Option("--metric", help="What is best: map, roc_auc, precision_at_10, recall_at_10 ...")
-    ] = "map",
+        str,
+        typer.Option("--metric", help=f"Selects the best weights: {_choices(METRICS)}.", rich_help_panel=_OPTIMIZATION),
+    ] = OptimConfig.metric,
     patience: Annotated[
-        int, typer.Option("--patience", min=0, help="Stop after so many epochs without a better figure; 0: never.")
-    ] = 0,
+        int,
+        typer.Option(
+            "--patience",
+            min=0,
+            help="Stop after so many epochs without improvement; 0: never.",
+            rich_help_panel=_OPTIMIZATION,
+        ),
+    ] = OptimConfig.patience,
     save_steps: Annotated[
-        int, typer.Option("--save-steps", min=0, help="A checkpoint every so many steps; 0: every epoch.")
-    ] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
-    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="Leave bad rows of the data out.")] = False,
-    drop_unknown_labels: Annotated[
-        bool, typer.Option("--drop-unknown-labels", help="Leave labels out that no word vector fits.")
-    ] = False,
-    array_rate: Annotated[
-        int | None, typer.Option("--array-rate", metavar="HZ", help="Sample rate of clips that are .npy arrays.")
+        int,
+        typer.Option("--save-steps", min=0, help="Steps between checkpoints; 0: one an epoch.", rich_help_panel=_RUN),
+    ] = OptimConfig.save_steps,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache-dir",
+            metavar="DIR",
+            help="Folder of decoded audio and checkpoints.",
+            show_default="OUT.work",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as a JSON object on the last line.")] = False,
+    keep_cache: Annotated[
+        bool, typer.Option("--keep-cache", help="Do not remove it when the run ends.", rich_help_panel=_RUN)
+    ] = TrainConfig.keep_cache,
 ) -> None:
     """Train a model on tagged clips.
 
     Examples:
 
-      retrieve train --data DIR --out runs/mine --init MODEL --keep 1
+      retrieve train --data DIR --out runs/mine
       retrieve train --data DIR --out runs/mine --resume
+      retrieve train --data DIR --out runs/tuned --init MODEL --distill-weight 1
       retrieve train --data DIR --out runs/tagger --objective bce
-      retrieve train --data DIR --out runs/bert --text sentence:BERT_DIR
 
-    A folder of clips has a table labels.csv (file,labels[,split]). What is
-    heard best on the validation clips is kept. A stopped run goes on with
-    --resume, and ends where it would have ended.
+    A folder of clips has a table labels.csv with the columns file, labels and,
+    optionally, split. The weights with the best validation metric are saved. An
+    interrupted run continues with --resume and ends with the same weights.
     """
+    options = dict(locals())
+    command = {name: options.pop(name) for name in ("data", "objective", "resume", "as_json", "drop_bad")}
+    command |= {name: options.pop(name) for name in ("drop_unknown_labels", "array_rate", "train_split", "val_split")}
     _check_installed()
-    from retrieval.datasets.load import read_dataset
-    from retrieval.datasets.splits import choose_splits
-    from retrieval.training.augment import WaveformAugment
-    from retrieval.training.batches import BatchSettings
-    from retrieval.training.config import Plan
-    from retrieval.training.run_settings import RunSettings
-    from retrieval.training.tasks import LossSettings
-
-    contrastive = objective != "bce"
-    balanced = contrastive and negatives != "random"
-    unseen = () if unseen_file is None else tuple(read_label_file(unseen_file))
+    if zero_shot_labels is not None:
+        options["zero_shot_labels"] = tuple(read_label_file(zero_shot_labels))
+    options |= {"size": options.pop("batch"), "learning_rate": options.pop("lr")}
+    options |= {"tag_sampling": options.pop("tags_per_clip")}
     try:
-        plan = Plan(
-            objective=objective,
-            backbone=backbone or ("mn04" if contrastive else "conv7"),
-            out=out,
-            negatives=negatives,
-            synonym_cosine=synonym_cosine,
-            label_scope=label_scope,
-            keep=keep,
-            head=head,
-            init=init,
-            published=published,
-            text=text,
-            unseen=unseen,
-            crop_s=crop_s,
-            level=_known_level(level),
-            positive_weights=positive_weights,
-            freeze_stages=freeze_stages,
-            spec_augment=spec_augment,
-            augment=WaveformAugment.of_strength(augment),
-            batch=BatchSettings(
-                size=batch,
-                clip_sampling=clip_sampling or ("balanced" if balanced else "random"),
-                tag_sampling=tags_per_clip,
-                mined_share=mined_share,
-                mixup=mixup,
-                seed=seed,
-            ),
-            loss=LossSettings(name=loss or ("infonce" if contrastive else "bce-with-logits"), margin=margin),
-            run=RunSettings(
-                epochs=epochs or (20 if contrastive else 100),
-                learning_rate=lr or (3e-4 if contrastive else 1e-3),
-                optimiser=optimiser or ("adamw" if contrastive else "sgd"),
-                schedule="cosine" if contrastive else "constant",
-                max_grad_norm=5.0 if contrastive else 0.0,
-                accumulate=accumulate,
-                precision=precision,
-                seed=seed,
-                device=device,
-                metric=_known_metric(metric),
-                patience=patience,
-                save_steps=save_steps,
-                mining_warmup=mining_warmup,
-            ),
-        )
+        config = train_config(objective, options)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    datasets = [read_dataset(place, drop_bad=drop_bad, array_rate_hz=array_rate) for place in data]
-    for line in (line for dataset in datasets for line in dataset.dropped):
-        print_warning(f"left out: {line}")
-    splits = choose_splits(datasets, train=train_split or (), validation=val_split or (), seed=seed)
-    for line in splits.notes:
-        print_note(line)
-    result = _run(plan, splits.train, splits.validation, drop_unknown=drop_unknown_labels, resume=resume)
-    _print(result, as_json=as_json)
+    _print(_train(config, command), as_json=as_json)
 
 
 def _check_installed() -> None:
@@ -227,55 +311,56 @@ def _check_installed() -> None:
         )
 
 
-def _known_level(level: str) -> Normalization:
-    levels: dict[str, Normalization] = {"none": "none", "peak": "peak", "rms": "rms"}
-    if level not in levels:
-        raise ValueError(f"--level {level}: choose one of {', '.join(levels)}")
-    return levels[level]
-
-
-def _known_metric(metric: str) -> str:
-    from retrieval.training.validation import FIGURES
-
-    if metric not in FIGURES:
-        raise ValueError(f"--metric {metric}: choose one of {', '.join(FIGURES)}")
-    return metric
-
-
-def _run(plan: Plan, learnt: Any, held: Any, *, drop_unknown: bool, resume: bool) -> RunResult:
+def _train(config: TrainConfig, command: dict[str, Any]) -> RunResult:
+    """Read the data and run the training, with notes, warnings and progress on stderr."""
     from encoders.device import no_progress_bars
+    from retrieval.datasets.load import read_dataset
+    from retrieval.datasets.splits import choose_splits
     from retrieval.training.run import TrainingRun
 
+    datasets = [
+        read_dataset(place, drop_bad=command["drop_bad"], array_rate_hz=command["array_rate"])
+        for place in command["data"]
+    ]
+    for line in (line for dataset in datasets for line in dataset.dropped):
+        print_warning(f"left out: {line}")
+    splits = choose_splits(
+        datasets, train=command["train_split"] or (), validation=command["val_split"] or (), seed=config.optim.seed
+    )
+    for line in splits.notes:
+        print_note(line)
     with no_progress_bars(), show_progress() as progress:
         try:
             run = TrainingRun(
-                plan,
-                learnt,
-                held,
-                drop_unknown=drop_unknown,
+                config,
+                splits.train,
+                splits.validation,
+                resume=command["resume"],
+                drop_unknown=command["drop_unknown_labels"],
                 on_clip=lambda done, total: progress.update("decoding", done, total),
+                on_note=print_note,
                 callbacks=[trainer_callback(progress)],
             )
         except (ValueError, TypeError) as error:
-            if type(error) in (ValueError, TypeError):  # named errors are told by their own words
+            if type(error) in (ValueError, TypeError):  # named errors have a message of their own
                 raise typer.BadParameter(str(error)) from None
             raise
         if run.dropped:
-            print_warning(f"{len(run.dropped)} labels without a word vector are left out: {', '.join(run.dropped[:5])}")
-        return run.go(resume=resume)
+            print_warning(f"{len(run.dropped)} labels without a text vector are left out: {', '.join(run.dropped[:5])}")
+        return run.run()
 
 
 def _print(result: RunResult, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
         return
-    typer.echo(f"{result.steps} steps; validation: {_told(result.validation)}")
-    if result.unseen.tags:
-        near = f" and {len(result.unseen.near_synonyms)} near-synonyms" if result.unseen.near_synonyms else ""
-        figures = _told(result.validation_unseen) or "none: a closed-set tagger does not know them"
-        typer.echo(f"{len(result.unseen.tags)} unseen tags{near} were held out; validation on them: {figures}")
+    typer.echo(f"{result.steps} steps; validation: {_metrics(result.validation)}")
+    if result.zero_shot.tags:
+        leaking = f" and {len(result.zero_shot.leaking_tags)} that leak them" if result.zero_shot.leaking_tags else ""
+        metrics = _metrics(result.validation_zero_shot) or "none: a closed-set tagger cannot score them"
+        typer.echo(f"{len(result.zero_shot.tags)} zero-shot tags{leaking} were excluded; their validation: {metrics}")
     typer.echo(f"model: {shown(str(result.out))}")
 
 
-def _told(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+def _metrics(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())

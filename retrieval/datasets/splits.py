@@ -8,17 +8,17 @@ used unless the caller names them. Training splits with any other name ("fold1",
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips, format_names
+from retrieval.datasets.label_leakage import LeakageFilter
 
 __all__ = [
     "HeldOut",
-    "NearSynonyms",
     "TrainingSplits",
     "choose_splits",
     "concat_datasets",
@@ -31,9 +31,6 @@ VALIDATION_NAMES = frozenset({"val", "valid", "validation", "dev", "development"
 TEST_NAMES = frozenset({"test", "testing", "eval", "evaluation"})
 VALIDATION_SHARE = 0.1
 """Share of the recordings of a data set without a validation split that are held out for validation."""
-
-NearSynonyms = Callable[[str, str], float] | Mapping[str, Iterable[str]]
-"""A similarity of two tags, or for each unseen tag the tags that mean nearly the same."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +50,23 @@ class TrainingSplits:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A dataset whose labels lack the unseen tags.
+    """A data set whose labels lack the zero-shot tags.
 
     Attributes:
-        clips: those that still have a label, with the labels that may be learnt.
-        unseen: the tags held out, sorted.
-        removed: every tag that no label has any more -> the unseen tag that it is or is near to.
-        unlabelled: clips, as they were, that have no label left.
+        clips: the clips that still have a label, with the labels that may be trained on.
+        zero_shot: the excluded tags, sorted.
+        removed: every tag that is no longer a label -> the zero-shot tag that it is or leaks.
+        unlabelled: clips, with their original labels, that have no label left.
     """
 
     clips: TaggedClips
-    unseen: tuple[str, ...]
+    zero_shot: tuple[str, ...]
     removed: dict[str, str]
     unlabelled: tuple[TaggedClip, ...]
 
     @property
-    def seen(self) -> tuple[str, ...]:
-        """The tags that may be learnt, sorted."""
+    def train_tags(self) -> tuple[str, ...]:
+        """The tags that may be trained on, sorted."""
         return self.clips.tags
 
 
@@ -234,37 +231,27 @@ def _distinct_names(datasets: Sequence[TaggedClips]) -> list[str]:
     ]
 
 
-def hold_out_tags(
-    dataset: TaggedClips,
-    tags: Sequence[str],
-    *,
-    near_synonyms: NearSynonyms | None = None,
-    threshold: float = 0.8,
-) -> HeldOut:
-    """Take unseen tags, and tags that give them away, out of the labels that will be learnt from.
+def hold_out_tags(dataset: TaggedClips, tags: Sequence[str], *, leakage: LeakageFilter | None = None) -> HeldOut:
+    """Remove zero-shot tags, and the tags that leak them, from the labels.
 
-    Clips stay, with the labels that they have left: an unseen tag may be heard in training, it is only never named.
+    The clips stay, with their other labels: a zero-shot tag may be audible in training, but it is never named.
 
     Args:
-        dataset: the clips to learn from; those to test with are left as they are.
-        tags: the tags to hold out.
-        near_synonyms: a similarity of two tags, at or above `threshold` of which a tag goes with the unseen one; or
-            a dict from unseen tags to what goes with them.
-        threshold: see there.
+        dataset: the training clips.
+        tags: the zero-shot tags.
+        leakage: finds the tags that leak them; None removes the tags alone.
 
     Raises:
-        DatasetError: a tag that no clip has, or no label is left at all.
+        DatasetError: no clip has one of the tags, or no label is left.
     """
     known = set(dataset.tags)
     foreign = [tag for tag in tags if tag not in known]
     if foreign:
-        raise DatasetError(f"no clip of {dataset.name} has the tags to hold out: {format_names(foreign)}")
-    unseen = tuple(sorted(set(tags)))
-    removed = {tag: tag for tag in unseen}
-    for other in sorted(known - set(unseen)):
-        near = _nearest(other, unseen, near_synonyms=near_synonyms, threshold=threshold)
-        if near is not None:
-            removed[other] = near
+        raise DatasetError(f"no clip of {dataset.name} has the tags to exclude: {format_names(foreign)}")
+    zero_shot = tuple(sorted(set(tags)))
+    removed = {tag: tag for tag in zero_shot}
+    others = sorted(known - set(zero_shot))
+    removed |= {} if leakage is None else {tag: leaked[0] for tag, leaked in leakage.leaks(others).items()}
     kept, unlabelled = [], []
     for clip in dataset.clips:
         labels = tuple(label for label in clip.labels if label not in removed)
@@ -273,18 +260,10 @@ def hold_out_tags(
         else:
             unlabelled.append(clip)
     if not kept:
-        raise DatasetError(f"holding out {len(removed)} tags leaves no clip of {dataset.name} a label: hold out fewer")
-    return HeldOut(replace(dataset, clips=tuple(kept)), unseen, removed, tuple(unlabelled))
-
-
-def _nearest(other: str, unseen: Sequence[str], *, near_synonyms: NearSynonyms | None, threshold: float) -> str | None:
-    """The unseen tag that `other` would give away, if any."""
-    if near_synonyms is None:
-        return None
-    if isinstance(near_synonyms, Mapping):
-        return next((tag for tag in unseen if other in set(near_synonyms.get(tag, ()))), None)
-    similarity, tag = max((near_synonyms(tag, other), tag) for tag in unseen)
-    return tag if similarity >= threshold else None
+        raise DatasetError(
+            f"excluding {len(removed)} tags leaves no clip of {dataset.name} with a label: exclude fewer"
+        )
+    return HeldOut(replace(dataset, clips=tuple(kept)), zero_shot, removed, tuple(unlabelled))
 
 
 def _group(clip: TaggedClip) -> str:

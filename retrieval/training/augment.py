@@ -1,8 +1,7 @@
-"""Augmentation for training, seeded item by item: what happens to a clip follows from the generator it is given.
+"""Augment waveforms, seeded clip by clip: gain, filter, time and pitch, reverberation, noise, mixup.
 
-Waveforms are changed in the loader (gain, filter, time and pitch, reverb, noise, mixup), log-mel spectrograms in the
-model (SpecAugment). audiomentations does the stretching and filtering; its transforms draw from Python's global
-generator, so that only their `apply` is used, with parameters drawn here.
+audiomentations stretches and filters; its transforms draw from Python's global generator, so only their `apply` is
+used, with parameters drawn here.
 """
 
 from __future__ import annotations
@@ -11,25 +10,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
-from torch import Tensor
 
-__all__ = ["SpecAugment", "WaveformAugment", "mixup"]
+__all__ = ["WaveformAugment", "mixup"]
 
 _REVERB_FLOOR_DB = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class WaveformAugment:
-    """Probabilities of each change, 0 by default, and their ranges.
+    """Probability of each change, 0 by default, and its range.
 
     Attributes:
-        gain, filter, time_stretch, pitch_shift, reverb, noise: probability that a clip is changed so.
-        gain_db: at most so much louder or softer.
-        stretch: at most so much faster or slower; the length stays, cut or padded with silence.
-        semitones: at most so far up or down.
-        reverb_s: longest time in which the reverberation falls by 60 dB.
-        noise_snr_db: signal over noise, from and to.
+        gain, filter, time_stretch, pitch_shift, reverb, noise: probability of the change.
+        gain_db: greatest change of the level in either direction.
+        stretch: greatest relative change of the speed; the length stays, cut or padded with silence.
+        semitones: greatest shift in either direction.
+        reverb_s: longest time in which the reverberation decays by 60 dB.
+        noise_snr_db: range of the signal-to-noise ratio.
     """
 
     gain: float = 0.0
@@ -51,13 +48,13 @@ class WaveformAugment:
 
     @classmethod
     def of_strength(cls, probability: float) -> WaveformAugment:
-        """Every change with the same probability, but the costly stretching with half of it."""
+        """Return every change with the same probability, the costly stretching with half of it."""
         p = probability
         return cls(gain=p, filter=p, reverb=p, noise=p, time_stretch=p / 2, pitch_shift=p / 2)
 
     @property
     def active(self) -> bool:
-        """Whether anything can happen at all."""
+        """Whether any change can happen."""
         return any(getattr(self, f.name) for f in fields(self)[:6])
 
     def __call__(self, waveform: np.ndarray, *, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
@@ -154,30 +151,6 @@ def mixup(
     other = rng.permutation(n)
     mixed = share * waveforms + (1 - share) * waveforms[other]
     return mixed.astype(np.float32), (share * targets + (1 - share) * targets[other]).astype(np.float32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpecAugment:
-    """Bands and stretches of a log-mel spectrogram put to its mean (Park et al. 2019, section 2, without warping)."""
-
-    band_masks: int = 2
-    time_masks: int = 2
-    band_share: float = 0.15
-    time_share: float = 0.1
-
-    def __call__(self, log_mel: Tensor, *, seed: int) -> Tensor:
-        """Mask spectrograms [shape=(batch, n_mels, n_frames)]; the same seed masks the same places on any device."""
-        batch, n_mels, n_frames = log_mel.shape
-        generator = torch.Generator().manual_seed(seed)
-        masked = torch.zeros(batch, n_mels, n_frames, dtype=torch.bool)
-        for n, count, share, axis in ((n_mels, self.band_masks, self.band_share, 1),
-                                      (n_frames, self.time_masks, self.time_share, 2)):  # fmt: skip
-            for _ in range(count):
-                width = torch.rand(batch, 1, generator=generator) * share * n
-                start = torch.rand(batch, 1, generator=generator) * (n - width)
-                place = torch.arange(n)
-                masked |= ((place >= start) & (place < start + width)).unsqueeze(3 - axis)
-        return torch.where(masked.to(log_mel.device), log_mel.mean((1, 2), keepdim=True), log_mel)
 
 
 def _fitted(x: np.ndarray, n: int) -> np.ndarray:

@@ -1,115 +1,38 @@
-"""Batches: which clips, which tags, which negatives, which pairs count; all of it follows from seed, epoch and number.
+"""Compose batches: clips, tags, mined negatives and the pairs that count, determined by seed, epoch and number.
 
-So a run that was stopped and resumed sees the batches that an uninterrupted one sees.
+A run that was interrupted and resumed therefore sees the batches of an uninterrupted one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from retrieval.datasets.waveforms import WaveformStore
 from retrieval.training.augment import WaveformAugment, mixup
-from retrieval.training.mining import Miner, balanced_weights, pick
+from retrieval.training.config import BatchConfig
+from retrieval.training.labels import LabelTable
+from retrieval.training.mining import Miner, Vectors, balanced_weights
 
-__all__ = ["TAG_SAMPLING", "Batch", "BatchMaker", "BatchSettings", "LabelTable", "near_synonyms"]
+__all__ = ["Batch", "BatchMaker"]
 
-TAG_SAMPLING = ("one", "all", "stochastic")
-CLIP_SAMPLING = ("random", "balanced")
-
-
-def near_synonyms(words: np.ndarray, *, threshold: float) -> np.ndarray:
-    """Return which pairs of tags mean nearly the same, by the cosine of their text vectors.
-
-    Args:
-        words: unit vectors of the tags [shape=(n_tags, word_dim)].
-        threshold: from this cosine on they do.
-
-    Returns:
-        [shape=(n_tags, n_tags)] bool; every tag is its own synonym.
-    """
-    alike = words @ words.T >= threshold
-    np.fill_diagonal(alike, True)
-    return alike
-
-
-@dataclass(frozen=True)
-class LabelTable:
-    """Which clip has which tag, and which pairs are no safe negatives.
-
-    Attributes:
-        tags: names of the columns.
-        has_tag: [shape=(n_clips, n_tags)] bool.
-        forbidden: pairs of a clip and a tag that it has or that is a near-synonym of one that it has; the same shape.
-    """
-
-    tags: tuple[str, ...]
-    has_tag: np.ndarray
-    forbidden: np.ndarray
-
-    @classmethod
-    def of(cls, tags: Sequence[str], has_tag: np.ndarray, alike: np.ndarray | None = None) -> LabelTable:
-        """Make the table; ``alike`` [shape=(n_tags, n_tags)] says which tags are near-synonyms, by default none."""
-        forbidden = has_tag.copy() if alike is None else (has_tag.astype(np.int64) @ alike.astype(np.int64)) > 0
-        return cls(tuple(tags), has_tag, forbidden)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchSettings:
-    """How batches are made.
-
-    Attributes:
-        size: clips in a batch, mined ones included.
-        crop_samples: length of what is heard of a clip.
-        clip_sampling: "random" takes every clip once an epoch; "balanced" draws a tag first, then one of its clips.
-        tag_sampling: tags of a clip that are asked for: "one", "all", or "stochastic" (a random number of them).
-        mined_share: share of the batch that are clips drawn as negatives of the batch's tags.
-        mined_tags: tags drawn as negatives for each clip.
-        mixup: probability that a clip is mixed with another.
-        mixup_alpha: of the shares; see ``augment.mixup``.
-        seed: of everything.
-    """
-
-    size: int = 32
-    crop_samples: int = 160000
-    clip_sampling: str = "random"
-    tag_sampling: str = "all"
-    mined_share: float = 0.25
-    mined_tags: int = 1
-    mixup: float = 0.0
-    mixup_alpha: float = 0.4
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.size < 2:
-            raise ValueError(f"--batch {self.size}: a batch has 2 clips or more")
-        if self.clip_sampling not in CLIP_SAMPLING:
-            raise ValueError(f"clip sampling {self.clip_sampling!r}: choose one of {', '.join(CLIP_SAMPLING)}")
-        if self.tag_sampling not in TAG_SAMPLING:
-            raise ValueError(f"--tags-per-clip {self.tag_sampling}: choose one of {', '.join(TAG_SAMPLING)}")
-        if not 0.0 <= self.mined_share < 1.0:
-            raise ValueError(f"mined_share={self.mined_share}: a share of the batch below 1")
-
-    @property
-    def drawn(self) -> int:
-        """Clips of a batch that are no mined negatives."""
-        return max(1, self.size - round(self.size * self.mined_share))
+_CANDIDATES = 4
+"""Negatives drawn for each anchor, of which one that is not in the batch yet is taken."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from.
+    """The input of one step.
 
     Attributes:
         clips: numbers of the clips [shape=(n,)].
-        tags: columns of the label table [shape=(n_columns,)].
+        tags: columns of the label table that the clips are contrasted with, sorted [shape=(n_columns,)].
         waveforms: float32 [shape=(n, crop_samples)].
-        targets: how much of each tag is in each sound, in [0, 1]; between them only where clips are mixed
-            [shape=(n, n_columns)].
-        ignore: pairs that are neither positives nor safe negatives [shape=(n, n_columns)] bool.
-        seed: for what is random in the model.
+        targets: how much of each tag of the table each crop has, in [0, 1]; fractions occur only where clips are mixed
+            [shape=(n, n_tags)].
+        ignore: pairs that are neither positives nor reliable negatives [shape=(n, n_tags)] bool.
+        seed: of random choices within the model.
     """
 
     clips: np.ndarray
@@ -121,11 +44,21 @@ class Batch:
 
 
 class BatchMaker:
-    """Makes batches; one process of ``n_processes`` makes every ``n_processes``-th."""
+    """Make the batches of a run; of `n_processes` processes each makes every `n_processes`-th.
+
+    Args:
+        config: composition of a batch.
+        labels: of all clips.
+        sounds: waveforms of all clips.
+        miner: draws negatives; None gives batches with all tags and without mined clips, for a closed-set tagger.
+        augment: changes the crops.
+        process: number of this process.
+        n_processes: how many there are.
+    """
 
     def __init__(
         self,
-        settings: BatchSettings,
+        config: BatchConfig,
         labels: LabelTable,
         sounds: WaveformStore,
         *,
@@ -134,99 +67,114 @@ class BatchMaker:
         process: int = 0,
         n_processes: int = 1,
     ) -> None:
-        """Without a miner a batch has all tags and no mined negatives: what a tagger learns from."""
-        self.settings, self.labels, self.sounds = settings, labels, sounds
+        self.config, self.labels, self.sounds = config, labels, sounds
         self.miner, self.augment = miner, augment or WaveformAugment()
         self.process, self.n_processes = process, n_processes
-        # A clip without a tag teaches a tagger what it is not, but is no anchor.
-        self._learnt = np.arange(len(labels.has_tag)) if miner is None else np.flatnonzero(labels.has_tag.any(1))
+        # A clip without a tag is a negative example for a tagger, but cannot be an anchor.
+        self._clips = np.arange(len(labels.has_tag)) if miner is None else np.flatnonzero(labels.has_tag.any(1))
+        self._balance = balanced_weights(labels.has_tag) if config.clip_sampling == "balanced" else None
+        self._order: tuple[int, np.ndarray] = (-1, self._clips)
 
     def __len__(self) -> int:
-        """How many batches an epoch has for one process."""
-        return max(1, len(self._learnt) // (self._drawn * self.n_processes))
+        """Return the batches of an epoch for one process.
+
+        With "random" clip sampling every clip is drawn once an epoch. Where the batch size does not divide the clips,
+        the batches of the last round are filled up with the first clips of the epoch's order.
+        """
+        return -(-len(self._clips) // (self._drawn * self.n_processes))
 
     @property
     def _drawn(self) -> int:
-        return self.settings.size if self.miner is None else self.settings.drawn
+        return self.config.size if self.miner is None else self.config.drawn
 
-    def make(self, epoch: int, index: int, vectors: tuple[np.ndarray, np.ndarray] | None = None) -> Batch:
+    def make(self, epoch: int, index: int, vectors: Vectors | None = None) -> Batch:
         """Make a batch.
 
         Args:
-            epoch, index: which one; the same always gives the same.
-            vectors: unit vectors of all clips and all tags to mine over; None draws random negatives.
+            epoch, index: which one; the same numbers always give the same batch.
+            vectors: what negatives are mined over; None draws random negatives.
         """
         number = index * self.n_processes + self.process
-        rng = np.random.default_rng([self.settings.seed, 1, epoch, number])
+        rng = np.random.default_rng([self.config.seed, 1, epoch, number])
         clips = self._draw_clips(epoch, number, rng)
         if self.miner is None:
             tags = np.arange(len(self.labels.tags))
         else:
-            clips, tags = self._with_negatives(clips, self._draw_tags(clips, rng), vectors, rng)
-        waveforms = np.stack([self._heard(int(clip), rng) for clip in clips])
-        targets = self.labels.has_tag[np.ix_(clips, tags)].astype(np.float32)
-        unsafe = self.labels.forbidden[np.ix_(clips, tags)].astype(np.float32)
-        if self.settings.mixup > 0:
-            both = np.concatenate([targets, unsafe], axis=1)
+            clips, tags = self._with_negatives(self.miner, clips, self._draw_tags(clips, rng), vectors, rng)
+        waveforms = np.stack([self._crop(int(clip), rng) for clip in clips])
+        targets = self.labels.has_tag[clips].astype(np.float32)
+        excluded = self.labels.excluded[clips].astype(np.float32)
+        if self.config.mixup > 0:
+            both = np.concatenate([targets, excluded], axis=1)
             waveforms, both = mixup(
-                waveforms, both, alpha=self.settings.mixup_alpha, probability=self.settings.mixup, rng=rng
+                waveforms, both, alpha=self.config.mixup_alpha, probability=self.config.mixup, rng=rng
             )
-            targets, unsafe = both[:, : len(tags)], both[:, len(tags) :]
-        ignore = (unsafe > 0) & (targets == 0)
+            targets, excluded = np.split(both, 2, axis=1)
+        ignore = (excluded > 0) & (targets == 0)
         return Batch(clips, tags, waveforms, targets, ignore, seed=int(rng.integers(2**31)))
 
     def _draw_clips(self, epoch: int, number: int, rng: np.random.Generator) -> np.ndarray:
-        if self.settings.clip_sampling == "balanced":
-            weights = balanced_weights(self.labels.has_tag, np.ones(len(self.labels.tags), bool))
-            return pick(weights, rng, count=self._drawn)
-        order = np.random.default_rng([self.settings.seed, 2, epoch]).permutation(self._learnt)
+        if self._balance is not None:
+            count = min(self._drawn, int((self._balance > 0).sum()))
+            return rng.choice(len(self._balance), size=count, replace=False, p=self._balance)
         places = np.arange(number * self._drawn, (number + 1) * self._drawn)
-        return np.unique(order.take(places, mode="wrap"))
+        return np.unique(self._epoch_order(epoch).take(places, mode="wrap"))
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        known, order = self._order
+        if known != epoch:
+            order = np.random.default_rng([self.config.seed, 2, epoch]).permutation(self._clips)
+            self._order = epoch, order
+        return order
 
     def _draw_tags(self, clips: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the columns that these clips ask for."""
-        wanted = []
+        """Return the tags of the clips that become columns."""
+        chosen = []
         for clip in clips:
             own = np.flatnonzero(self.labels.has_tag[clip])
-            how_many = {"one": 1, "all": len(own), "stochastic": int(rng.integers(1, len(own) + 1))}
-            wanted.append(rng.choice(own, size=how_many[self.settings.tag_sampling], replace=False))
-        return np.unique(np.concatenate(wanted))
+            count = {"one": 1, "all": len(own), "stochastic": int(rng.integers(1, len(own) + 1))}
+            chosen.append(rng.choice(own, size=count[self.config.tag_sampling], replace=False))
+        return np.unique(np.concatenate(chosen))
 
     def _with_negatives(
-        self,
-        clips: np.ndarray,
-        tags: np.ndarray,
-        vectors: tuple[np.ndarray, np.ndarray] | None,
-        rng: np.random.Generator,
+        self, miner: Miner, clips: np.ndarray, tags: np.ndarray, vectors: Vectors | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the clips and tags with mined negatives: clips for the batch's tags, tags for the batch's clips."""
-        assert self.miner is not None
-        has_tag, count = self.labels.has_tag, self.settings.mined_tags
-        more_tags = [
-            self.miner.tags_for_clip(
-                int(clip), int(rng.choice(np.flatnonzero(has_tag[clip]))), vectors, rng, count=count
-            )
-            for clip in (clips if count else ())
-        ]
-        chosen = set(clips.tolist())
-        missing = self.settings.size - len(clips) if self.settings.mined_share else 0
-        # Anchors take turns; one that finds no new clip loses its turn, and two rounds without a find end it.
-        for tag in rng.permutation(np.tile(tags, 2 + missing // len(tags)))[: 4 * missing]:
-            if missing <= 0:
-                break
-            holders = clips[has_tag[clips, tag]]
-            found = self.miner.clips_for_tag(int(tag), int(rng.choice(holders)), vectors, rng, count=1)
-            fresh = set(found.tolist()) - chosen
-            chosen |= fresh
-            missing -= len(fresh)
+        """Return clips and tags with mined negatives: clips for the batch's tags, tags for the batch's clips."""
+        has_tag = self.labels.has_tag
+        positives = np.array([rng.choice(np.flatnonzero(has_tag[clip])) for clip in clips])
+        more_tags = miner.tags_for_clips(clips, positives, vectors, rng, count=self.config.mined_tags)
         every_tag = np.unique(np.concatenate([tags, *more_tags])).astype(np.int64)
-        if len(every_tag) == 1:  # batch norm has no spread of one: any other tag, masked if it is no safe negative
+        if len(every_tag) == 1:  # batch norm needs two rows: any other tag, masked if it is not a reliable negative
             others = np.setdiff1d(np.arange(has_tag.shape[1]), every_tag)
             every_tag = np.sort(np.append(every_tag, rng.choice(others)))
-        return np.array(sorted(chosen), dtype=np.int64), every_tag
+        missing = self.config.size - len(clips) if self.config.mined_share else 0
+        return self._with_clips(miner, clips, tags, vectors, rng, missing=missing), every_tag
 
-    def _heard(self, clip: int, rng: np.random.Generator) -> np.ndarray:
-        crop = self.sounds.crop(clip, self.settings.crop_samples, rng)
+    def _with_clips(
+        self,
+        miner: Miner,
+        clips: np.ndarray,
+        tags: np.ndarray,
+        vectors: Vectors | None,
+        rng: np.random.Generator,
+        *,
+        missing: int,
+    ) -> np.ndarray:
+        """Return the clips and up to `missing` more that are negatives of the tags, which take turns."""
+        if missing <= 0:
+            return np.sort(clips)
+        anchors = rng.permutation(np.tile(tags, 2 + missing // len(tags)))[: 2 * missing]
+        holders = np.array([rng.choice(clips[self.labels.has_tag[clips, tag]]) for tag in anchors])
+        chosen = set(clips.tolist())
+        for found in miner.clips_for_tags(anchors, holders, vectors, rng, count=_CANDIDATES):
+            fresh = [int(clip) for clip in found if int(clip) not in chosen]
+            chosen |= set(fresh[:1])
+            if len(chosen) == len(clips) + missing:
+                break
+        return np.array(sorted(chosen), dtype=np.int64)
+
+    def _crop(self, clip: int, rng: np.random.Generator) -> np.ndarray:
+        crop = self.sounds.crop(clip, self.config.crop_samples, rng)
         seed = int(rng.integers(2**63))
         if not self.augment.active:
             return crop

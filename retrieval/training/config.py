@@ -1,196 +1,342 @@
-"""What one training run is: data, tags, objective and all settings, checked before anything is decoded."""
+"""Hold every setting of a training run and its default, once. The command line reads its defaults from here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal
 
 from encoders.checkpoint import VOCABULARY_FILE
-from retrieval.datasets.audio import Normalization
-from retrieval.datasets.base import DatasetError, TaggedClips, format_names
+from retrieval.datasets.label_leakage import SYNONYM_COSINE
 from retrieval.training.augment import WaveformAugment
-from retrieval.training.batches import BatchSettings, LabelTable, near_synonyms
-from retrieval.training.mining import NEGATIVES
-from retrieval.training.run_settings import RunSettings
-from retrieval.training.tasks import BCE_LOSSES, CONTRASTIVE_LOSSES, LossSettings
-from retrieval.training.text_encoder import PhraseEncoder
 
-__all__ = ["LABEL_SCOPES", "OBJECTIVES", "Plan", "known_tags", "label_table"]
+__all__ = [
+    "BCE_LOSSES",
+    "CLIP_SAMPLING",
+    "CONTRASTIVE_LOSSES",
+    "DEFAULTS",
+    "METRICS",
+    "MISSING_LABELS",
+    "NEGATIVES",
+    "NORMALIZATIONS",
+    "OBJECTIVES",
+    "OPTIMIZERS",
+    "PRECISIONS",
+    "TAG_SAMPLING",
+    "BatchConfig",
+    "LossConfig",
+    "OptimConfig",
+    "TrainConfig",
+    "train_config",
+]
 
 OBJECTIVES = ("contrastive", "bce")
-LABEL_SCOPES = ("own", "all")
+NEGATIVES = ("random", "balanced", "semi-hard", "distance-weighted", "hard")
+CONTRASTIVE_LOSSES = ("infonce", "triplet", "sigmoid", "decoupled")
+BCE_LOSSES = ("bce-with-logits", "bce")
+MISSING_LABELS = ("unknown", "negative")
+CLIP_SAMPLING = ("random", "balanced")
+TAG_SAMPLING = ("one", "all", "stochastic")
+NORMALIZATIONS = ("none", "peak", "rms")
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "constant")
+PRECISIONS = ("float32", "float16", "bfloat16")
+METRICS = ("map", "roc_auc", "precision_at_10", "recall_at_10", "ndcg_at_10", "median_rank")
+
+# What depends on the objective: field names of the classes below.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "contrastive": {
+        "backbone": "mn04",
+        "loss": "infonce",
+        "epochs": 20,
+        "learning_rate": 3e-4,
+        "optimizer": "adamw",
+        "schedule": "cosine",
+        "max_grad_norm": 5.0,
+    },
+    "bce": {
+        "backbone": "conv7",
+        "loss": "bce-with-logits",
+        "epochs": 100,
+        "learning_rate": 1e-3,
+        "optimizer": "sgd",
+        "schedule": "constant",
+        "max_grad_norm": 0.0,
+    },
+}
+# Settings that a resumed run may change: how long and where it runs, not what a step is.
+_MAY_CHANGE = frozenset({"out", "cache_dir", "keep_cache", "device", "save_steps", "patience", "metric"})
+# Settings whose content the run's identity covers (see `identity`), not their path.
+_BY_CONTENT = frozenset({"init", "text"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """One run.
+class BatchConfig:
+    """Composition of a batch.
+
+    Attributes:
+        size: clips in a batch, mined ones included.
+        crop_samples: length of the crop of a clip, samples.
+        clip_sampling: "random" takes every clip once an epoch; "balanced" draws a tag first, then one of its clips.
+        tag_sampling: tags of a clip that become columns: "one", "all", or "stochastic" (a random number of them).
+        mined_share: share of the batch that are clips drawn as negatives for the batch's tags, below 1.
+        mined_tags: tags drawn as negatives for each clip.
+        mixup: probability that a clip is mixed with another.
+        mixup_alpha: of the Beta distribution of the shares.
+        seed: of all random choices.
+    """
+
+    size: int = 32
+    crop_samples: int = 160_000
+    clip_sampling: str = "random"
+    tag_sampling: str = "all"
+    mined_share: float = 0.25
+    mined_tags: int = 1
+    mixup: float = 0.0
+    mixup_alpha: float = 0.4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size < 2:
+            raise ValueError(f"--batch {self.size}: a batch has at least 2 clips")
+        _one_of("--clip-sampling", self.clip_sampling, CLIP_SAMPLING)
+        _one_of("--tags-per-clip", self.tag_sampling, TAG_SAMPLING)
+        if not 0.0 <= self.mined_share < 1.0:
+            raise ValueError(f"--mined-share {self.mined_share}: give a share from 0 to below 1")
+        _probability("--mixup", self.mixup)
+
+    @property
+    def drawn(self) -> int:
+        """Clips of a batch that are not mined negatives."""
+        return max(1, self.size - round(self.size * self.mined_share))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """The loss and its constants.
+
+    Attributes:
+        name: one of `CONTRASTIVE_LOSSES` or `BCE_LOSSES`.
+        margin: of triplets, of semi-hard negatives, and of the logged share of active triplets, in cosine; in log-odds
+            where a distillation loss is added.
+        scale: initial inverse temperature; the sigmoid loss starts from 10 and a bias of -10, as published.
+    """
+
+    name: str = DEFAULTS["contrastive"]["loss"]
+    margin: float = 0.2
+    scale: float = 1 / 0.07
+
+    def __post_init__(self) -> None:
+        _one_of("--loss", self.name, (*CONTRASTIVE_LOSSES, *BCE_LOSSES))
+        if not (math.isfinite(self.margin) and self.margin >= 0.0):
+            raise ValueError(f"--margin {self.margin}: give a finite number of at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Optimization: duration, steps, precision, checkpoints.
+
+    Attributes:
+        epochs: passes over the clips.
+        learning_rate: peak learning rate, above 0.
+        optimizer: one of `OPTIMIZERS`.
+        weight_decay: of matrices and kernels; gains, biases and the temperature do not decay.
+        seed: of all random choices.
+        schedule: "cosine" decays to 0 after a warm-up over the first 5% of the steps; "constant" stays.
+        accumulate: batches whose gradients make one step.
+        precision: "float16" and "bfloat16" are mixed precision; "bfloat16" also runs on the CPU.
+        patience: evaluations without improvement after which training stops; 0 never stops.
+        metric: the validation metric that selects the best weights, one of `METRICS`.
+        save_steps: steps between checkpoints; 0 saves one every epoch.
+        max_grad_norm: gradient norm clipping; 0 does not clip.
+        mining_warmup: epochs with random negatives before negatives are mined; with 0 all clips are embedded first.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    epochs: int = DEFAULTS["contrastive"]["epochs"]
+    learning_rate: float = DEFAULTS["contrastive"]["learning_rate"]
+    optimizer: str = DEFAULTS["contrastive"]["optimizer"]
+    weight_decay: float = 0.01
+    seed: int = 0
+    schedule: str = DEFAULTS["contrastive"]["schedule"]
+    accumulate: int = 1
+    precision: str = "float32"
+    patience: int = 0
+    metric: str = METRICS[0]
+    save_steps: int = 0
+    max_grad_norm: float = DEFAULTS["contrastive"]["max_grad_norm"]
+    mining_warmup: int = 1
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.accumulate < 1:
+            raise ValueError("--epochs and --accumulate must be at least 1")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"--lr {self.learning_rate}: give a learning rate above 0")
+        _one_of("--optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("--schedule", self.schedule, SCHEDULES)
+        _one_of("--precision", self.precision, PRECISIONS)
+        _one_of("--metric", self.metric, METRICS)
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"--device {self.device}: auto, cpu or cuda; CUDA_VISIBLE_DEVICES chooses among GPUs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run.
 
     Attributes:
         objective: "contrastive" (two towers) or "bce" (a closed-set tagger).
         backbone: a name of the registry.
-        out: where the model goes, and checkpoints and decoded audio below it.
-        negatives: one of ``mining.NEGATIVES``.
-        synonym_cosine: tags whose text vectors have this cosine or more are no negatives of each other.
-        label_scope: of several datasets: "own" takes a clip's silence about a tag for evidence only where its dataset
-            uses the tag, "all" always.
-        keep: weight of staying with what ``init`` says of other words; see ``keep.Kept``. 0: it may forget.
-        head: of the tagger.
-        init: weights to start from; ``published`` names them if they are a published checkpoint.
-        text: what the text tower reads: a file of words, a model directory for its words, or "sentence:" and a
-            transformers text encoder; see ``text_encoder.load_phrase_encoder``. None: as ``init``.
-        unseen: tags held out from the labels, with their near-synonyms; the validation has them apart.
-        chunk_s, crop_s: what the network hears at once, and what of a clip a batch has; whole chunks. None: the
-            backbone's own length, and one chunk (two of mn04's and mn10's).
-        level: of the clips; see ``retrieval.datasets.audio.normalized``.
-        positive_weights: let a tag's positives count as much as its negatives.
-        freeze_stages: of the backbone; -1 freezes all.
+        out: the model directory to write.
+        negatives: one of `NEGATIVES`.
+        synonym_cosine: tags whose text vectors have at least this cosine are not negatives of each other.
+        missing_labels: with several data sets, whether a tag that a data set never uses is "unknown" for its clips
+            (takes no part in the loss) or "negative".
+        distill_weight: weight of the distillation loss, which preserves the scores of `init` for its other tags; 0 adds
+            none.
+        head: of the closed-set tagger.
+        init: initial weights: a model directory, or a published checkpoint that `published` names.
+        text: input of the text tower: a word-vector file, a model directory, or "sentence:DIR". None: that of `init`,
+            or of the shipped model.
+        zero_shot_labels: tags to exclude from training together with the tags that leak them; evaluated separately.
+        chunk_s: length of a chunk in seconds. None: the backbone's own.
+        crop_s: length of the crop of a clip in seconds, rounded to whole chunks. None: one segment.
+        normalize: level of the clips, one of `NORMALIZATIONS`.
+        max_clip_s: seconds of a clip that are decoded, from its start.
+        positive_weights: bce: weigh a tag's positives as much as its negatives.
+        freeze_stages: stages of the backbone that are not trained; -1 freezes all.
+        spec_augment: mask bands and frames of the spectrogram.
+        augment: waveform augmentation.
+        cache_dir: folder of decoded audio and checkpoints. None: `out` with the suffix ".work".
+        keep_cache: do not remove that folder when the run ends.
     """
 
     objective: str
     backbone: str
     out: Path
-    negatives: str = "random"
-    synonym_cosine: float = 0.75
-    label_scope: str = "own"
-    keep: float = 0.0
+    negatives: str = NEGATIVES[0]
+    synonym_cosine: float = SYNONYM_COSINE
+    missing_labels: str = MISSING_LABELS[0]
+    distill_weight: float = 0.0
     head: str = "linear"
     init: Path | None = None
     published: str | None = None
     text: Path | str | None = None
-    unseen: tuple[str, ...] = ()
+    zero_shot_labels: tuple[str, ...] = ()
     chunk_s: float | None = None
     crop_s: float | None = None
-    level: Normalization = "none"
+    normalize: Literal["none", "peak", "rms"] = "none"
+    max_clip_s: float = 120.0
     positive_weights: bool = False
     freeze_stages: int = 0
     spec_augment: bool = False
     augment: WaveformAugment = field(default_factory=WaveformAugment)
-    batch: BatchSettings = field(default_factory=BatchSettings)
-    loss: LossSettings = field(default_factory=LossSettings)
-    run: RunSettings = field(default_factory=RunSettings)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    cache_dir: Path | None = None
+    keep_cache: bool = False
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise ValueError(f"--objective {self.objective}: choose one of {', '.join(OBJECTIVES)}")
-        if self.negatives not in NEGATIVES:
-            raise ValueError(f"--negatives {self.negatives}: choose one of {', '.join(NEGATIVES)}")
-        if self.label_scope not in LABEL_SCOPES:
-            raise ValueError(f"--label-scope {self.label_scope}: choose one of {', '.join(LABEL_SCOPES)}")
-        self._check_keep()
-        fitting = CONTRASTIVE_LOSSES if self.objective == "contrastive" else BCE_LOSSES
+        _one_of("--objective", self.objective, OBJECTIVES)
+        _one_of("--negatives", self.negatives, NEGATIVES)
+        _one_of("--missing-labels", self.missing_labels, MISSING_LABELS)
+        _one_of("--normalize", self.normalize, NORMALIZATIONS)
+        for name, value in (("--crop", self.crop_s), ("--max-clip", self.max_clip_s), ("--chunk", self.chunk_s)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} {value}: give a number of seconds above 0")
+        if not math.isfinite(self.synonym_cosine):
+            raise ValueError(f"--synonym-cosine {self.synonym_cosine}: give a cosine; above 1 excludes no synonyms")
+        if not (math.isfinite(self.distill_weight) and self.distill_weight >= 0):
+            raise ValueError(f"--distill-weight {self.distill_weight}: give a finite number of at least 0")
+        if self.distill_weight and (not self.contrastive or self.init is None):
+            raise ValueError("--distill-weight needs a model to distil from: give --init MODEL, with two towers")
+        if self.distill_weight and self.text is not None:
+            raise ValueError(
+                "--distill-weight cannot be combined with --text: it scores the tags of --init by its words"
+            )
+        fitting = CONTRASTIVE_LOSSES if self.contrastive else BCE_LOSSES
         if self.loss.name not in fitting:
             raise ValueError(
                 f"--loss {self.loss.name} does not go with --objective {self.objective}: {', '.join(fitting)}"
             )
-
-    def _check_keep(self) -> None:
-        if self.keep < 0:
-            raise ValueError(f"--keep {self.keep}: a weight is not negative")
-        if self.keep and (not self.contrastive or self.init is None):
-            raise ValueError("--keep holds what a model says of other words: it goes with --init MODEL, by contrast")
-        if self.keep and self.text is not None:
-            raise ValueError("--keep does not go with --text: what is held is said in the words of --init")
 
     @property
     def contrastive(self) -> bool:
         return self.objective == "contrastive"
 
     @property
-    def words_from(self) -> Path | str | None:
-        """What the text tower reads: ``text``, or else the text side of two towers in ``init``; None: the shipped one.
+    def work_dir(self) -> Path:
+        """Folder of the run's identity, decoded audio and checkpoints, outside the model directory."""
+        return self.cache_dir or self.out.with_name(f"{self.out.name}.work")
 
-        A closed-set tagger or a published file has no words.
-        """
+    @property
+    def text_source(self) -> Path | str | None:
+        """The input of the text tower: `text`, or else that of two towers in `init`; None: the shipped model's."""
         if self.text is not None or self.init is None or not (self.init / VOCABULARY_FILE).is_file():
             return self.text
         return self.init
 
-    def architecture(self, tags: Sequence[str], n_clips: int) -> dict[str, Any]:
-        """Return, as plain values, what a run and the checkpoint that it resumes must share."""
-        values: dict[str, Any] = {
-            "objective": self.objective,
-            "backbone": self.backbone,
-            "tags": list(tags),
-            "clips": n_clips,
-            "negatives": self.negatives,
-            "synonym cosine": self.synonym_cosine,
-            "label scope": self.label_scope,
-            "keep": self.keep,
-            "chunk": self.chunk_s,
-            "level": self.level,
-            "positive weights": self.positive_weights,
-            "frozen stages": self.freeze_stages,
-            "spec-augment": self.spec_augment,
-            "augmentation": asdict(self.augment),
-            "batches": asdict(self.batch),
-            "loss": asdict(self.loss),
+    def fixed_settings(self) -> dict[str, Any]:
+        """Return the settings that a resumed run must share, as JSON values by option-like names."""
+        values = asdict(self)
+        nested = {name: values.pop(name) for name in ("batch", "loss", "optim")}
+        flat = values | {f"{part} {name}": value for part, inner in nested.items() for name, value in inner.items()}
+        return {
+            name.replace("_", " "): _as_json(value)
+            for name, value in flat.items()
+            if name not in _BY_CONTENT and name.removeprefix("optim ") not in _MAY_CHANGE
         }
-        if self.unseen:
-            values |= {"unseen tags": sorted(self.unseen)}
-        if not self.contrastive:
-            values |= {"head": self.head}
-        # How long it runs, where, and how often it saves may change; what the steps are may not.
-        may_change = ("device", "save_steps", "patience", "metric", "precision")
-        values["run"] = {name: value for name, value in asdict(self.run).items() if name not in may_change}
-        return _plain(values)
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON would give back."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+def train_config(objective: str, options: Mapping[str, Any]) -> TrainConfig:
+    """Return a run's configuration from flat options; what is missing or None takes the default of its objective.
 
-
-def known_tags(words: PhraseEncoder, tags: Sequence[str], *, drop_unknown: bool) -> tuple[list[str], list[str]]:
-    """Divide tags into those with a vector and those without.
+    Args:
+        objective: one of `OBJECTIVES`.
+        options: values by the field names of `TrainConfig`, `BatchConfig`, `OptimConfig` and, for the loss, `loss` and
+            `margin`. `augment` may be a probability.
 
     Raises:
-        DatasetError: there are unknown ones and they are not to be dropped, or there is no known one; they are named.
+        ValueError: a value that is out of range; the message names the option.
     """
-    known: list[str] = []
-    unknown: list[str] = []
-    for tag in tags:
-        # Not only in the vocabulary: a vector of zeros points nowhere.
-        try:
-            (known if words.encode([tag]).any() else unknown).append(tag)
-        except ValueError:
-            unknown.append(tag)
-    if unknown and (not drop_unknown or not known):
-        listed = format_names([repr(tag) for tag in unknown])
-        raise DatasetError(
-            f"{len(unknown)} of {len(tags)} labels are out of the vocabulary: {listed}; "
-            "give other words with --text, or leave such labels out with --drop-unknown-labels"
-        )
-    if len(known) < 2:
-        raise DatasetError(f"there is one label only, {known[0]!r}: contrast needs two or more")
-    return known, unknown
+    _one_of("--objective", objective, OBJECTIVES)
+    given = {**DEFAULTS[objective], **{name: value for name, value in options.items() if value is not None}}
+    if "clip_sampling" not in given and objective == "contrastive":
+        # Mined negatives follow the tags: without balance the frequent tags would take most of each batch.
+        given["clip_sampling"] = "random" if given.get("negatives", NEGATIVES[0]) == "random" else "balanced"
+    if isinstance(given.get("augment"), float):
+        given["augment"] = WaveformAugment.of_strength(given["augment"])
+    seed = {"seed": given.pop("seed")} if "seed" in given else {}
+    loss = {"name": given.pop("loss")} | ({"margin": given.pop("margin")} if "margin" in given else {})
+    batch = {f.name: given.pop(f.name) for f in fields(BatchConfig) if f.name in given}
+    optim = {f.name: given.pop(f.name) for f in fields(OptimConfig) if f.name in given}
+    return TrainConfig(
+        objective=objective,
+        batch=BatchConfig(**batch, **seed),
+        loss=LossConfig(**loss),
+        optim=OptimConfig(**optim, **seed),
+        **given,
+    )
 
 
-def label_table(
-    clips: TaggedClips,
-    tags: Sequence[str],
-    vectors: np.ndarray | None,
-    *,
-    synonym_cosine: float,
-    label_scope: str = "own",
-) -> LabelTable:
-    """Return which clip has which tag, and what is no safe negative.
+def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{option} {value}: choose one of {', '.join(choices)}")
 
-    With the tags' text vectors, near-synonyms are none; nor, by the scope "own", is a tag that no clip of the same
-    dataset has: a label that one dataset alone uses tells datasets apart, not sounds.
-    """
-    alike = None if vectors is None else near_synonyms(vectors, threshold=synonym_cosine)
-    table = LabelTable.of(tags, clips.truth(tags), alike)
-    if label_scope == "all":
-        return table
-    names = np.array([clip.dataset for clip in clips.clips])
-    foreign = np.zeros_like(table.forbidden)
-    for name in np.unique(names):
-        rows = names == name
-        foreign[rows] = ~table.has_tag[rows].any(0)
-    return replace(table, forbidden=table.forbidden | foreign)
+
+def _probability(option: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{option} {value}: give a probability between 0 and 1")
+
+
+def _as_json(value: Any) -> Any:
+    """Return the value as JSON would give it back."""
+    if isinstance(value, dict):
+        return {key: _as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

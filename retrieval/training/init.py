@@ -19,7 +19,7 @@ from encoders.two_tower import TwoTowerConfig, TwoTowerModel
 if TYPE_CHECKING:
     from encoders.text.sentence import SentenceTower
 
-__all__ = ["DEFAULT_CHUNK_S", "new_tagger", "new_two_towers", "own_tags", "start_backbone"]
+__all__ = ["DEFAULT_CHUNK_S", "build_tagger_model", "build_two_tower", "model_tags", "start_backbone"]
 
 DEFAULT_CHUNK_S = {"mn04": 5.0, "mn10": 5.0}
 """Networks that take any length hear chunks of 5 s, so that segments of two chunks can be searched; the others hear
@@ -30,7 +30,7 @@ def _chunk_s(backbone: Backbone, name: str) -> float:
     return DEFAULT_CHUNK_S.get(name, backbone.input_samples / backbone.sample_rate_hz)
 
 
-def new_two_towers(
+def build_two_tower(
     backbone: str,
     words: WordVectors | SentenceTower,
     *,
@@ -79,7 +79,7 @@ def new_two_towers(
     return model
 
 
-def new_tagger(
+def build_tagger_model(
     backbone: str,
     *,
     tag_names: list[str],
@@ -88,7 +88,7 @@ def new_tagger(
     init: Path | None = None,
     published: str | None = None,
 ) -> TaggerModel:
-    """Build a closed-set tagger; see ``new_two_towers``. Of two towers in ``init`` it takes the backbone."""
+    """Build a closed-set tagger; see ``build_two_tower``. Of two towers in ``init`` it takes the backbone."""
     network = build_backbone(backbone)
     length_s = chunk_s or _chunk_s(network, backbone)
     model = TaggerModel(TaggerConfig(backbone=backbone, head=head, tag_names=tag_names, chunk_s=length_s))
@@ -97,14 +97,16 @@ def new_tagger(
     return model
 
 
-def own_tags(init: Path) -> list[str]:
+def model_tags(init: Path) -> list[str]:
     """Return the tags that two towers in a directory offer by themselves.
 
     Raises:
         ModelDirError: there is another kind of model, or none.
     """
     if _kind(init) != TwoTowerConfig.model_type:
-        raise ModelDirError(f"--init {init}: no model of two towers, so there are no words to hold: leave --keep out")
+        raise ModelDirError(
+            f"--init {init}: not a two-tower model, so it has no scores to preserve: leave --distill-weight out"
+        )
     return [str(name) for name in json.loads((init / CONFIG_FILE).read_text(encoding="utf-8")).get("tag_names", [])]
 
 

@@ -1,4 +1,8 @@
-"""Batches as torch wants them, made ahead by threads while a step runs."""
+"""Load batches as tensors, prepared ahead by a thread while a step runs.
+
+A thread, not worker processes: decoded audio is mapped, mining is one matrix product that releases the interpreter
+lock, and the mined vectors change every epoch, so that processes would have to be started again or sent them.
+"""
 
 from __future__ import annotations
 
@@ -16,33 +20,33 @@ __all__ = ["BatchDataset", "train_loader"]
 
 
 class BatchDataset(Dataset[dict[str, Tensor]]):
-    """The batches of the current epoch by number; the next ones are made while one is used.
+    """The batches of the current epoch by number; the next ones are prepared while one is used.
 
     Attributes:
-        epoch: which epoch's batches these are.
-        vectors: what negatives are mined over in it.
+        epoch: the current epoch.
+        vectors: the vectors that its negatives are mined over.
     """
 
-    def __init__(self, maker: BatchMaker, *, contrastive: bool, ahead: int = 2, n_threads: int = 1) -> None:
+    def __init__(self, maker: BatchMaker, *, contrastive: bool, ahead: int = 2) -> None:
         self.maker, self.contrastive = maker, contrastive
         self.epoch = 0
         self.vectors: tuple[np.ndarray, np.ndarray] | None = None
         self._ahead = ahead
-        self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="batches")
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._coming: dict[int, Future[Batch]] = {}
 
     def __len__(self) -> int:
         return len(self.maker)
 
     def begin(self, epoch: int, vectors: tuple[np.ndarray, np.ndarray] | None) -> None:
-        """Turn to an epoch; batches of another one that were made ahead are dropped."""
+        """Begin an epoch, and discard prepared batches of another one."""
         self.epoch, self.vectors = epoch, vectors
         for future in self._coming.values():
             future.cancel()
         self._coming = {}
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the thread."""
         self.begin(self.epoch, None)
         self._threads.shutdown()
 
@@ -66,7 +70,7 @@ class BatchDataset(Dataset[dict[str, Tensor]]):
 
 
 class _Numbers(Sampler[list[int]]):
-    """Numbers of batches in order, one at a time; the random part is in the batches themselves."""
+    """Numbers of batches in order, one at a time; the randomness is within the batches."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -83,5 +87,5 @@ def _only(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def train_loader(dataset: BatchDataset) -> DataLoader[dict[str, Tensor]]:
-    """Return a loader of a kind of which `accelerate` can skip the beginning when a run is resumed."""
+    """Return a loader whose beginning `accelerate` can skip when a run is resumed."""
     return DataLoader(dataset, batch_sampler=_Numbers(len(dataset)), collate_fn=_only)

@@ -1,8 +1,16 @@
-"""Contrastive losses as functions of the score matrix of a batch, clips against tags, several positives a row.
+"""Contrastive losses of the score matrix of a batch, clips against tags, with several and graded positives.
 
-All take cosines ``scores`` [shape=(n_clips, n_tags)], ``positive`` (True where the clip has the tag) and ``ignore``
-(True where a pair may be a positive that nobody wrote down; it takes no part unless it is a positive), and go in both
-directions: each clip against the tags and each tag against the clips.
+Every loss takes
+
+- `scores`: cosines or log-odds [shape=(n_clips, n_tags)];
+- `targets`: how much of a tag a clip has, in [0, 1] [shape=(n_clips, n_tags)]: 1 where it has the tag, 0 where it does
+  not, and the share of its part in the mixture where clips are mixed (mixup);
+- `ignore`: pairs whose label is unknown [shape=(n_clips, n_tags)] bool, which take no part unless their target is above
+  0;
+
+and goes in both directions: each clip against the tags and each tag against the clips. A positive is weighted by its
+target w and a negative by 1 - w, so that a part at -40 dB counts for about a hundredth. For targets of 0 and 1 the
+losses are those that were published.
 """
 
 from __future__ import annotations
@@ -24,90 +32,116 @@ def clamped_scale(log_scale: Tensor) -> Tensor:
     return log_scale.clamp(max=MAX_LOG_SCALE).exp()
 
 
-def info_nce(scores: Tensor, positive: Tensor, ignore: Tensor, *, log_scale: Tensor) -> Tensor:
-    """Return the multi-positive contrastive loss (Khosla et al. 2020, equation 2), the mean of both directions.
+def info_nce(
+    scores: Tensor, targets: Tensor, ignore: Tensor, *, log_scale: Tensor, needs_negatives: bool = True
+) -> Tensor:
+    """Return the multi-positive contrastive loss, the mean of both directions.
 
-    Rows that lack positives or negatives do not count (among positives alone the loss would only even scores out); a
-    batch without any gives 0.
+    For an anchor i with logits z: -sum_p w_ip log softmax(z_i)_p / sum_p w_ip. Anchors are averaged with the weight
+    max_p w_ip.
+
+    Args:
+        scores, targets, ignore: see the module.
+        log_scale: logarithm of the inverse temperature.
+        needs_negatives: leave out anchors without a negative; among positives alone the loss would only make the scores
+            equal.
+
+    Returns:
+        A scalar; 0 for a batch without an anchor that counts.
+
+    Source: Khosla et al. 2020, equation 2.
     """
-    logits = (scores * clamped_scale(log_scale)).masked_fill(ignore & ~positive, float("-inf"))
-    negative = ~positive & ~ignore
+    logits = (scores * clamped_scale(log_scale)).masked_fill(ignore & (targets <= 0), float("-inf"))
     losses = []
-    for dim in (1, 0):
-        rows = positive.any(dim) & negative.any(dim)
-        shares = torch.log_softmax(_rows(logits, rows, dim), 1)
-        wanted = _rows(positive, rows, dim)
-        losses.append(_mean_over_positives(-shares, wanted))
+    for z, w, negative in _directions(logits, targets, _negative_weights(targets, ignore)):
+        rows = (w > 0).any(1) & ((negative > 0).any(1) | (not needs_negatives))
+        losses.append(_weighted_mean(-torch.log_softmax(z[rows], 1), w[rows]))
     return _mean(losses, scores)
 
 
-def decoupled(scores: Tensor, positive: Tensor, ignore: Tensor, *, log_scale: Tensor) -> Tensor:
-    """Return the contrastive loss without positives in the denominator (Yeh et al. 2022, equation 6), both directions.
+def decoupled(scores: Tensor, targets: Tensor, ignore: Tensor, *, log_scale: Tensor) -> Tensor:
+    """Return the contrastive loss without positives in the denominator, the mean of both directions.
 
-    Rows that lack positives or negatives do not count.
+    For an anchor i with logits z: sum_p w_ip (log sum_n (1 - w_in) exp z_in - z_ip) / sum_p w_ip. Anchors without a
+        negative
+    do not count; the others are averaged with the weight max_p w_ip.
+
+    Source: Yeh et al. 2022, equation 6.
     """
     logits = scores * clamped_scale(log_scale)
-    negative = ~positive & ~ignore
     losses = []
-    for dim in (1, 0):
-        rows = positive.any(dim) & negative.any(dim)
-        row_logits, wanted, others = (_rows(x, rows, dim) for x in (logits, positive, negative))
-        against = torch.logsumexp(row_logits.masked_fill(~others, float("-inf")), 1, keepdim=True)
-        losses.append(_mean_over_positives(against - row_logits, wanted))
+    for z, w, negative in _directions(logits, targets, _negative_weights(targets, ignore)):
+        rows = (w > 0).any(1) & (negative > 0).any(1)
+        against = torch.logsumexp(z[rows] + negative[rows].log(), 1, keepdim=True)
+        losses.append(_weighted_mean(against - z[rows], w[rows]))
     return _mean(losses, scores)
 
 
-def sigmoid(scores: Tensor, positive: Tensor, ignore: Tensor, *, log_scale: Tensor, bias: Tensor) -> Tensor:
-    """Return the pairwise sigmoid loss (Zhai et al. 2023, equation 3): the sum over pairs for each clip.
+def sigmoid(scores: Tensor, targets: Tensor, ignore: Tensor, *, log_scale: Tensor, bias: Tensor) -> Tensor:
+    """Return the pairwise sigmoid loss, the sum over pairs for each clip: both directions are the same.
 
-    One pair is one yes-or-no question, so that both directions are the same loss.
+    For a pair with logit z: -w log sigmoid(z) - (1 - w) log sigmoid(-z).
+
+    Source: Zhai et al. 2023, equation 3.
     """
     logits = scores * clamped_scale(log_scale) + bias
-    signed = torch.where(positive, logits, -logits)
-    losses = -F.logsigmoid(signed).masked_fill(ignore & ~positive, 0.0)
+    losses = -targets * F.logsigmoid(logits) - _negative_weights(targets, ignore) * F.logsigmoid(-logits)
     return losses.sum() / max(1, len(scores))
 
 
-def triplet(scores: Tensor, positive: Tensor, ignore: Tensor, *, margin: float) -> Tensor:
-    """Return the hinge max(0, margin - s(a, p) + s(a, n)), the mean over the triplets that it is not 0 for.
+def triplet(scores: Tensor, targets: Tensor, ignore: Tensor, *, margin: float) -> Tensor:
+    """Return the hinge max(0, margin - s(a, p) + s(a, n)), averaged over the triplets for which it is above 0.
 
-    Averaging over active triplets only: Hermans, Beyer, Leibe 2017, section 2. Both directions; the mean of the two.
+    A triplet has the weight w_ap (1 - w_an). The result is the mean of both directions.
+
+    Source: Hermans, Beyer and Leibe 2017, section 2 (averaging over active triplets).
     """
     losses = []
-    for hinge, valid in _hinges(scores, positive, ignore, margin):
-        active = valid & (hinge > 0)
-        losses.append(torch.where(active, hinge, torch.zeros_like(hinge)).sum() / active.sum().clamp_min(1))
+    for hinge, weight in _hinges(scores, targets, ignore, margin):
+        active = torch.where(hinge > 0, weight, torch.zeros_like(weight))
+        total = active.sum()
+        losses.append((active * hinge).sum() / torch.where(total > 0, total, torch.ones_like(total)))
     return (losses[0] + losses[1]) / 2
 
 
-def active_share(scores: Tensor, positive: Tensor, ignore: Tensor, *, margin: float) -> Tensor:
-    """Return the share of (anchor, positive, negative) triplets that violate the margin, both directions together.
+def active_share(scores: Tensor, targets: Tensor, ignore: Tensor, *, margin: float) -> Tensor:
+    """Return the share of (anchor, positive, negative) triplets that violate the margin, over both directions.
 
-    NaN where the batch has no triplet.
+    A triplet counts by its weight (see `triplet`). NaN where the batch has no triplet.
     """
-    parts = [(((hinge > 0) & valid).sum(), valid.sum()) for hinge, valid in _hinges(scores, positive, ignore, margin)]
+    parts = [((weight * (hinge > 0)).sum(), weight.sum()) for hinge, weight in _hinges(scores, targets, ignore, margin)]
     return (parts[0][0] + parts[1][0]) / (parts[0][1] + parts[1][1])
 
 
-def _hinges(scores: Tensor, positive: Tensor, ignore: Tensor, margin: float) -> list[tuple[Tensor, Tensor]]:
-    """Return hinge arguments and which are triplets [shape=(n_pairs, n_candidates)]: clip->tag, then tag->clip."""
-    negative = ~positive & ~ignore
+def _negative_weights(targets: Tensor, ignore: Tensor) -> Tensor:
+    """Return 1 - w, and 0 where the label is unknown [shape=(n_clips, n_tags)]."""
+    return (1 - targets).masked_fill(ignore & (targets <= 0), 0.0)
+
+
+def _directions(*matrices: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    return matrices, tuple(matrix.T for matrix in matrices)
+
+
+def _hinges(scores: Tensor, targets: Tensor, ignore: Tensor, margin: float) -> list[tuple[Tensor, Tensor]]:
+    """Return hinge arguments and triplet weights [shape=(n_positive_pairs, n_candidates)] in both directions."""
     found = []
-    for s, p, n in ((scores, positive, negative), (scores.T, positive.T, negative.T)):
-        anchors, wanted = p.nonzero(as_tuple=True)
-        found.append((margin - s[anchors, wanted].unsqueeze(1) + s[anchors], n[anchors]))
+    for s, w, negative in _directions(scores, targets, _negative_weights(targets, ignore)):
+        anchors, positives = (w > 0).nonzero(as_tuple=True)
+        hinge = margin - s[anchors, positives].unsqueeze(1) + s[anchors]
+        weight = w[anchors, positives].unsqueeze(1) * negative[anchors]
+        # A graded positive is no negative of itself.
+        weight = weight.scatter(1, positives.unsqueeze(1), 0.0)
+        found.append((hinge, weight))
     return found
 
 
-def _rows(x: Tensor, rows: Tensor, dim: int) -> Tensor:
-    return x[rows] if dim == 1 else x.T[rows]
-
-
-def _mean_over_positives(losses: Tensor, wanted: Tensor) -> Tensor | None:
-    """Return the mean over rows of each row's mean over its positives; None without rows."""
+def _weighted_mean(losses: Tensor, weights: Tensor) -> Tensor | None:
+    """Return the mean over anchors of each anchor's weighted mean over its positives; None without anchors."""
     if not len(losses):
         return None
-    return (torch.where(wanted, losses, torch.zeros_like(losses)).sum(1) / wanted.sum(1)).mean()
+    of_anchor = torch.where(weights > 0, weights * losses, torch.zeros_like(losses)).sum(1) / weights.sum(1)
+    anchor_weight = weights.amax(1)
+    return (anchor_weight * of_anchor).sum() / anchor_weight.sum()
 
 
 def _mean(losses: list[Tensor | None], scores: Tensor) -> Tensor:

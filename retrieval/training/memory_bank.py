@@ -1,4 +1,4 @@
-"""The current embeddings of all clips and tags, as training leaves them: what negatives are mined over."""
+"""Keep the latest embedding of every clip, to mine negatives over without a pass over the data."""
 
 from __future__ import annotations
 
@@ -7,69 +7,61 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-__all__ = ["EmbeddingBank"]
+__all__ = ["MemoryBank"]
 
 _FILE = "mining.safetensors"
 
 
-class EmbeddingBank:
-    """Each clip's vector when it was last trained on, and a copy of all that is renewed once an epoch.
+class MemoryBank:
+    """The vector of each clip when it was last in a batch, and a snapshot of all that is taken once an epoch.
 
-    Mining reads the copy: so it costs no pass over the data, batches can be made ahead, and a resumed run mines over
-    what the uninterrupted one does. A clip's vector is at most about an epoch old (a memory bank: Wu et al. 2018,
-    section 3).
+    Mining reads the snapshot: batches can be prepared ahead, and a resumed run mines over the same vectors as an
+    uninterrupted one. A clip's vector is at most about an epoch old.
 
     Attributes:
-        clips: unit vectors [shape=(n_clips, dim)]; zeros where a clip was never trained on.
-        frozen: clips and tags [shape=(n_tags, dim)] at the last ``freeze``; None before it.
+        clips: unit vectors [shape=(n_clips, dim)]; zeros for clips that were never in a batch.
+        snapshot: clips and tags [shape=(n_tags, dim)] at the last `take_snapshot`; None before it.
+
+    Source: Wu, Xiong, Yu and Lin 2018, section 3 (memory bank).
     """
 
     def __init__(self, n_clips: int, dim: int) -> None:
         self.clips = np.zeros((n_clips, dim), np.float32)
-        self.frozen: tuple[np.ndarray, np.ndarray] | None = None
+        self.snapshot: tuple[np.ndarray, np.ndarray] | None = None
 
     def update(self, rows: np.ndarray, vectors: np.ndarray) -> None:
-        """Note the vectors [shape=(n, dim)] of clips [shape=(n,)]."""
+        """Store the vectors [shape=(n, dim)] of clips [shape=(n,)]."""
         self.clips[rows] = vectors
 
-    def freeze(self, tags: np.ndarray, *, centre: np.ndarray | None = None) -> None:
-        """Copy the clips as they are now, beside the tags' vectors.
+    def take_snapshot(self, tags: np.ndarray, *, centre: np.ndarray | None = None) -> None:
+        """Copy the clips' vectors, beside those of the tags [shape=(n_tags, dim)].
 
-        What is common to all audio, ``centre`` [shape=(dim,)], is taken off the clips where it is known. A clip that
-        was never trained on stays zeros, the others stay unit vectors.
+        `centre` [shape=(dim,)], the mean of all audio, is subtracted from the clips if given. Clips that were never in
+        a batch stay zeros, the others stay unit vectors.
         """
         clips = self.clips.copy()
         if centre is not None:
-            there = clips.any(1)
-            clips[there] -= centre
-            clips[there] /= np.maximum(np.linalg.norm(clips[there], axis=1, keepdims=True), 1e-12)
-        self.frozen = clips, np.ascontiguousarray(tags, dtype=np.float32)
+            known = clips.any(1)
+            clips[known] -= centre
+            clips[known] /= np.maximum(np.linalg.norm(clips[known], axis=1, keepdims=True), 1e-12)
+        self.snapshot = clips, np.ascontiguousarray(tags, dtype=np.float32)
 
     @property
     def known(self) -> np.ndarray:
-        """The vectors of clips that were trained on [shape=(n, dim)]."""
+        """The vectors of clips that were in a batch [shape=(n, dim)]."""
         return self.clips[self.clips.any(1)]
 
     def save(self, folder: Path) -> None:
         """Write the bank into a checkpoint."""
         tensors = {"clips": self.clips}
-        if self.frozen is not None:
-            tensors |= {"frozen_clips": self.frozen[0], "frozen_tags": self.frozen[1]}
+        if self.snapshot is not None:
+            tensors |= {"snapshot_clips": self.snapshot[0], "snapshot_tags": self.snapshot[1]}
         save_file(tensors, folder / _FILE)
 
     def load(self, folder: Path) -> None:
-        """Read the bank of a checkpoint.
-
-        Raises:
-            ValueError: it is of other clips or of another width.
-        """
+        """Read the bank of a checkpoint of the same run."""
         tensors = load_file(folder / _FILE)
-        if tensors["clips"].shape != self.clips.shape:
-            raise ValueError(
-                f"{folder} was trained on {len(tensors['clips'])} clips in {tensors['clips'].shape[1]} dimensions, not "
-                f"on {len(self.clips)} in {self.clips.shape[1]}: resume with the same --data, or take another --out"
-            )
         self.clips = tensors["clips"].copy()
-        self.frozen = None
-        if "frozen_clips" in tensors:
-            self.frozen = tensors["frozen_clips"].copy(), tensors["frozen_tags"].copy()
+        self.snapshot = None
+        if "snapshot_clips" in tensors:
+            self.snapshot = tensors["snapshot_clips"].copy(), tensors["snapshot_tags"].copy()

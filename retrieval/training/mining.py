@@ -1,104 +1,135 @@
-"""Which negatives a batch is given: chosen over the current embeddings of all clips and tags, in both directions.
+"""Mine negatives over the current embeddings of all clips and tags, for all anchors of a batch at once.
 
-An anchor is a tag with one of its clips (its negatives are clips) or a clip with one of its tags (its negatives are
-tags). Scores are cosines by `index.exact`, so that equal vectors tie whatever their place.
+An anchor is a tag with one of its clips (its negatives are clips), or a clip with one of its tags (its negatives are
+tags). The scores of all anchors are one float32 matrix product. Negatives are drawn without replacement by weight with
+one random
+key a candidate: the k greatest of log(weight) + Gumbel noise (Efraimidis and Spirakis 2006; Kool et al. 2019). Equal
+scores are told apart by that noise, so no row is preferred for its place.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from index.exact import exact_top_k, inner_products
+from retrieval.training.config import NEGATIVES, LossConfig
 
-__all__ = [
-    "NEGATIVES",
-    "Miner",
-    "balanced_weights",
-    "collapse",
-    "distance_weights",
-    "hardest",
-    "pick",
-    "semi_hard",
-]
+__all__ = ["Miner", "balanced_weights", "collapse", "distance_weights", "draw", "semi_hard"]
 
-NEGATIVES = ("random", "balanced", "semi-hard", "distance-weighted", "hard")
 _NEAREST, _FARTHEST = 0.5, 1.4
 _HARD_AMONG = 8
+Vectors = tuple[np.ndarray, np.ndarray]
+"""Unit vectors of all clips [shape=(n_clips, dim)] and all tags [shape=(n_tags, dim)], float32; a clip that was never
+embedded is a row of zeros."""
 
 
 def distance_weights(scores: np.ndarray, *, dim: int) -> np.ndarray:
-    """Return the weights by which negatives are drawn so that their distances to the anchor are spread evenly.
+    """Return weights that spread the distances of the drawn negatives evenly.
 
-    Wu, Manmatha, Smola, Krähenbühl 2017, section 4.1: w = min(lambda, 1 / q(d)), where
-    q(d) ~ d^(n-2) (1 - d^2/4)^((n-3)/2) is how distances lie between points drawn from the unit sphere in n dimensions.
-    lambda is 1 / q(0.5). Beyond d = 1.4, where a hinge is 0 and 1/q would grow again, the weight is that of 1.4.
+    w = min(lambda, 1 / q(d)), where q(d) ~ d^(n-2) (1 - d^2/4)^((n-3)/2) is the distribution of distances between
+    points drawn from the unit sphere in n dimensions, and lambda = 1 / q(0.5). Beyond d = 1.4, where a hinge is 0 and
+    1/q would grow again, the weight is that of 1.4.
 
     Args:
-        scores: cosines with the anchor, in [-1, 1] [shape=(n,)].
+        scores: cosines with the anchor, in [-1, 1], of any shape.
         dim: of the embeddings, at least 3.
 
     Returns:
-        Weights in (0, 1], the greatest of all possible ones being 1 [shape=(n,)] float64.
+        Weights in (0, 1], of the shape of `scores`; the greatest possible one is 1.
+
+    Source: Wu, Manmatha, Smola and Krähenbühl 2017, section 4.1.
     """
+    return np.exp(_log_distance_weights(np.asarray(scores, np.float64), dim=dim))
+
+
+def _log_distance_weights(scores: np.ndarray, *, dim: int) -> np.ndarray:
     if dim < 3:
-        raise ValueError(f"dim={dim}: distances are weighted in 3 dimensions or more")
-    d = np.clip(np.sqrt(np.maximum(0.0, 2 - 2 * np.asarray(scores, np.float64))), _NEAREST, _FARTHEST)
-
-    def minus_log_q(x: np.ndarray | float) -> np.ndarray:
-        return np.asarray((2 - dim) * np.log(x) - (dim - 3) / 2 * np.log1p(-np.square(x) / 4))
-
-    return np.exp(minus_log_q(d) - minus_log_q(_NEAREST))
+        raise ValueError(f"dim={dim}: distance weighting needs at least 3 dimensions")
+    distances = np.clip(np.sqrt(np.maximum(0, 2 - 2 * scores)), _NEAREST, _FARTHEST)
+    at_nearest = (2 - dim) * np.log(_NEAREST) - (dim - 3) / 2 * np.log1p(-(_NEAREST**2) / 4)
+    return (2 - dim) * np.log(distances) - (dim - 3) / 2 * np.log1p(-np.square(distances) / 4) - at_nearest
 
 
-def semi_hard(scores: np.ndarray, *, positive_score: float, margin: float) -> np.ndarray:
-    """Return which negatives are semi-hard [shape=(n,)] bool: farther than the positive, but within the margin.
+def semi_hard(scores: np.ndarray, allowed: np.ndarray, positive_scores: np.ndarray, *, margin: float) -> np.ndarray:
+    """Return which candidates are semi-hard negatives: farther than the positive, but within the margin.
 
-    Schroff, Kalenichenko, Philbin 2015, section 3.2, for cosines. Where there is none: the nearest of those that are
-    farther than the positive; and where there is none of these either, the farthest of all.
+    Where an anchor has none: the nearest of those that are farther than the positive; without these, the farthest of
+        all.
+
+    Args:
+        scores: cosines of anchors and candidates [shape=(n_anchors, n)].
+        allowed: candidates that may be negatives [shape=(n_anchors, n)] bool.
+        positive_scores: cosine of each anchor and its positive [shape=(n_anchors,)].
+        margin: in cosine.
+
+    Returns:
+        [shape=(n_anchors, n)] bool.
+
+    Source: Schroff, Kalenichenko and Philbin 2015, section 3.2, for cosines.
     """
-    farther = scores < positive_score
-    band = farther & (scores > positive_score - margin)
-    if band.any() or not len(scores):
-        return band
-    chosen = np.zeros(len(scores), dtype=bool)
-    chosen[np.argmax(np.where(farther, scores, -np.inf)) if farther.any() else np.argmin(scores)] = True
-    return chosen
+    positive = positive_scores[:, None]
+    farther = allowed & (scores < positive)
+    band = farther & (scores > positive - margin)
+    for anchor in np.flatnonzero(~band.any(1) & allowed.any(1)):
+        if farther[anchor].any():
+            chosen = np.argmax(np.where(farther[anchor], scores[anchor], -np.inf))
+        else:
+            chosen = np.argmin(np.where(allowed[anchor], scores[anchor], np.inf))
+        band[anchor, chosen] = True
+    return band
 
 
-def balanced_weights(has_tag: np.ndarray, tags: np.ndarray) -> np.ndarray:
-    """Return the weights of clips when a tag is drawn first, then one of its clips: every tag has the same share.
+def balanced_weights(has_tag: np.ndarray) -> np.ndarray:
+    """Return the probability of each clip when a tag is drawn first, then one of its clips.
 
     Args:
         has_tag: [shape=(n_clips, n_tags)] bool.
-        tags: which tags may be drawn [shape=(n_tags,)] bool.
 
     Returns:
-        [shape=(n_clips,)] float64, their sum is 1 unless no tag may be drawn.
+        [shape=(n_clips,)] float64; their sum is 1 unless no clip has a tag.
     """
     holders = has_tag.sum(0)
-    share = np.where(tags & (holders > 0), 1.0 / np.maximum(holders, 1), 0.0)
-    weights = has_tag @ share
+    weights = has_tag @ np.where(holders > 0, 1.0 / np.maximum(holders, 1), 0.0)
     return weights / max(weights.sum(), 1e-12)
 
 
-def hardest(vectors: np.ndarray, query: np.ndarray, allowed: np.ndarray, *, k: int) -> np.ndarray:
-    """Return the k allowed rows that are nearest to the query, nearest first, ties to the smaller row.
+def draw(log_weights: np.ndarray, rng: np.random.Generator, *, count: int) -> list[np.ndarray]:
+    """Draw up to `count` different candidates for each anchor, by weight.
 
     Args:
-        vectors: [shape=(n, dim)] float32.
-        query: [shape=(dim,)] float32.
-        allowed: [shape=(n,)] bool.
-        k: fewer come back where fewer are allowed.
+        log_weights: logarithms of the weights [shape=(n_anchors, n)]; -inf is never drawn.
+        rng: the only source of chance.
+        count: at most; fewer where fewer may be drawn.
+
+    Returns:
+        For each anchor the columns that were drawn, most favoured first, int64.
     """
-    # As many as are not allowed may stand before the k-th that is.
-    _, rows = exact_top_k(vectors, query, k=k + int((~allowed).sum()))
-    return rows[allowed[rows]][:k]
+    # Gumbel noise: -log of an exponential variate.
+    noise = rng.standard_exponential(log_weights.shape, dtype=np.float32)
+    keys = log_weights - np.log(np.maximum(noise, np.finfo(np.float32).tiny))
+    return _greatest(keys, count)
+
+
+def _greatest(keys: np.ndarray, count: int) -> list[np.ndarray]:
+    """Return the columns of the `count` greatest keys of each row, greatest first, without those of -inf."""
+    n = keys.shape[1]
+    if count <= 0 or not n:
+        return [np.zeros(0, np.int64) for _ in keys]
+    if count == 1:
+        top = keys.argmax(1)[:, None]
+    elif count < n:
+        top = np.argpartition(keys, n - count, axis=1)[:, n - count :]
+    else:
+        top = np.tile(np.arange(n), (len(keys), 1))
+    values = np.take_along_axis(keys, top, 1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    top, values = np.take_along_axis(top, order, 1), np.take_along_axis(values, order, 1)
+    return [row[value > -np.inf].astype(np.int64) for row, value in zip(top, values, strict=True)]
 
 
 def collapse(vectors: np.ndarray, *, rng: np.random.Generator, pairs: int = 1000) -> float:
-    """Return the mean cosine of random pairs of rows: near 1, all embeddings have become one. NaN below two rows."""
+    """Return the mean cosine of random pairs of rows: near 1, the embeddings have collapsed. NaN below two rows."""
     n = len(vectors)
     if n < 2:
         return float("nan")
@@ -107,107 +138,100 @@ def collapse(vectors: np.ndarray, *, rng: np.random.Generator, pairs: int = 1000
     return float(np.einsum("id,id->i", vectors[first].astype(np.float64), vectors[second]).mean())
 
 
-def pick(weights: np.ndarray, rng: np.random.Generator, *, count: int) -> np.ndarray:
-    """Draw up to ``count`` different rows by weight; fewer where fewer have any."""
-    there = np.flatnonzero(weights > 0)
-    if len(there) <= count:
-        return there
-    share = weights[there] / weights[there].sum()
-    return rng.choice(there, size=count, replace=False, p=share)
-
-
 @dataclass(frozen=True)
 class Miner:
-    """Draws negatives by one policy.
+    """Draw negatives by one policy.
 
     Attributes:
-        negatives: one of ``NEGATIVES``.
-        has_tag: which clip has which tag [shape=(n_clips, n_tags)] bool.
-        forbidden: pairs that are no safe negatives, positives included [shape=(n_clips, n_tags)] bool.
+        negatives: one of `NEGATIVES`.
+        has_tag: whether a clip has a tag [shape=(n_clips, n_tags)] bool.
+        excluded: pairs that may not be negatives, positives included [shape=(n_clips, n_tags)] bool.
         margin: of semi-hard negatives, in cosine.
     """
 
     negatives: str
     has_tag: np.ndarray
-    forbidden: np.ndarray
-    margin: float = 0.2
+    excluded: np.ndarray
+    margin: float = LossConfig.margin
+    _log_balance: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.negatives not in NEGATIVES:
             raise ValueError(f"--negatives {self.negatives}: choose one of {', '.join(NEGATIVES)}")
-        if self.has_tag.shape != self.forbidden.shape:
-            raise ValueError(f"has_tag {self.has_tag.shape} and forbidden {self.forbidden.shape} must be one shape")
+        if self.has_tag.shape != self.excluded.shape:
+            raise ValueError(f"has_tag {self.has_tag.shape} and excluded {self.excluded.shape} must have one shape")
+        with np.errstate(divide="ignore"):
+            object.__setattr__(self, "_log_balance", np.log(balanced_weights(self.has_tag)).astype(np.float32))
 
     @property
     def needs_embeddings(self) -> bool:
-        """Whether the policy looks at embeddings; until there are any it draws random negatives."""
+        """Whether the policy uses embeddings; until there are any it draws random negatives."""
         return self.negatives in NEGATIVES[2:]
 
-    def clips_for_tag(
-        self,
-        tag: int,
-        clip: int,
-        vectors: tuple[np.ndarray, np.ndarray] | None,
-        rng: np.random.Generator,
-        *,
-        count: int,
-    ) -> np.ndarray:
-        """Return negative clips for a tag, given one clip that has it.
+    def clips_for_tags(
+        self, tags: np.ndarray, clips: np.ndarray, vectors: Vectors | None, rng: np.random.Generator, *, count: int
+    ) -> list[np.ndarray]:
+        """Return negative clips for each tag.
 
         Args:
-            tag, clip: the anchor and its positive.
-            vectors: unit vectors of all clips and all tags [shape=(n_clips, dim)], [shape=(n_tags, dim)]; a clip that
-                nobody has embedded yet is a row of zeros. None draws random ones.
-            rng: what is drawn follows from it.
-            count: how many at most.
-        """
-        allowed = ~self.forbidden[:, tag]
-        if self.negatives == "balanced":
-            weights = balanced_weights(self.has_tag & allowed[:, None], np.ones(self.has_tag.shape[1], bool)) * allowed
-            return pick(weights if weights.any() else allowed.astype(float), rng, count=count)
-        if vectors is None:
-            return pick(allowed.astype(float), rng, count=count)
-        clips, tags = vectors
-        return self._mined(clips, tags[tag], allowed & clips.any(1), clip, rng, count=count)
+            tags: the anchors [shape=(n,)].
+            clips: for each a clip that has it, the positive [shape=(n,)].
+            vectors: what is mined over; None draws random negatives.
+            rng: the only source of chance.
+            count: negatives a tag, at most.
 
-    def tags_for_clip(
-        self,
-        clip: int,
-        tag: int,
-        vectors: tuple[np.ndarray, np.ndarray] | None,
-        rng: np.random.Generator,
-        *,
-        count: int,
-    ) -> np.ndarray:
-        """Return negative tags for a clip, given one tag that it has; see ``clips_for_tag``."""
-        allowed = ~self.forbidden[clip]
-        if vectors is None or self.negatives == "balanced" or not vectors[0][clip].any():
-            return pick(allowed.astype(float), rng, count=count)
-        clips, tags = vectors
-        return self._mined(tags, clips[clip], allowed, tag, rng, count=count)
+        Returns:
+            For each anchor up to `count` clips.
+        """
+        allowed = ~self.excluded[:, tags].T
+        if self.negatives == "balanced":
+            weighted = np.where(allowed, self._log_balance, -np.inf)
+            nothing = ~np.isfinite(weighted).any(1, keepdims=True)  # only clips without a tag are left
+            return draw(np.where(nothing & allowed, 0.0, weighted), rng, count=count)
+        if vectors is None or self.negatives == "random":
+            return draw(_log(allowed), rng, count=count)
+        pool, anchors = vectors
+        return self._mined(pool, anchors[tags], allowed & pool.any(1), clips, rng, count=count)
+
+    def tags_for_clips(
+        self, clips: np.ndarray, tags: np.ndarray, vectors: Vectors | None, rng: np.random.Generator, *, count: int
+    ) -> list[np.ndarray]:
+        """Return negative tags for each clip, given a tag that it has; see `clips_for_tags`.
+
+        A clip that was never embedded gets random ones.
+        """
+        allowed = ~self.excluded[clips]
+        if vectors is None or not self.needs_embeddings:
+            return draw(_log(allowed), rng, count=count)
+        anchors = vectors[0][clips]
+        found = self._mined(vectors[1], anchors, allowed, tags, rng, count=count)
+        unknown = np.flatnonzero(~anchors.any(1))
+        for row, drawn in zip(unknown, draw(_log(allowed[unknown]), rng, count=count), strict=True):
+            found[row] = drawn
+        return found
 
     def _mined(
         self,
-        vectors: np.ndarray,
-        anchor: np.ndarray,
+        pool: np.ndarray,
+        anchors: np.ndarray,
         allowed: np.ndarray,
-        positive: int,
+        positives: np.ndarray,
         rng: np.random.Generator,
         *,
         count: int,
-    ) -> np.ndarray:
-        if not allowed.any():
-            return np.zeros(0, np.int64)
+    ) -> list[np.ndarray]:
+        scores = anchors.astype(np.float32, copy=False) @ pool.astype(np.float32, copy=False).T
         if self.negatives == "hard":
-            # Some of the hardest ones: the same few clips of one anchor in every batch would teach nothing new.
-            nearest = hardest(vectors, anchor, allowed, k=_HARD_AMONG * count)
-            return np.sort(rng.choice(nearest, size=min(count, len(nearest)), replace=False))
-        scores = inner_products(vectors, anchor)
-        weights = allowed.astype(np.float64)
-        if self.negatives == "distance-weighted":
-            weights *= distance_weights(scores, dim=vectors.shape[1])
-        elif self.negatives == "semi-hard":
-            rows = np.flatnonzero(allowed)
-            near = semi_hard(scores[rows], positive_score=float(scores[positive]), margin=self.margin)
-            weights[rows[~near]] = 0
-        return pick(weights, rng, count=count)
+            # A random choice among the hardest: the same few candidates in every batch would add nothing.
+            nearest = _greatest(np.where(allowed, scores, -np.inf), _HARD_AMONG * count)
+            return [np.sort(rng.permutation(found)[:count]) for found in nearest]
+        if self.negatives == "semi-hard":
+            allowed = semi_hard(scores, allowed, scores[np.arange(len(scores)), positives], margin=self.margin)
+            return draw(_log(allowed), rng, count=count)
+        weights = _log_distance_weights(scores, dim=pool.shape[1])
+        return draw(np.where(allowed, weights, -np.inf), rng, count=count)
+
+
+def _log(allowed: np.ndarray) -> np.ndarray:
+    """Return equal log weights of what is allowed, float32."""
+    return np.where(allowed, np.float32(0), np.float32(-np.inf))

@@ -1,10 +1,12 @@
-"""From a plan and clips to a trained model directory."""
+"""Run a training: check what it is, prepare labels, model and audio, train, calibrate, save."""
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,27 +15,25 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from encoders.arrays import unit
-from encoders.calibration import fit_calibration
-from encoders.checkpoint import CONFIG_FILE
 from encoders.tagger_model import TaggerModel
+from encoders.text.phrases import phrase_vectors
 from encoders.two_tower import TwoTowerModel
 from retrieval.datasets.base import DatasetError, TaggedClips, format_names
-from retrieval.datasets.waveforms import WaveformStore
-from retrieval.training.augment import SpecAugment
-from retrieval.training.batches import BatchMaker, LabelTable
-from retrieval.training.config import Plan, known_tags, label_table
-from retrieval.training.distillation import Kept, kept_phrases
-from retrieval.training.init import DEFAULT_CHUNK_S, new_tagger, new_two_towers, own_tags
+from retrieval.datasets.waveforms import WaveformStore, cache_size, check_free_space
+from retrieval.training.batches import BatchMaker
+from retrieval.training.config import TrainConfig
+from retrieval.training.distillation import DistillationTarget, distilled_phrases
+from retrieval.training.identity import claim_run, release_run, run_identity
+from retrieval.training.init import build_tagger_model, build_two_tower, model_tags
+from retrieval.training.labels import LabelTable, known_tags, label_table
 from retrieval.training.loader import BatchDataset
-from retrieval.training.memory_bank import EmbeddingBank
 from retrieval.training.mining import Miner
-from retrieval.training.run_settings import CheckpointError, last_checkpoint, training_arguments
-from retrieval.training.tasks import ContrastiveLearner, TaggerLearner
+from retrieval.training.modules import ContrastiveModule, TaggerModule
+from retrieval.training.spec_augment import SpecAugment
+from retrieval.training.tasks import ContrastiveTask, TaggerTask, Task, validation_metrics
 from retrieval.training.text_encoder import load_phrase_encoder
-from retrieval.training.trainer import LearningTrainer
-from retrieval.training.validation import clip_vectors, figures, tagger_scores
-from retrieval.training.zero_shot_split import Unseen, vectors_of, without_unseen
+from retrieval.training.trainer import TaskTrainer, last_checkpoint, training_arguments
+from retrieval.training.zero_shot_split import ZeroShotSplit, exclude_zero_shot_tags
 
 if TYPE_CHECKING:
     from encoders.text.sentence import SentenceTower
@@ -43,6 +43,11 @@ __all__ = ["RunResult", "TrainingRun"]
 
 TRAINING_FILE = "training.json"
 _GREATEST_WEIGHT = 100.0
+_NOT_RECORDED = frozenset(
+    {"out", "init", "text", "cache_dir", "zero_shot_labels"}
+)  # paths, and what stands in the result
+_STATES_PER_PARAMETER = 3  # a weight and two moments of the optimizer
+_CHECKPOINTS_KEPT = 2
 
 
 @dataclass(frozen=True)
@@ -50,292 +55,331 @@ class RunResult:
     """A finished run.
 
     Attributes:
-        out: where the model is.
-        steps: how many it took.
-        validation: figures of the tags that were learnt, of the weights that are kept.
-        dropped_labels: labels without a vector.
-        unseen: what was held out.
-        validation_unseen: figures of the unseen tags; empty for a closed-set tagger, which has none for them.
+        out: the model directory.
+        steps: number of steps.
+        validation: validation metrics of the saved weights for the trained tags; empty without validation.
+        dropped_labels: labels without a text vector, which were left out.
+        zero_shot: what was excluded from training.
+        validation_zero_shot: metrics for the zero-shot tags; empty for a closed-set tagger, which cannot score them.
     """
 
     out: Path
     steps: int
     validation: dict[str, float]
     dropped_labels: tuple[str, ...]
-    unseen: Unseen = field(default_factory=Unseen)
-    validation_unseen: dict[str, float] = field(default_factory=dict)
+    zero_shot: ZeroShotSplit = field(default_factory=ZeroShotSplit)
+    validation_zero_shot: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN as None."""
+        """Return plain values for JSON; NaN as None."""
         values: dict[str, Any] = {
             "model": str(self.out),
             "steps": self.steps,
             "validation": _rounded(self.validation),
             "dropped_labels": list(self.dropped_labels),
         }
-        if self.unseen.tags:
-            values |= {"validation_unseen": _rounded(self.validation_unseen), "unseen": asdict(self.unseen)}
+        if self.zero_shot.tags:
+            values |= {"validation_zero_shot": _rounded(self.validation_zero_shot), "zero_shot": asdict(self.zero_shot)}
         return values
 
 
-def _rounded(figures: dict[str, float]) -> dict[str, float | None]:
-    return {name: None if math.isnan(value) else round(value, 6) for name, value in figures.items()}
+@dataclass(frozen=True)
+class _Labels:
+    """What is trained and evaluated, before any audio is read.
+
+    Attributes:
+        train: the training clips, without zero-shot labels.
+        table: their labels.
+        encoder: the text tower's input; None for a closed-set tagger.
+        vectors: unit vectors of the tags at that input [shape=(n_tags, input_dim)]; None for a closed-set tagger.
+        dropped: labels without a vector.
+        zero_shot: what was excluded.
+        zero_shot_vectors: unit vectors of the zero-shot tags that some validation clip has, by tag.
+    """
+
+    train: TaggedClips
+    table: LabelTable
+    encoder: WordVectors | SentenceTower | None
+    vectors: np.ndarray | None
+    dropped: tuple[str, ...]
+    zero_shot: ZeroShotSplit
+    zero_shot_vectors: dict[str, np.ndarray]
 
 
 class TrainingRun:
-    """One run, ready to go. Building it decodes the audio, or finds it decoded.
+    """A run that is ready to train. Building it checks the run's identity, then decodes the audio or finds it decoded.
 
     Args:
-        plan: what to do.
-        train, validation: clips; without validation the last weights are kept, uncalibrated.
-        drop_unknown: leave labels out that have no word vector, instead of refusing them (contrastive only).
-        on_clip: told of decoded clips and how many there are.
-        callbacks: of the Trainer: a progress bar.
+        config: its settings.
+        train: training clips.
+        validation: validation clips; without them the last weights are saved, not calibrated.
+        resume: continue the interrupted run of the same identity.
+        drop_unknown: leave out labels without a text vector instead of refusing them (contrastive only).
+        on_clip: called after each decoded clip with (done, total).
+        on_note: called with lines for the user, such as the size of the cache, before it is written.
+        callbacks: of the Trainer.
 
     Raises:
-        DatasetError: no positives, or labels out of the vocabulary.
-        AudioDecodeError: a clip cannot be read.
+        CheckpointError: the folders hold another run or a finished one; nothing has been changed.
+        DatasetError: no positives, labels out of the vocabulary, or too little free disk.
+        AudioDecodeError: a clip cannot be decoded.
         ModelDirError, ValueError: weights or options that do not fit.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        config: TrainConfig,
         train: TaggedClips,
         validation: TaggedClips | None,
         *,
+        resume: bool = False,
         drop_unknown: bool = False,
         on_clip: Callable[[int, int], None] | None = None,
+        on_note: Callable[[str], None] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
-        words = load_phrase_encoder(plan.words_from) if plan.contrastive or plan.unseen else None
-        self.unseen = Unseen()
-        if plan.unseen:
-            assert words is not None
-            train, self.unseen = without_unseen(
-                train, validation, plan.unseen, phrases=words, synonym_cosine=plan.synonym_cosine
-            )
-        tags: list[str] = list(train.tags)
-        self.dropped: list[str] = []
-        if not plan.contrastive:
-            words = None  # they have said what is a near-synonym
-        if words is not None:
-            tags, self.dropped = known_tags(words, tags, drop_unknown=drop_unknown)
-        vectors = None if words is None else words.encode(tags)
-        cosine, scope = plan.synonym_cosine, plan.label_scope
-        self.labels = label_table(train, tags, vectors, synonym_cosine=cosine, label_scope=scope)
-        torch.manual_seed(plan.run.seed)
-        self.model: TwoTowerModel | TaggerModel
-        where = {"chunk_s": plan.chunk_s, "init": plan.init, "published": plan.published}
-        if words is not None:
-            self.model = new_two_towers(plan.backbone, words, tag_names=tags, **where)  # type: ignore[arg-type]
-        else:
-            self.model = new_tagger(plan.backbone, tag_names=tags, head=plan.head, **where)  # type: ignore[arg-type]
-        self.plan = plan = _with_crop(plan, self.model)
-        self._truth = None if validation is None else validation.truth(tags)
-        self._asked: dict[str, np.ndarray] = {}
-        self._asked_truth: np.ndarray | None = None
-        if words is not None and validation is not None:
-            # A tag that no validation clip has cannot be measured.
-            heard = [tag for tag in self.unseen.tags if tag in set(validation.tags)]
-            self._asked = vectors_of(words, heard)
-            self._check_asked(heard, drop_unknown=drop_unknown)
-            self._asked_truth = validation.truth(list(self._asked)) if self._asked else None
-        self._args = training_arguments(
-            plan.run, plan.out, evaluated=validation is not None, tensorboard=_has_tensorboard()
-        )
-        with self._args.main_process_first():  # under torchrun one process decodes, the others find it decoded
-            self._sounds = self._store(train, "train", on_clip)
-            self._held = None if validation is None else self._store(validation, "validation", on_clip)
-        self._kept = None
-        if words is not None and vectors is not None and plan.keep:
-            self._kept = self._what_is_kept(words, vectors)
-        self._learner = self._make_learner(vectors)
-        self._bank = EmbeddingBank(len(train), self.model.config.dim) if plan.contrastive else None
-        self.trainer = self._make_trainer(list(callbacks))
+        self._on_clip, self._on_note = on_clip, on_note or (lambda line: None)
+        self._args = training_arguments(config.optim, config.work_dir, evaluated=validation is not None)
+        identity = run_identity(config, train, validation)
+        with self._args.main_process_first():
+            claim_run(config, identity, resume=resume, writes=self._args.process_index == 0)
+        try:
+            self._labels = _prepare_labels(config, train, validation, drop_unknown=drop_unknown)
+            self.model = self._build_model(config)
+            self.config = config = _with_crop_length(config, self.model)
+            with self._args.main_process_first():  # of several processes one decodes, the others find it decoded
+                self._announce(validation)
+                self._sounds = self._store(self._labels.train, "train")
+                self._held_out = None if validation is None else self._store(validation, "validation")
+            self._truth = None if validation is None else validation.truth(self._labels.table.tags)
+            self._zero_shot_truth = None
+            if validation is not None and self._labels.zero_shot_vectors:
+                self._zero_shot_truth = validation.truth(list(self._labels.zero_shot_vectors))
+            self.task: Task = self._build_task()
+            self.trainer = self._build_trainer(list(callbacks))
+        except Exception:
+            if not resume and self._args.process_index == 0:
+                release_run(config)  # nothing was trained: the next start need not be a resumption
+            raise
 
-    def _store(self, clips: TaggedClips, name: str, on_clip: Callable[[int, int], None] | None) -> WaveformStore:
-        folder = self.plan.out / "audio" / name
-        rate_hz = self.model.sample_rate_hz
+    @property
+    def labels(self) -> LabelTable:
+        """The labels of the training clips."""
+        return self._labels.table
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Labels without a text vector, which were left out."""
+        return self._labels.dropped
+
+    def _build_model(self, config: TrainConfig) -> TwoTowerModel | TaggerModel:
+        torch.manual_seed(config.optim.seed)
+        tags, encoder = list(self._labels.table.tags), self._labels.encoder
+        start: dict[str, Any] = {"chunk_s": config.chunk_s, "init": config.init, "published": config.published}
+        if encoder is not None:
+            return build_two_tower(config.backbone, encoder, tag_names=tags, **start)
+        return build_tagger_model(config.backbone, tag_names=tags, head=config.head, **start)
+
+    def _announce(self, validation: TaggedClips | None) -> None:
+        """Announce the size of what will be written, and check that the disk has the space."""
+        clips = (*self._labels.train.clips, *(() if validation is None else validation.clips))
+        rate_hz, longest_s = self.model.sample_rate_hz, self.config.max_clip_s
+        audio = cache_size(clips, sample_rate_hz=rate_hz, max_clip_s=longest_s)
+        n_trained = sum(p.numel() for p in self.model.parameters())
+        checkpoints = 4 * n_trained * (_STATES_PER_PARAMETER * _CHECKPOINTS_KEPT + 1)
+        check_free_space(self.config.work_dir, audio.n_bytes + checkpoints)
+        end = "kept (--keep-cache)" if self.config.keep_cache else "removed when the run ends"
+        self._on_note(
+            f"{self.config.work_dir}: up to {audio.n_bytes / 1e6:,.0f} MB of decoded audio and "
+            f"{checkpoints / 1e6:,.0f} MB of checkpoints, {end}"
+        )
+        if audio.n_cut:
+            self._on_note(f"{audio.n_cut} clips are cut to their first {longest_s:g} s (--max-clip)")
+
+    def _store(self, clips: TaggedClips, name: str) -> WaveformStore:
         return WaveformStore.open(
-            clips.clips, folder, sample_rate_hz=rate_hz, normalize=self.plan.level, on_clip=on_clip
+            clips.clips,
+            self.config.work_dir / "audio" / name,
+            sample_rate_hz=self.model.sample_rate_hz,
+            normalize=self.config.normalize,
+            max_clip_s=self.config.max_clip_s,
+            on_clip=self._on_clip,
         )
 
-    def _what_is_kept(self, words: WordVectors | SentenceTower, vectors: np.ndarray) -> Kept:
-        """Return what the model, which is still as it started, says of its own other tags; they stay its tags."""
-        assert isinstance(self.model, TwoTowerModel)
-        assert self.plan.init is not None
-        cosine = self.plan.synonym_cosine
-        phrases = kept_phrases(words, own_tags(self.plan.init), vectors, synonym_cosine=cosine)
-        self.model.config.tag_names = sorted({*self.labels.tags, *phrases})
-        return Kept(self.model, phrases)
-
-    def _make_learner(self, vectors: np.ndarray | None) -> ContrastiveLearner | TaggerLearner:
-        plan = self.plan
-        spec = SpecAugment() if plan.spec_augment else None
-        if isinstance(self.model, TwoTowerModel):
-            assert vectors is not None
-            return ContrastiveLearner(
-                self.model,
-                vectors,
-                plan.loss,
-                spec_augment=spec,
-                freeze_stages=plan.freeze_stages,
-                kept=self._kept,
-                keep_weight=plan.keep,
+    def _build_task(self) -> Task:
+        config = self.config
+        spec_augment = SpecAugment() if config.spec_augment else None
+        if isinstance(self.model, TaggerModel):
+            weights = _positive_weights(self.labels) if config.positive_weights else None
+            return TaggerTask(
+                TaggerModule(
+                    self.model,
+                    config.loss,
+                    positive_weights=weights,
+                    spec_augment=spec_augment,
+                    freeze_stages=config.freeze_stages,
+                )
             )
-        weights = _positive_weights(self.labels) if plan.positive_weights else None
-        return TaggerLearner(
-            self.model, plan.loss, positive_weights=weights, spec_augment=spec, freeze_stages=plan.freeze_stages
+        assert self._labels.vectors is not None  # two towers have text vectors
+        module = ContrastiveModule(
+            self.model,
+            self._labels.vectors,
+            config.loss,
+            spec_augment=spec_augment,
+            freeze_stages=config.freeze_stages,
+            target=self._distillation_target(self.model, self._labels.vectors),
+            distill_weight=config.distill_weight,
         )
+        return ContrastiveTask(module, len(self._sounds))
 
-    def _make_trainer(self, callbacks: list[TrainerCallback]) -> LearningTrainer:
-        plan = self.plan
-        args = self._args
+    def _distillation_target(self, model: TwoTowerModel, vectors: np.ndarray) -> DistillationTarget | None:
+        """Return the scores to preserve of the model, which still is the initial one; their tags stay its tags."""
+        if not self.config.distill_weight or self.config.init is None or self._labels.encoder is None:
+            return None
+        phrases = distilled_phrases(
+            self._labels.encoder,
+            model_tags(self.config.init),
+            vectors,
+            synonym_cosine=self.config.synonym_cosine,
+        )
+        model.config.tag_names = sorted({*self.labels.tags, *phrases})
+        return DistillationTarget(model, phrases)
+
+    def _build_trainer(self, callbacks: list[TrainerCallback]) -> TaskTrainer:
+        config, args = self.config, self._args
         miner = None
-        if plan.contrastive:
-            miner = Miner(plan.negatives, self.labels.has_tag, self.labels.forbidden, plan.loss.margin)
+        if config.contrastive:
+            miner = Miner(config.negatives, self.labels.has_tag, self.labels.excluded, config.loss.margin)
         maker = BatchMaker(
-            plan.batch,
+            config.batch,
             self.labels,
             self._sounds,
             miner=miner,
-            augment=plan.augment,
+            augment=config.augment,
             process=args.process_index,
             n_processes=args.world_size,
         )
         self._mines = miner is not None and miner.needs_embeddings
-        return LearningTrainer(
-            self._learner,
-            BatchDataset(maker, contrastive=plan.contrastive),
+        return TaskTrainer(
+            self.task,
+            BatchDataset(maker, contrastive=config.contrastive),
             args,
-            bank=self._bank,
-            settings=plan.run if self._mines else replace(plan.run, mining_warmup=plan.run.epochs),
-            architecture=plan.architecture(self.labels.tags, len(self._sounds)),
-            measure=self.measure if self._held is not None else None,
+            config=config.optim,
+            mining_warmup=config.optim.mining_warmup if self._mines else config.optim.epochs,
+            measure=self.measure if self._held_out is not None else None,
             callbacks=callbacks,
         )
 
     def measure(self) -> dict[str, float]:
-        """Return the figures of the validation for the model as it is."""
-        assert self._held is not None and self._truth is not None
-        self._learner.eval()
-        if isinstance(self._learner, ContrastiveLearner):
-            scores = clip_vectors(self._learner.model, self._held) @ self._learner.tag_vectors().T
-        else:
-            scores = tagger_scores(self._learner.model, self._held)
-        return figures(scores, self._truth, self.labels.tags)
+        """Return the validation metrics of the current weights for the trained tags."""
+        assert self._held_out is not None and self._truth is not None
+        return validation_metrics(self.task.scores(self._held_out), self._truth, self.labels.tags)
 
-    def measure_unseen(self) -> dict[str, float]:
-        """Return the figures of the unseen tags, over all clips of the validation; none where none can be asked for."""
-        if not isinstance(self._learner, ContrastiveLearner) or self._held is None or self._asked_truth is None:
+    def measure_zero_shot(self) -> dict[str, float]:
+        """Return the metrics for the zero-shot tags, over all validation clips; empty where there are none."""
+        if self._held_out is None or self._zero_shot_truth is None:
             return {}
-        self._learner.eval()
-        asked = self._learner.tag_vectors(np.stack(list(self._asked.values())))
-        return figures(clip_vectors(self._learner.model, self._held) @ asked.T, self._asked_truth, tuple(self._asked))
+        vectors = np.stack(list(self._labels.zero_shot_vectors.values()))
+        scores = self.task.zero_shot_scores(self._held_out, vectors)
+        if scores is None:
+            return {}
+        return validation_metrics(scores, self._zero_shot_truth, list(self._labels.zero_shot_vectors))
 
-    def _check_asked(self, heard: Sequence[str], *, drop_unknown: bool) -> None:
-        lacking = [tag for tag in heard if tag not in self._asked]
-        if lacking and not drop_unknown:
-            raise DatasetError(
-                f"unseen tags out of the vocabulary: {format_names(lacking)}; "
-                "give other words with --text, or leave such labels out with --drop-unknown-labels"
-            )
-        self.dropped += lacking
-
-    def go(self, *, resume: bool = False) -> RunResult:
-        """Train, or go on from the newest checkpoint, and write the model directory.
-
-        Raises:
-            CheckpointError: there is a run in ``out`` that was not asked to be resumed, there is none to resume, or it
-                is of another architecture.
-        """
-        out = self.plan.out
-        checkpoint = last_checkpoint(out)
-        if not resume and (checkpoint is not None or (out / CONFIG_FILE).exists()):
-            raise CheckpointError(f"{out} holds a run already: go on with --resume, or take another --out")
-        if resume and checkpoint is None:
-            raise CheckpointError(f"{out} has no checkpoint to resume: leave --resume out")
-        if checkpoint is None and self._mines and not self.plan.run.mining_warmup:
-            self._embed_clips()
+    def run(self) -> RunResult:
+        """Train, from the newest checkpoint if the run is resumed, and write the model directory."""
+        checkpoint = last_checkpoint(self.config.work_dir)
+        if checkpoint is None and self._mines and not self.config.optim.mining_warmup:
+            self.task.fill_bank(self._sounds)
         try:
-            done = self.trainer.train() if checkpoint is None else self.trainer.resume(checkpoint)
+            state = self.trainer.train() if checkpoint is None else self.trainer.resume(checkpoint)
         finally:
             self.trainer.batches.close()
         self.trainer.load_best()
         result = RunResult(
-            out=out,
-            steps=int(done.global_step),
-            validation=self.measure() if self._held is not None else {},
-            dropped_labels=tuple(self.dropped),
-            unseen=self.unseen,
-            validation_unseen=self.measure_unseen(),
+            out=self.config.out,
+            steps=int(state.global_step),
+            validation=self.measure() if self._held_out is not None else {},
+            dropped_labels=self.dropped,
+            zero_shot=self._labels.zero_shot,
+            validation_zero_shot=self.measure_zero_shot(),
         )
         if self.trainer.is_world_process_zero():
-            self._write(result)
+            self._save(result)
         return result
 
-    def _embed_clips(self) -> None:
-        """Let the first epoch mine over what the starting model makes of the clips."""
-        assert self._bank is not None
-        assert isinstance(self.model, TwoTowerModel)
-        self.model.eval()
-        self._bank.clips[:] = unit(clip_vectors(self.model, self._sounds))
-
-    def _write(self, result: RunResult) -> None:
-        self._learner.eval()
-        # Where scores are held, what they mean is held too.
-        calibrated = self._held is not None and not self.plan.keep
-        if isinstance(self._learner, ContrastiveLearner) and calibrated:
-            assert self._held is not None
-            assert self._truth is not None
-            calibration = fit_calibration(
-                clip_vectors(self._learner.model, self._sounds),
-                clip_vectors(self._learner.model, self._held),
-                self._learner.tag_vectors(),
-                self._truth,
-                seed=self.plan.run.seed,
-            )
-            self._learner.model.calibration.set(calibration)
-        self.model.save_pretrained(result.out)
-        settings = {
-            name: value for name, value in asdict(self.plan).items() if name not in ("out", "init", "text", "unseen")
-        }
+    def _save(self, result: RunResult) -> None:
+        if self._held_out is not None and self._truth is not None:
+            self.task.calibrate(self._sounds, self._held_out, self._truth, seed=self.config.optim.seed)
+        self.task.save(result.out)
         record = {
             **result.to_dict(),
-            "settings": settings,
+            "settings": {name: value for name, value in asdict(self.config).items() if name not in _NOT_RECORDED},
             "clips": len(self._sounds),
             "tags": list(self.labels.tags),
-            "start": _training_of(self.plan.init),
+            "start": _training_record(self.config.init),
         }
         del record["model"]  # a directory may be moved
         (result.out / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        if not self.config.keep_cache:
+            shutil.rmtree(self.config.work_dir)
 
 
-def _training_of(init: Path | None) -> Any:
-    """Return what a model directory says of its own training; None where it says nothing."""
-    if init is None:
-        return None
-    try:
-        return json.loads((init / TRAINING_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+def _prepare_labels(
+    config: TrainConfig, train: TaggedClips, validation: TaggedClips | None, *, drop_unknown: bool
+) -> _Labels:
+    encoder = load_phrase_encoder(config.text_source) if config.contrastive or config.zero_shot_labels else None
+    zero_shot = ZeroShotSplit()
+    if encoder is not None and config.zero_shot_labels:
+        train, zero_shot = exclude_zero_shot_tags(
+            train, validation, config.zero_shot_labels, encoder=encoder, synonym_cosine=config.synonym_cosine
+        )
+    tags: list[str] = list(train.tags)
+    dropped: list[str] = []
+    vectors = None
+    zero_shot_vectors: dict[str, np.ndarray] = {}
+    if not config.contrastive:
+        encoder = None  # it has found the leaking labels; a closed-set tagger needs no words
+    if encoder is not None:
+        tags, dropped = known_tags(encoder, tags, drop_unknown=drop_unknown)
+        vectors = encoder.encode(tags)
+        # A tag that no validation clip has cannot be evaluated.
+        present = [] if validation is None else [tag for tag in zero_shot.tags if tag in set(validation.tags)]
+        zero_shot_vectors = phrase_vectors(encoder, present)
+        unknown = [tag for tag in present if tag not in zero_shot_vectors]
+        if unknown and not drop_unknown:
+            raise DatasetError(
+                f"zero-shot tags out of the vocabulary: {format_names(unknown)}; choose another vocabulary with "
+                "--text, or leave such labels out with --drop-unknown-labels"
+            )
+        dropped += unknown
+    table = label_table(
+        train, tags, vectors, synonym_cosine=config.synonym_cosine, missing_labels=config.missing_labels
+    )
+    return _Labels(train, table, encoder, vectors, tuple(dropped), zero_shot, zero_shot_vectors)
 
 
-def _with_crop(plan: Plan, model: TwoTowerModel | TaggerModel) -> Plan:
-    """Return the plan with the length of a crop in samples: whole chunks."""
-    default = 2 if plan.crop_s is None and plan.contrastive and plan.backbone in DEFAULT_CHUNK_S else 1
-    chunks = default if plan.crop_s is None else max(1, round(plan.crop_s / model.chunk_s))
-    return replace(plan, batch=replace(plan.batch, crop_samples=chunks * model.chunk_samples))
+def _with_crop_length(config: TrainConfig, model: TwoTowerModel | TaggerModel) -> TrainConfig:
+    """Return the configuration with the length of a crop in samples: whole chunks, by default those of a segment."""
+    if config.crop_s is not None:
+        chunks = max(1, round(config.crop_s / model.chunk_s))
+    else:
+        chunks = model.segment_chunks if isinstance(model, TwoTowerModel) else 1
+    return replace(config, batch=replace(config.batch, crop_samples=chunks * model.chunk_samples))
 
 
 def _positive_weights(labels: LabelTable) -> np.ndarray:
-    """Return how many negatives a tag has for each positive [shape=(n_tags,)], at most 100."""
+    """Return the number of negatives of each tag for each positive [shape=(n_tags,)], at most 100."""
     positives = labels.has_tag.sum(0)
     return np.minimum((len(labels.has_tag) - positives) / np.maximum(positives, 1), _GREATEST_WEIGHT)
 
 
-def _has_tensorboard() -> bool:
-    from importlib.util import find_spec
+def _training_record(init: Path | None) -> Any:
+    """Return the record of the training of a model directory; None where it has none."""
+    if init is not None:
+        with suppress(OSError, ValueError):
+            return json.loads((init / TRAINING_FILE).read_text(encoding="utf-8"))
+    return None
 
-    return find_spec("tensorboard") is not None
+
+def _rounded(metrics: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else round(value, 6) for name, value in metrics.items()}

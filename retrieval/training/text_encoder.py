@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from encoders.checkpoint import CONFIG_FILE, DEFAULT_MODEL_DIR, check_model_dir
 from encoders.text.tower import SENTENCE_FOLDER, model_subwords
@@ -17,24 +14,9 @@ from encoders.text.word_vectors import WordVectors
 if TYPE_CHECKING:
     from encoders.text.sentence import SentenceTower
 
-__all__ = ["SENTENCE_PREFIX", "PhraseEncoder", "load_phrase_encoder"]
+__all__ = ["SENTENCE_PREFIX", "load_phrase_encoder"]
 
 SENTENCE_PREFIX = "sentence:"
-
-
-class PhraseEncoder(Protocol):
-    """Interface of `WordVectors` and `SentenceTower`: phrases to unit vectors."""
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-
-    def encode(self, phrases: Sequence[str]) -> np.ndarray:
-        """Return one unit vector per phrase [shape=(n, dim)].
-
-        Raises:
-            UnknownWordsError: a phrase has no known word.
-        """
 
 
 def load_phrase_encoder(text: Path | str | None) -> WordVectors | SentenceTower:

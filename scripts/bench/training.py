@@ -26,12 +26,14 @@ from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.base import TaggedClip
 from retrieval.datasets.waveforms import WaveformStore
 from retrieval.training.augment import WaveformAugment
-from retrieval.training.batches import BatchMaker, BatchSettings, LabelTable, near_synonyms
-from retrieval.training.init import new_two_towers
+from retrieval.training.batches import BatchMaker
+from retrieval.training.config import BatchConfig, LossConfig
+from retrieval.training.init import build_two_tower
+from retrieval.training.labels import LabelTable, synonym_matrix
 from retrieval.training.loader import BatchDataset, train_loader
-from retrieval.training.memory_bank import EmbeddingBank
+from retrieval.training.memory_bank import MemoryBank
 from retrieval.training.mining import NEGATIVES, Miner
-from retrieval.training.tasks import ContrastiveLearner, LossSettings
+from retrieval.training.modules import ContrastiveModule
 
 TAGS = ("piano", "guitar", "drums", "violin", "flute", "trumpet", "rain", "dog", "engine", "voice", "bell", "organ")
 
@@ -71,7 +73,7 @@ def noises(folder: Path, *, count: int, seconds: float, sample_rate_hz: int) -> 
 
 
 def step(
-    learner: ContrastiveLearner, inputs: dict[str, Any], bank: EmbeddingBank, optimiser: torch.optim.Optimizer
+    learner: ContrastiveModule, inputs: dict[str, Any], bank: MemoryBank, optimiser: torch.optim.Optimizer
 ) -> None:
     """One step as the trainer takes it."""
     device = next(learner.parameters()).device
@@ -95,9 +97,9 @@ def main() -> None:
 
     words = WordVectors.load(options.words or DEFAULT_MODEL_DIR)
     torch.manual_seed(0)
-    model = new_two_towers(options.backbone, words, tag_names=list(TAGS))
+    model = build_two_tower(options.backbone, words, tag_names=list(TAGS))
     vectors = words.encode(TAGS)
-    learner = ContrastiveLearner(model, vectors, LossSettings(name=options.loss)).to(options.device).train()
+    learner = ContrastiveModule(model, vectors, LossConfig(name=options.loss)).to(options.device).train()
     n_chunks = 2 if model.chunk_s <= 5.0 else 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -105,12 +107,12 @@ def main() -> None:
             folder, count=options.clips, seconds=options.clip_s, sample_rate_hz=model.sample_rate_hz
         )
         sounds = WaveformStore.open(clips, folder / "store", sample_rate_hz=model.sample_rate_hz)
-        labels = LabelTable.of(TAGS, has_tag, near_synonyms(vectors, threshold=0.75))
-        settings = BatchSettings(size=options.batch, crop_samples=n_chunks * model.chunk_samples)
-        miner = Miner(options.negatives, labels.has_tag, labels.forbidden)
+        labels = LabelTable.of(TAGS, has_tag, synonym_matrix(vectors, threshold=0.75))
+        settings = BatchConfig(size=options.batch, crop_samples=n_chunks * model.chunk_samples)
+        miner = Miner(options.negatives, labels.has_tag, labels.excluded)
         maker = BatchMaker(settings, labels, sounds, miner=miner, augment=WaveformAugment.of_strength(options.augment))
         dataset = BatchDataset(maker, contrastive=True)
-        bank = EmbeddingBank(len(clips), model.config.dim)
+        bank = MemoryBank(len(clips), model.config.dim)
         rng = np.random.default_rng(1)
         random = rng.standard_normal(bank.clips.shape).astype(np.float32)
         bank.update(np.arange(len(clips)), random / np.linalg.norm(random, axis=1, keepdims=True))
@@ -122,8 +124,8 @@ def main() -> None:
             began_s = time.perf_counter()
             inputs = next(batches, None)
             if inputs is None:  # a new epoch: what is mined over is renewed, as in training
-                bank.freeze(learner.tag_vectors())
-                dataset.begin(epoch, bank.frozen)
+                bank.take_snapshot(learner.tag_vectors())
+                dataset.begin(epoch, bank.snapshot)
                 batches = iter(train_loader(dataset))
                 inputs = next(batches)
             n_clips = len(inputs["clips"])

@@ -38,8 +38,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from encoders.checkpoint import DEFAULT_MODEL_DIR
 from encoders.text.word_vectors import WordVectors
+from retrieval.training.config import CONTRASTIVE_LOSSES
 from retrieval.training.mining import NEGATIVES
-from retrieval.training.tasks import CONTRASTIVE_LOSSES
 from scripts.experiments.comparison.data import UNSEEN, Material, Rendering, gather, render_dataset
 from scripts.experiments.comparison.report import BASELINE, draw, markdown, summarise, verdicts
 from scripts.experiments.comparison.runs import (

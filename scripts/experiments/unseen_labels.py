@@ -41,14 +41,14 @@ from encoders.checkpoint import DEFAULT_MODEL_DIR
 from encoders.text.word_vectors import WordVectors
 from encoders.two_tower import TwoTowerModel
 from retrieval.datasets.base import TaggedClips, format_names
+from retrieval.datasets.label_leakage import LeakageFilter
 from retrieval.datasets.load import read_dataset
 from retrieval.datasets.waveforms import WaveformStore
 from retrieval.label_file import read_label_file
-from retrieval.training.validation import clip_vectors
+from retrieval.training.tasks import clip_vectors
 from scripts.experiments.comparison.data import Rendering, render_dataset
 from scripts.experiments.console import status_of, tell, telling
 from scripts.experiments.unseen_report import GROUPS, draw, markdown
-from scripts.recipes.default.label_leakage import GiveAway
 
 LABELS = Path(__file__).with_suffix(".txt")
 SOUNDFONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")  # where Debian's package puts it
@@ -174,7 +174,7 @@ def others(sets: Mapping[str, TestSet], labels: Sequence[str], model: TwoTowerMo
     codes, scales, weights = (part.detach().cpu().numpy() for part in (words.codes, words.scales, words.weights))
     word_vectors = WordVectors(model.vocabulary, codes, scales, weights)
     there = sorted({name for of in sets.values() for name in of.clips.tags})
-    gone = GiveAway(labels, word_vectors).of(there)
+    gone = LeakageFilter(labels, word_vectors).leaks(there)
     return [name for name in there if name not in gone and model.vocabulary.split(name)[0]]
 
 

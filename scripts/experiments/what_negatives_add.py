@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.training.batches import BatchMaker, LabelTable
-from retrieval.training.mining import NEGATIVES, Miner, hardest
+from retrieval.training.batches import BatchMaker
+from retrieval.training.labels import LabelTable
+from retrieval.training.mining import NEGATIVES, Miner
 from retrieval.training.run import TrainingRun
-from retrieval.training.tasks import ContrastiveLearner
+from retrieval.training.tasks import ContrastiveTask
 from scripts.experiments.baseline_vs_retrieval import Clock, material_of, parsed
 from scripts.experiments.comparison.data import Material
 from scripts.experiments.comparison.runs import epochs_of, plan_of
@@ -42,11 +43,10 @@ def trained(args: argparse.Namespace, material: Material) -> tuple[TrainingRun, 
     plan = plan_of("random", SEED, RATE, args, n_clips, args.out / "negatives")
     callback = Clock(epochs_of("random", args, n_clips)[1]).begin("random negatives")
     run = TrainingRun(plan, material.train, None, on_clip=telling("decoding"), callbacks=[callback])
-    run.go()
-    learner = run.trainer.learner
-    assert isinstance(learner, ContrastiveLearner)
-    assert run.trainer.bank is not None
-    return run, (run.trainer.bank.clips, learner.tag_vectors())
+    run.run()
+    assert isinstance(run.task, ContrastiveTask)
+    assert run.task.bank is not None
+    return run, (run.task.bank.clips, run.task.module.tag_vectors())
 
 
 def figures_of(maker: BatchMaker, labels: LabelTable, vectors: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
@@ -59,10 +59,14 @@ def figures_of(maker: BatchMaker, labels: LabelTable, vectors: tuple[np.ndarray,
         there[batch.tags] = True
         named = labels.has_tag[batch.clips].any(0)
         scores = clips[batch.clips] @ tags[batch.tags].T
-        negative = ~batch.ignore & (batch.targets == 0)
+        negative = (~batch.ignore & (batch.targets == 0))[:, batch.tags]
         scores = np.where(negative, scores, np.nan)
         row = {"columns": there.mean()}
-        near = [hardest(tags, clips[clip], ~labels.forbidden[clip], k=HARDEST) for clip in batch.clips]
+        of_all = np.where(labels.excluded[batch.clips], -np.inf, clips[batch.clips] @ tags.T)
+        near = [
+            order[: min(HARDEST, np.isfinite(of_clip).sum())]
+            for order, of_clip in zip(np.argsort(-of_all), of_all, strict=True)
+        ]
         row["hardest_tags_there"] = np.mean([there[some].mean() for some in near])
         row["hardest_tags_by_labels"] = np.mean([named[some].mean() for some in near])
         row["clip_to_tag"] = np.nanmean(np.nanmax(scores[negative.any(1)], 1))
@@ -75,10 +79,10 @@ def figures_of(maker: BatchMaker, labels: LabelTable, vectors: tuple[np.ndarray,
 def measured(args: argparse.Namespace) -> dict[str, Any]:
     material, _ = material_of(args)
     finished, vectors = trained(args, material)
-    settings = replace(finished.plan.batch, seed=SEED + 1)
+    settings = replace(finished.config.batch, seed=SEED + 1)
     kinds = {}
     for kind in NEGATIVES:
-        miner = Miner(kind, finished.labels.has_tag, finished.labels.forbidden, finished.plan.loss.margin)
+        miner = Miner(kind, finished.labels.has_tag, finished.labels.excluded, finished.config.loss.margin)
         maker = BatchMaker(settings, finished.labels, finished.trainer.batches.maker.sounds, miner=miner)
         kinds[kind] = figures_of(maker, finished.labels, vectors)
         tell(f"{kind}: {json.dumps(kinds[kind])}")

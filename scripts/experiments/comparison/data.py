@@ -18,9 +18,10 @@ import soundfile
 
 from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.base import DatasetError, TaggedClips
+from retrieval.datasets.label_leakage import LeakageFilter
 from retrieval.datasets.load import read_dataset
 from retrieval.datasets.splits import concat_datasets, hold_out_tags
-from retrieval.training.config import known_tags
+from retrieval.training.labels import known_tags
 from scripts.recipes.default.synth import SAMPLE_RATE_HZ, SynthClip, render_clips
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
     "Rendering",
     "frequent_tags",
     "gather",
-    "gives_away",
     "only_tags",
     "render_dataset",
 ]
@@ -132,15 +132,6 @@ def frequent_tags(label_lists: Iterable[Sequence[str]], *, at_least: int) -> lis
     return sorted(tag for tag, count in counts.items() if count >= at_least and tag not in NOT_INSTRUMENTS)
 
 
-def gives_away(cosine: Callable[[str, str], float]) -> Callable[[str, str], float]:
-    """Return a similarity of an unseen and another tag: 1 where the other one has all words of it, else the cosine."""
-
-    def similarity(unseen: str, other: str) -> float:
-        return 1.0 if set(unseen.split()) <= set(other.split()) else cosine(unseen, other)
-
-    return similarity
-
-
 def only_tags(clips: TaggedClips, tags: Iterable[str]) -> TaggedClips:
     """Return the clips that have one of the tags, with no other labels."""
     wanted = set(tags)
@@ -214,18 +205,16 @@ def gather(
     frequent = frequent_tags((clip.labels for clip in learnt.clips), at_least=at_least)
     # An unseen tag needs no clips to learn from, only one to show that the training sounds hold it.
     known, _ = known_tags(words, sorted({*frequent, *(set(unseen) & set(learnt.tags))}), drop_unknown=True)
-    vectors = dict(zip(known, words.encode(known), strict=True))
     held = hold_out_tags(
         only_tags(learnt, known),
         unseen,
-        near_synonyms=gives_away(lambda a, b: float(vectors[a] @ vectors[b])),
-        threshold=synonym_cosine,
+        leakage=LeakageFilter(unseen, words, synonym_cosine=synonym_cosine),
     )
-    measured = {*held.seen, *held.unseen}
+    measured = {*held.train_tags, *held.zero_shot}
     tests = {"synthesised": rendered.of_split("test"), TEST_PACK: read_dataset(packs / TEST_PACK)}
     return Material(
         train=held.clips,
         tests={name: only_tags(clips, measured) for name, clips in tests.items()},
-        unseen=held.unseen,
+        unseen=held.zero_shot,
         removed=held.removed,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from argparse import Namespace
@@ -15,12 +16,9 @@ from transformers import TrainerCallback
 from encoders.two_tower import TwoTowerModel
 from retrieval.datasets.splits import split_by_group
 from retrieval.datasets.waveforms import WaveformStore
-from retrieval.training.batches import BatchSettings
-from retrieval.training.config import Plan
+from retrieval.training.config import BatchConfig, LossConfig, OptimConfig, TrainConfig
 from retrieval.training.run import TrainingRun
-from retrieval.training.run_settings import RunSettings
-from retrieval.training.tasks import LossSettings
-from retrieval.training.validation import clip_vectors, tagger_scores
+from retrieval.training.tasks import clip_vectors
 from scripts.experiments.comparison.data import Material
 from scripts.experiments.comparison.report import BASELINE, figures_of
 
@@ -46,34 +44,34 @@ def development_of(material: Material) -> Material:
 
 def epochs_of(method: str, args: Namespace, n_clips: int) -> tuple[int, int]:
     """Return the epochs and the steps of a run: as nearly as whole epochs allow, all hear as many clips."""
-    drawn = BatchSettings(size=args.batch).drawn  # the rest of a contrastive batch are negatives
-    steps = args.epochs * max(1, n_clips // drawn)
+    drawn = BatchConfig(size=args.batch).drawn  # the rest of a contrastive batch are negatives
+    steps = args.epochs * math.ceil(n_clips / drawn)
     if method != BASELINE:
         return args.epochs, steps
-    an_epoch = max(1, n_clips // args.batch)
+    an_epoch = math.ceil(n_clips / args.batch)
     epochs = max(1, round(steps / an_epoch))
     return epochs, epochs * an_epoch
 
 
-def plan_of(method: str, seed: int, rate: float, args: Namespace, n_clips: int, out: Path) -> Plan:
+def plan_of(method: str, seed: int, rate: float, args: Namespace, n_clips: int, out: Path) -> TrainConfig:
     """Return one run's plan."""
     baseline = method == BASELINE
-    return Plan(
+    return TrainConfig(
         objective=objective_of(method),
         backbone=BACKBONE,
         out=out,
         negatives="random" if baseline else method,
         synonym_cosine=args.synonym_cosine,
-        label_scope="all",  # instruments: who labels a banjo alone would have written a harp down
+        missing_labels="negative",  # instruments: who labels a banjo alone would have written a harp down
         init=args.init,
         published=PUBLISHED,
         text=args.text,
         chunk_s=args.clip_s,
         crop_s=args.clip_s,
         freeze_stages=args.freeze_stages,
-        batch=BatchSettings(size=args.batch, seed=seed),
-        loss=LossSettings(name="bce-with-logits" if baseline else args.loss),
-        run=RunSettings(
+        batch=BatchConfig(size=args.batch, seed=seed),
+        loss=LossConfig(name="bce-with-logits" if baseline else args.loss),
+        optim=OptimConfig(
             epochs=epochs_of(method, args, n_clips)[0],
             learning_rate=rate,
             seed=seed,
@@ -91,7 +89,7 @@ def tested(run: TrainingRun, material: Material, test: str, sounds: WaveformStor
         scores = clip_vectors(run.model, sounds) @ run.model.encode_text([*seen, *unseen]).T
     else:
         columns = [run.labels.tags.index(tag) for tag in seen]
-        scores = tagger_scores(run.model, sounds)[:, columns]
+        scores = run.task.scores(sounds)[:, columns]
     return figures_of(scores, truth, [*seen, *unseen], unseen)
 
 
@@ -113,7 +111,7 @@ def one_run(
     plan = plan_of(method, seed, rate, args, len(material.train), work)
     run = TrainingRun(plan, material.train, None, on_clip=on_clip, callbacks=[callback])
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
-    result = run.go()
+    result = run.run()
     trained_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
     tests, chances = {}, {}
     for name, clips in material.tests.items():

@@ -24,9 +24,9 @@ import soundfile
 from encoders.checkpoint import CONFIG_FILE
 from encoders.text.word_vectors import WordVectors
 from retrieval.cli.app import main as retrieve
+from retrieval.datasets.label_leakage import LeakageFilter
 from retrieval.label_file import read_label_file
 from scripts.recipes.default.data import RENDERED_PACKS, RENDERED_SHARD_CLIPS, is_held_out
-from scripts.recipes.default.label_leakage import GiveAway
 from scripts.recipes.default.packs import EXHAUSTIVE_PACKS, TRAINING_PACKS, TrainingClip, training_clips
 from scripts.recipes.default.settings import WORD_VECTORS_FILE, DefaultRun, Recipe
 from scripts.recipes.default.synth import SAMPLE_RATE_HZ
@@ -40,7 +40,7 @@ PACK_ORDER = ("music", "single", "synth", "orchestra_notes", "esc", "lofi_notes"
 """Order of the folders in the last stage. It is part of the recipe: clips are drawn by their position."""
 SINGLE_SOUNDS, PIECES = 1500, 500
 FINISH_OPTIONS = (
-    *("--keep", "2", "--negatives", "semi-hard", "--synonym-cosine", "1.1", "--clip-sampling", "random"),
+    *("--distill-weight", "2", "--negatives", "semi-hard", "--synonym-cosine", "1.1", "--clip-sampling", "random"),
     *("--freeze-stages", "7", "--crop", "5", "--batch", "64", "--lr", "5e-5", "--epochs", "2", "--seed", "1"),
     "--drop-unknown-labels",
 )
@@ -77,21 +77,21 @@ def rendered(pack: str, count: int, soundfonts: Sequence[Path], folder: Path) ->
             yield Row(name, clip.labels, f"{pack}/{first + i}")
 
 
-def write_table(folder: Path, rows: Iterator[Row], held_out: float, leaks: GiveAway | None) -> int:
+def write_table(folder: Path, rows: Iterator[Row], held_out: float, leakage: LeakageFilter | None) -> int:
     """Write labels.csv after all clips of a folder, so that a folder with a table is complete.
 
     Args:
         folder: of the clips.
         rows: the clips; those that lose all labels are left out.
         held_out: fraction of groups in the split "val".
-        leaks: the rule by which labels are left out.
+        leakage: the rule by which labels are left out.
 
     Returns:
         The number of rows.
     """
     table = []
     for row in rows:
-        labels = [label for label in row.labels if leaks is None or not leaks.of([label])]
+        labels = [label for label in row.labels if leakage is None or not leakage.leaks([label])]
         if labels:
             split = "val" if is_held_out(row.group, held_out) else "train"
             table.append((row.file, ";".join(labels), split, row.group))
@@ -129,7 +129,7 @@ def write_training_folders(
     """
     if held_out_labels and word_vectors is None:
         raise ValueError("labels can be held out only with the word vectors of the run")
-    leaks = GiveAway(held_out_labels, word_vectors) if word_vectors is not None and held_out_labels else None
+    leakage = LeakageFilter(held_out_labels, word_vectors) if word_vectors is not None and held_out_labels else None
     clips = list(training_clips(audio_dir))
     counts = {**dict.fromkeys(TRAINING_PACKS, 0), "single": SINGLE_SOUNDS, "synth": PIECES}
     written: dict[str, int] = {}
@@ -142,7 +142,7 @@ def write_training_folders(
             rows = rendered(pack, count, soundfonts, folder)
         else:
             rows = recorded(pack, [clip for clip in clips if clip.pack == pack], folder)
-        written[pack] = write_table(folder, rows, DefaultRun.held_out, leaks)
+        written[pack] = write_table(folder, rows, DefaultRun.held_out, leakage)
     return written
 
 

@@ -5,9 +5,7 @@ their logits and the rows of the AudioSet teacher's head, phrases to practise on
 neither composition nor the closed-form start, the imagined sounds or the drift term knows of it. The clips stay: their
 sounds are heard, and only never named.
 
-A phrase gives a label away if it has all of the label's known words, whatever their endings ("alto saxophone" names a
-saxophone, "sneeze" is "sneezing"), or if its word vector, or that of one of the names that a class joins by commas, has
-``SYNONYM_COSINE`` or more with the label's. A coarser name that is neither stays ("guitar" for "acoustic guitar").
+`retrieval.datasets.label_leakage` says what gives a label away.
 
 What cannot be withheld: the published network (backbone and hidden layer of its head) was trained on AudioSet with all
 of its classes, and the word vectors on text with all words. Blind to the labels is the recipe's way from one to the
@@ -18,10 +16,8 @@ record says which class that stayed is nearest to each label.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,112 +25,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from encoders.text.tokenizer import tokenize
 from encoders.text.word_vectors import WordVectors
+from retrieval.datasets.label_leakage import LeakageFilter
 from scripts.recipes.default.data import Collection
 
-__all__ = ["SYNONYM_COSINE", "GiveAway", "Withheld", "check_resumed", "reduced_head", "withhold"]
+__all__ = ["Withheld", "check_resumed", "reduced_head", "withhold"]
 
-SYNONYM_COSINE = 0.75
-"""What training with unseen tags takes for a near-synonym too."""
-# Other forms of a word that no ending explains; the packs and captions use them.
-_FORMS = {"sax": "saxophone", "glock": "glockenspiel", "tympani": "timpani", "electronica": "electronic"}
-_VOWELS = frozenset("aeiouy")
 _NOTE = "withheld_labels.json"
-
-
-def _stem(word: str) -> str:
-    """Return a word without the endings of plural, -ing and -ed: what matters is that its forms end up the same."""
-    if word.endswith(("ies", "ied")) and len(word) > 4:
-        word = word[:-3] + "y"
-    elif word.endswith(("ches", "shes", "sses", "xes", "zes")):
-        word = word[:-2]
-    elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        word = word[:-1]
-    word = _FORMS.get(word, word)
-    for ending in ("ing", "ed"):
-        base = word.removesuffix(ending)
-        if base != word and len(base) > 2 and _VOWELS & set(base):
-            word = base[:-1] if base[-1] == base[-2] and base[-1] not in "lsz" else base
-    return word.removesuffix("e") if len(word) > 3 else word
-
-
-def _forms(phrase: str) -> set[str]:
-    """Return the stems of a phrase's words and of each two neighbours written as one ("wood block", "woodblock")."""
-    words = tokenize(phrase)
-    return {_stem(word) for word in [*words, *(a + b for a, b in pairwise(words))]}
-
-
-def _names(phrase: str) -> list[str]:
-    """Return the phrase and the names that it joins: AudioSet has "Violin, fiddle" and "Whimper (dog)"."""
-    return list(dict.fromkeys([phrase, *(part.strip() for part in phrase.split("(")[0].split(",") if part.strip())]))
-
-
-class GiveAway:
-    """Says which withheld labels a phrase would give away.
-
-    Args:
-        labels: to withhold; with none of them no phrase gives anything away.
-        word_vectors: the vectors that decide what is a near-synonym.
-        synonym_cosine: near-synonyms have it.
-
-    Raises:
-        ValueError: the vocabulary has no word of a label.
-    """
-
-    def __init__(
-        self,
-        labels: Iterable[str],
-        word_vectors: WordVectors,
-        *,
-        synonym_cosine: float = SYNONYM_COSINE,
-    ) -> None:
-        self.labels = tuple(dict.fromkeys(labels))
-        self.synonym_cosine = synonym_cosine
-        self._word_vectors = word_vectors
-        vocabulary = word_vectors.vocabulary
-        unknown = [label for label in self.labels if not vocabulary.split(label)[0]]
-        if unknown:
-            raise ValueError(f"the vocabulary has no word of these labels to hold out: {', '.join(unknown)}")
-        self._words = [
-            {_stem(word) for token in vocabulary.split(label)[0] for word in token.split("_")} for label in self.labels
-        ]
-        self._joined = [_stem("".join(tokenize(label))) for label in self.labels]
-
-    @cached_property
-    def _vectors(self) -> np.ndarray:
-        return self._word_vectors.encode(self.labels)
-
-    def cosines(self, phrases: Sequence[str]) -> np.ndarray:
-        """Return each phrase's best cosine with each label, of all its names [shape=(n_phrases, n_labels)]; -1: none.
-
-        A phrase without a known word has none.
-        """
-        vocabulary = self._word_vectors.vocabulary
-        known = [(i, n) for i, phrase in enumerate(phrases) for n in _names(phrase) if vocabulary.split(n)[0]]
-        found = np.full((len(phrases), len(self.labels)), -1.0, np.float32)
-        if known and self.labels:
-            of_names = self._word_vectors.encode([name for _, name in known]) @ self._vectors.T
-            np.maximum.at(found, [i for i, _ in known], of_names)
-        return found
-
-    def of(self, phrases: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """Return the phrases that give labels away, in their order -> those labels."""
-        if not self.labels:
-            return {}
-        distinct = list(dict.fromkeys(phrases))
-        near = self.cosines(distinct) >= self.synonym_cosine
-        found = {}
-        for phrase, alike in zip(distinct, near, strict=True):
-            forms = _forms(phrase)
-            given = tuple(
-                label
-                for label, words, joined, close in zip(self.labels, self._words, self._joined, alike, strict=True)
-                if close or words <= forms or joined in forms
-            )
-            if given:
-                found[phrase] = given
-        return found
 
 
 @dataclass(frozen=True)
@@ -150,7 +47,7 @@ class Withheld:
         phrases: label -> the phrases that ``keep`` has left out because of it.
     """
 
-    rule: GiveAway
+    rule: LeakageFilter
     collection: Collection
     class_names: list[str]
     kept: np.ndarray
@@ -159,7 +56,7 @@ class Withheld:
 
     def keep(self, phrases: Sequence[str]) -> list[str]:
         """Return the phrases that give no label away, in their order, and remember the others."""
-        gone = self.rule.of(phrases)
+        gone = self.rule.leaks(phrases)
         for phrase, labels in gone.items():
             for label in labels:
                 self.phrases[label].add(phrase)
@@ -204,18 +101,20 @@ def withhold(
         labels: to withhold; without any, everything stays as it is.
         collection: clips, one column of ``z`` a class.
         class_names: of the teachers.
-        word_vectors: see `GiveAway`.
+        word_vectors: see `LeakageFilter`.
 
     Raises:
         ValueError: the vocabulary has no word of a label, or neither a clip nor a teacher names it: the recipe would
             be the same without it; or no class would be left.
     """
-    rule = GiveAway(labels, word_vectors)
+    rule = LeakageFilter(labels, word_vectors)
+    if rule.unknown_labels:
+        raise ValueError(f"the vocabulary has no word of these labels to hold out: {', '.join(rule.unknown_labels)}")
     names = list(class_names)
     if not rule.labels:
         return Withheld(rule, collection, names, np.ones(len(names), dtype=bool), {}, {})
-    from_clips = rule.of(sorted({label for clip in collection.labels for label in clip}))
-    from_classes = rule.of(names)
+    from_clips = rule.leaks(sorted({label for clip in collection.labels for label in clip}))
+    from_classes = rule.leaks(names)
     kept = np.array([name not in from_classes for name in names], dtype=bool)
     left = [name for name in names if name not in from_classes]
     if not left:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
-__all__ = ["corrected_by_labels", "distillation_loss", "multi_positive_loss", "standardised"]
+__all__ = ["corrected_by_labels", "distillation_loss", "standardised"]
 
 
 def corrected_by_labels(teacher: np.ndarray, present: np.ndarray, absent: np.ndarray) -> np.ndarray:
@@ -44,24 +43,3 @@ def distillation_loss(student: Tensor, teacher: Tensor, weights: Tensor) -> Tens
     """
     correlation = (standardised(student) * standardised(teacher)).mean(0)
     return ((1 - correlation) * weights).sum() / weights.sum().clamp_min(1e-6)
-
-
-def multi_positive_loss(logits: Tensor, positive: Tensor, masked: Tensor) -> Tensor:
-    """Return the contrastive loss in both directions, several positives a row (Khosla et al. 2020, equation 2).
-
-    Args:
-        logits: clip-label scores times the inverse temperature [shape=(n_clips, n_labels)].
-        positive: True where the clip has the label [shape=(n_clips, n_labels)].
-        masked: True where a pair is neither positive nor a safe negative; it takes no part [shape=(n_clips, n_labels)].
-
-    Returns:
-        The mean of clip-to-label and label-to-clip; rows without positives do not count.
-    """
-    logits = logits.masked_fill(masked & ~positive, float("-inf"))
-    losses = []
-    for dim in (1, 0):
-        log_share = torch.log_softmax(logits, dim)
-        count = positive.sum(dim)
-        total = torch.where(positive, log_share, torch.zeros_like(log_share)).sum(dim)
-        losses.append(-(total / count.clamp_min(1))[count > 0].mean())
-    return (losses[0] + losses[1]) / 2

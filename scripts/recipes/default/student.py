@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from encoders.two_tower import TwoTowerModel
+from retrieval.training.losses import info_nce
 from scripts.recipes.default.conse import TeacherTargets, class_weights, conse_scores
 from scripts.recipes.default.data import Collection
 from scripts.recipes.default.feature_inversion import SyntheticFeatures
@@ -30,7 +31,6 @@ from scripts.recipes.default.features import mobile_net, scaled_mel
 from scripts.recipes.default.losses import (
     corrected_by_labels,
     distillation_loss,
-    multi_positive_loss,
     standardised,
 )
 from scripts.recipes.default.mel_augment import MelAugment
@@ -179,7 +179,13 @@ class Student:
         if not positive.any():
             return self.recipe.correction_weight * distilled
         logits = standardised(scores[: len(clips)]) * self.log_scale.exp().clamp(max=10)
-        contrast = multi_positive_loss(logits, self._on_device(positive), self._on_device(~known))
+        contrast = info_nce(
+            logits,
+            self._on_device(positive.astype(np.float32)),
+            self._on_device(~known),
+            log_scale=torch.zeros((), device=self.device),  # the logits are scaled already
+            needs_negatives=False,
+        )
         return self.recipe.correction_weight * distilled + self.recipe.label_weight * contrast
 
     def fit_heads(self, features: list[np.ndarray], *, log: Callable[[dict[str, Any]], None]) -> None:

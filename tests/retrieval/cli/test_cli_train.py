@@ -17,7 +17,7 @@ from encoders.tagger_model import TaggerModel
 from retrieval.cli.train import train
 from retrieval.datasets.base import DatasetError
 from retrieval.label_file import LabelFileError
-from retrieval.training.run_settings import CheckpointError
+from retrieval.training.identity import CheckpointError
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from retrieval.training.augment import SpecAugment, WaveformAugment, mixup
+from retrieval.training.augment import WaveformAugment, mixup
+from retrieval.training.spec_augment import SpecAugment
 
 RATE_HZ = 16000
 CHANGES = ("gain", "filter", "time_stretch", "pitch_shift", "reverb", "noise")
@@ -97,7 +98,7 @@ def test_spec_augment_masks_bands_and_frames_by_its_seed() -> None:
     assert torch.equal(once, again) and not torch.equal(once, other)
     for before, after in zip(log_mel, once, strict=True):
         masked = before != after
-        assert torch.allclose(after[masked], before.mean())
+        assert torch.allclose(after[masked], before.min())
         bands, frames = masked.all(1), masked.all(0)
         assert torch.equal(masked, bands[:, None] | frames[None])
         assert bands.sum() <= 2 * 7 and frames.sum() <= 2 * 11
@@ -106,3 +107,16 @@ def test_spec_augment_masks_bands_and_frames_by_its_seed() -> None:
 def test_a_probability_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match=r"noise=1\.5: a probability lies between 0 and 1"):
         WaveformAugment(noise=1.5)
+
+
+def test_spec_augment_masks_within_the_part_that_sounds() -> None:
+    log_mel = torch.full((1, 20, 400), -10.0)
+    log_mel[:, :, 100:140] = torch.rand(1, 20, 40, generator=torch.Generator().manual_seed(1))
+    augment = SpecAugment(band_masks=0, time_masks=1, time_share=0.5)
+    hidden = []
+    for seed in range(50):
+        masked = (augment(log_mel, seed=seed) != log_mel)[0].all(0)
+        assert not masked[:100].any() and not masked[140:].any()
+        assert masked.sum() <= 20
+        hidden.append(int(masked.sum()))
+    assert np.mean(hidden) > 6

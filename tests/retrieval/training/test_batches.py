@@ -12,12 +12,13 @@ from training_helpers import RATE_HZ, tagged_clips, words_file
 from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.base import DatasetError
 from retrieval.datasets.waveforms import WaveformStore
-from retrieval.training.batches import Batch, BatchMaker, BatchSettings, LabelTable, near_synonyms
-from retrieval.training.config import Plan, known_tags, label_table
-from retrieval.training.memory_bank import EmbeddingBank
+from retrieval.training.batches import Batch, BatchMaker
+from retrieval.training.config import BatchConfig, TrainConfig
+from retrieval.training.labels import LabelTable, known_tags, label_table, synonym_matrix
+from retrieval.training.memory_bank import MemoryBank
 from retrieval.training.mining import Miner
 
-SETTINGS = BatchSettings(size=6, crop_samples=RATE_HZ, seed=5)
+SETTINGS = BatchConfig(size=6, crop_samples=RATE_HZ, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[WaveformStore, Labe
     return sounds, LabelTable.of(tags, dataset.truth(tags), alike)
 
 
-def maker(store: tuple[WaveformStore, LabelTable], settings: BatchSettings = SETTINGS, **options: object) -> BatchMaker:
+def maker(store: tuple[WaveformStore, LabelTable], settings: BatchConfig = SETTINGS, **options: object) -> BatchMaker:
     sounds, labels = store
-    options.setdefault("miner", Miner("random", labels.has_tag, labels.forbidden))
+    options.setdefault("miner", Miner("random", labels.has_tag, labels.excluded))
     return BatchMaker(settings, labels, sounds, **options)
 
 
@@ -59,19 +60,32 @@ def test_targets_and_ignored_pairs_are_those_of_the_labels(store: tuple) -> None
     batch = maker(store).make(0, 0)
     for i, clip in enumerate(batch.clips):
         own = {labels.tags[k] for k in np.flatnonzero(labels.has_tag[clip])}
-        for j, column in enumerate(batch.tags):
+        for column in batch.tags:
             tag = labels.tags[column]
-            assert batch.targets[i, j] == (tag in own)
+            assert batch.targets[i, column] == (tag in own)
             near = {"low": "middle", "middle": "low"}.get(tag)
-            assert batch.ignore[i, j] == (tag not in own and near in own)
+            assert batch.ignore[i, column] == (tag not in own and near in own)
 
 
-def test_every_clip_comes_once_an_epoch_and_tags_by_the_rule(store: tuple) -> None:
+@pytest.mark.parametrize("size", [3, 4, 5, 6, 7, 16, 20])
+@pytest.mark.parametrize("n_processes", [1, 2, 3])
+def test_every_clip_comes_once_an_epoch(store: tuple, size: int, n_processes: int) -> None:
+    settings = replace(SETTINGS, size=size, mined_share=0.0, mined_tags=0)
+    makers = [maker(store, settings, process=process, n_processes=n_processes) for process in range(n_processes)]
+    assert len({len(made) for made in makers}) == 1  # every process takes as many steps
+    for epoch in (0, 1):
+        drawn = [made.make(epoch, index).clips for index in range(len(makers[0])) for made in makers]
+        whole, filled = divmod(16, size)
+        once = [clip for batch in drawn[:whole] for clip in batch.tolist()]
+        assert len(once) == len(set(once)) == whole * size
+        assert set(np.concatenate(drawn).tolist()) == set(range(16))
+        assert len(drawn) - whole - bool(filled) < n_processes  # no more is repeated than fills the last round
+
+
+def test_tags_follow_the_rule(store: tuple) -> None:
     _, labels = store
     made = maker(store, replace(SETTINGS, size=4, mined_share=0.0, mined_tags=0, tag_sampling="one"))
-    batches = [made.make(0, index) for index in range(len(made))]
-    assert sorted(np.concatenate([b.clips for b in batches]).tolist()) == list(range(16))
-    assert all(len(b.tags) <= len(b.clips) for b in batches)
+    assert all(len(made.make(0, i).tags) <= len(made.make(0, i).clips) for i in range(len(made)))
     every = maker(store, replace(SETTINGS, size=4, mined_share=0.0, mined_tags=0)).make(0, 0)
     assert set(every.tags) == set(np.flatnonzero(labels.has_tag[every.clips].any(0)))
 
@@ -80,13 +94,6 @@ def test_no_batch_has_a_single_tag(store: tuple) -> None:
     settings = replace(SETTINGS, size=2, mined_share=0.0, mined_tags=0, tag_sampling="one")
     for index in range(8):
         assert len(maker(store, settings).make(0, index).tags) >= 2
-
-
-def test_two_processes_divide_an_epoch(store: tuple) -> None:
-    settings = replace(SETTINGS, size=4, mined_share=0.0)
-    parts = [maker(store, settings, process=p, n_processes=2) for p in (0, 1)]
-    heard = [clip for part in parts for i in range(len(part)) for clip in part.make(1, i).clips]
-    assert sorted(heard) == list(range(16))
 
 
 def test_a_tagger_gets_all_tags_and_no_negatives(store: tuple) -> None:
@@ -99,7 +106,7 @@ def test_mined_clips_and_tags_come_from_the_vectors(store: tuple) -> None:
     rng = np.random.default_rng(0)
     clips, tags = (rng.standard_normal((n, 8)).astype(np.float32) for n in (16, 4))
     clips[:8] = 0  # never embedded: not to be mined
-    miner = Miner("hard", labels.has_tag, labels.forbidden)
+    miner = Miner("hard", labels.has_tag, labels.excluded)
     made = maker(store, replace(SETTINGS, mined_share=0.5), miner=miner)
     plain = maker(store, replace(SETTINGS, size=3, mined_share=0.0), miner=miner).make(0, 0)
     batch = made.make(0, 0, (clips, tags))
@@ -108,35 +115,33 @@ def test_mined_clips_and_tags_come_from_the_vectors(store: tuple) -> None:
 
 
 def test_the_bank_is_mined_as_it_was_when_frozen(tmp_path: Path) -> None:
-    bank = EmbeddingBank(4, 3)
-    assert bank.frozen is None and len(bank.known) == 0
+    bank = MemoryBank(4, 3)
+    assert bank.snapshot is None and len(bank.known) == 0
     bank.update(np.array([1, 3]), np.eye(3, dtype=np.float32)[:2])
-    bank.freeze(np.ones((2, 3)))
+    bank.take_snapshot(np.ones((2, 3)))
     bank.update(np.array([1]), np.array([[0.0, 0.0, 1.0]], np.float32))
-    assert bank.frozen is not None and bank.frozen[0][1].tolist() == [1, 0, 0]
+    assert bank.snapshot is not None and bank.snapshot[0][1].tolist() == [1, 0, 0]
     bank.save(tmp_path)
-    again = EmbeddingBank(4, 3)
+    again = MemoryBank(4, 3)
     again.load(tmp_path)
-    assert again.frozen is not None and again.clips.tolist() == bank.clips.tolist()
-    np.testing.assert_array_equal(again.frozen[0], bank.frozen[0])
-    with pytest.raises(ValueError, match="trained on 4 clips in 3 dimensions, not on 5"):
-        EmbeddingBank(5, 3).load(tmp_path)
+    assert again.snapshot is not None and again.clips.tolist() == bank.clips.tolist()
+    np.testing.assert_array_equal(again.snapshot[0], bank.snapshot[0])
 
 
 def test_mining_looks_beside_what_all_clips_have_in_common() -> None:
-    bank = EmbeddingBank(3, 2)
+    bank = MemoryBank(3, 2)
     bank.update(np.array([0, 2]), np.array([[0.6, 0.8], [0.8, 0.6]], np.float32))
-    bank.freeze(np.eye(2), centre=np.array([0.5, 0.8]))
-    assert bank.frozen is not None
+    bank.take_snapshot(np.eye(2), centre=np.array([0.5, 0.8]))
+    assert bank.snapshot is not None
     expected = [[1, 0], [0, 0], np.array([0.3, -0.2]) / np.hypot(0.3, 0.2)]
-    np.testing.assert_allclose(bank.frozen[0], np.array(expected), atol=1e-6)
+    np.testing.assert_allclose(bank.snapshot[0], np.array(expected), atol=1e-6)
     np.testing.assert_allclose(bank.clips[0], [0.6, 0.8], rtol=1e-6)
 
 
 def test_labels_out_of_the_vocabulary_are_named(tmp_path: Path) -> None:
     words = WordVectors.load(words_file(tmp_path))
     assert known_tags(words, ["low", "high", "xyzzy"], drop_unknown=True) == (["low", "high"], ["xyzzy"])
-    with pytest.raises(DatasetError, match="one label only, 'low'"):
+    with pytest.raises(DatasetError, match="only one label, 'low'"):
         known_tags(words, ["low", "xyzzy"], drop_unknown=True)
     with pytest.raises(DatasetError, match="1 of 2 labels are out of the vocabulary: 'xyzzy'"):
         known_tags(words, ["low", "xyzzy"], drop_unknown=False)
@@ -147,14 +152,14 @@ def test_labels_out_of_the_vocabulary_are_named(tmp_path: Path) -> None:
 def test_near_synonyms_by_text_are_no_negatives(tmp_path: Path) -> None:
     words = WordVectors.load(words_file(tmp_path))
     vectors = words.encode(["high", "treble", "low"])
-    assert near_synonyms(vectors, threshold=0.9).tolist() == [
+    assert synonym_matrix(vectors, threshold=0.9).tolist() == [
         [True, True, False],
         [True, True, False],
         [False, False, True],
     ]
     dataset = tagged_clips(tmp_path / "clips")
-    table = label_table(dataset, ["high", "low"], vectors[[0, 2]], synonym_cosine=0.9)
-    np.testing.assert_array_equal(table.forbidden, table.has_tag)
+    table = label_table(dataset, ["high", "low"], vectors[[0, 2]], synonym_cosine=0.9, missing_labels="unknown")
+    np.testing.assert_array_equal(table.excluded, table.has_tag)
 
 
 @pytest.mark.parametrize(
@@ -167,4 +172,4 @@ def test_near_synonyms_by_text_are_no_negatives(tmp_path: Path) -> None:
 )
 def test_plans_that_cannot_be_are_refused(options: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Plan(**({"objective": "contrastive", "backbone": "mn04", "out": Path("x")} | options))  # type: ignore[arg-type]
+        TrainConfig(**({"objective": "contrastive", "backbone": "mn04", "out": Path("x")} | options))  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ def test_conv7_trains_saves_loads_and_tags(tmp_path: Path, monkeypatch: pytest.M
     assert json.loads(done.stdout.splitlines()[-1])["steps"] == 2
     settings = json.loads((out / "training.json").read_text())["settings"]
     assert (settings["backbone"], settings["head"], settings["loss"]["name"]) == ("conv7", "linear", "bce-with-logits")
-    assert (settings["run"]["optimiser"], settings["run"]["learning_rate"]) == ("sgd", 0.001)
+    assert (settings["optim"]["optimizer"], settings["optim"]["learning_rate"]) == ("sgd", 0.001)
     model = TaggerModel.from_pretrained(out)
     assert (model.config.backbone, model.chunk_s) == ("conv7", 2.0)
     found = ClosedSetTagger.from_dir(out, device="cpu").tag(tmp_path / "0.wav")

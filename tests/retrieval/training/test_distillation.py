@@ -17,15 +17,14 @@ from encoders import ModelDirError, TwoTowerModel
 from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.base import TaggedClip, TaggedClips
 from retrieval.datasets.splits import concat_datasets
-from retrieval.training.batches import BatchSettings
-from retrieval.training.config import Plan, label_table
-from retrieval.training.distillation import Kept, batch_norms, kept_phrases
-from retrieval.training.init import new_tagger
+from retrieval.training.config import BatchConfig, LossConfig, OptimConfig, TrainConfig
+from retrieval.training.distillation import DistillationTarget, batch_norms, distilled_phrases
+from retrieval.training.init import build_tagger_model
+from retrieval.training.labels import label_table
 from retrieval.training.losses import info_nce
+from retrieval.training.modules import ContrastiveModule
 from retrieval.training.run import TrainingRun
-from retrieval.training.run_settings import RunSettings
-from retrieval.training.tasks import ContrastiveLearner, LossSettings
-from retrieval.training.validation import clip_vectors
+from retrieval.training.tasks import clip_vectors
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:(torch|accelerate|transformers).*")
 
@@ -39,15 +38,15 @@ def test_a_tag_that_a_dataset_never_uses_is_no_negative_in_it() -> None:
     both = concat_datasets([dataset("notes", "cello", "oboe;cello"), dataset("rooms", "rain", "cello;wind")])
     assert [clip.dataset for clip in both.clips] == ["notes", "notes", "rooms", "rooms"]
     tags = ["cello", "oboe", "rain", "wind"]
-    own = label_table(both, tags, None, synonym_cosine=0.75, label_scope="own")
-    assert own.forbidden.tolist() == [
+    own = label_table(both, tags, None, synonym_cosine=0.75, missing_labels="unknown")
+    assert own.excluded.tolist() == [
         [True, False, True, True],  # oboe is a word of these notes, and this clip lacks it
         [True, True, True, True],
         [False, True, True, False],
         [True, True, False, True],
     ]
-    everywhere = label_table(both, tags, None, synonym_cosine=0.75, label_scope="all")
-    assert (everywhere.forbidden == everywhere.has_tag).all()
+    everywhere = label_table(both, tags, None, synonym_cosine=0.75, missing_labels="negative")
+    assert (everywhere.excluded == everywhere.has_tag).all()
     assert (own.has_tag == everywhere.has_tag).all()
 
 
@@ -61,11 +60,11 @@ def test_what_is_learnt_and_its_near_synonyms_are_not_held(tmp_path: Path) -> No
     learnt = words.encode(["low", "high"])
     near = float(words.encode(["treble"])[0] @ learnt[1])
     names = [*TAGS, "treble", "unheard of"]
-    assert list(kept_phrases(words, names, learnt, synonym_cosine=near - 0.01)) == ["middle", "noise"]
-    assert list(kept_phrases(words, names, learnt, synonym_cosine=near + 0.002)) == ["middle", "noise", "treble"]
-    assert list(kept_phrases(words, names, learnt, synonym_cosine=1.1)) == ["middle", "noise", "treble"]
-    with pytest.raises(ValueError, match="no tags beside those that are learnt; leave --keep out"):
-        kept_phrases(words, ["low", "middle"], learnt, synonym_cosine=0.9)
+    assert list(distilled_phrases(words, names, learnt, synonym_cosine=near - 0.01)) == ["middle", "noise"]
+    assert list(distilled_phrases(words, names, learnt, synonym_cosine=near + 0.002)) == ["middle", "noise", "treble"]
+    assert list(distilled_phrases(words, names, learnt, synonym_cosine=1.1)) == ["middle", "noise", "treble"]
+    with pytest.raises(ValueError, match="no tags other than the trained ones; leave it out"):
+        distilled_phrases(words, ["low", "middle"], learnt, synonym_cosine=0.9)
 
 
 def settle(model: TwoTowerModel, clips: TaggedClips) -> None:
@@ -87,17 +86,17 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learnt all tags a little, with a calibration that is easily recognised."""
     folder = tmp_path_factory.mktemp("start")
     clips = tagged_clips(folder / "clips", 24)
-    plan = Plan(
+    plan = TrainConfig(
         objective="contrastive",
         backbone="mn04",
         out=folder / "model",
         text=words_file(folder),
         chunk_s=0.5,
         crop_s=0.5,
-        batch=BatchSettings(size=8),
-        run=RunSettings(epochs=8, device="cpu", learning_rate=1e-3),
+        batch=BatchConfig(size=8),
+        optim=OptimConfig(epochs=8, device="cpu", learning_rate=1e-3),
     )
-    TrainingRun(plan, clips, None).go()
+    TrainingRun(plan, clips, None).run()
     model = TwoTowerModel.from_pretrained(plan.out)
     settle(model, clips)
     model.config.tag_names = [*TAGS, "treble"]
@@ -117,34 +116,34 @@ def run(folder: Path, start: Path, *, validated: bool = True, **changes: Any) ->
     values: dict[str, Any] = {
         "objective": "contrastive",
         "backbone": "mn04",
-        "out": folder / f"out{changes.get('keep', 0)}",
+        "out": folder / f"out{changes.get('distill_weight', 0)}",
         "init": start,
         "chunk_s": 0.5,
         "crop_s": 0.5,
-        "batch": BatchSettings(size=4),
-        "run": RunSettings(epochs=1, device="cpu"),
+        "batch": BatchConfig(size=4),
+        "optim": OptimConfig(epochs=1, device="cpu"),
     }
     clips = stripped(tagged_clips(folder / "clips", 24))
     return TrainingRun(
-        Plan(**(values | changes)), clips.of_split("train"), clips.of_split("val") if validated else None
+        TrainConfig(**(values | changes)), clips.of_split("train"), clips.of_split("val") if validated else None
     )
 
 
 def test_drift_is_the_move_of_the_scores_in_their_spreads(start: Path) -> None:
     model = TwoTowerModel.from_pretrained(start)
     words = WordVectors.load(start)
-    kept = Kept(model, {tag: words.encode([tag])[0] for tag in ("middle", "noise")})
+    kept = DistillationTarget(model, {tag: words.encode([tag])[0] for tag in ("middle", "noise")})
     chunks = 0.1 * torch.randn(4, model.chunk_samples, generator=torch.Generator().manual_seed(3))
     text = model.encode_text(["middle", "noise"])
-    features = model.chunk_features(chunks).reshape(2, 2, -1).mean(1)
-    clips = np.concatenate([model.segment_vectors(one[None]) for one in features])
+    features = model.chunk_features(chunks).reshape(2, 2, -1)
+    clips = np.concatenate([model.segment_vectors(one) for one in features])
     before = kept.scores(chunks, 2)
     np.testing.assert_allclose(before.numpy(), clips @ text.T, atol=1e-4)
-    assert kept.drift(before, before).item() == 0
+    assert kept.loss(before, before).item() == 0
     moved = before + torch.tensor([[0.1, 0.0], [-0.2, 0.3]])
     spread = np.sqrt(np.einsum("nd,de,ne->n", text, model.calibration.covariance.numpy(), text))
     expected = (np.array([[0.1, 0.0], [-0.2, 0.3]]) / spread) ** 2
-    assert kept.drift(moved, before).item() == pytest.approx(expected.mean(), rel=1e-3)
+    assert kept.loss(moved, before).item() == pytest.approx(expected.mean(), rel=1e-3)
     torch.nn.init.zeros_(model.audio_tower.projection.fc1.weight)  # it is a copy that is asked
     assert torch.equal(kept.scores(chunks, 2), before)
 
@@ -158,12 +157,12 @@ def test_held_words_move_less(tmp_path: Path, start: Path) -> None:
         return audio @ model.encode_text(["middle", "noise"]).T
 
     moved = {}
-    settings = RunSettings(epochs=12, device="cpu", learning_rate=1e-3)
+    settings = OptimConfig(epochs=12, device="cpu", learning_rate=1e-3)
     for weight in (0.01, 30.0):
-        made = run(tmp_path, start, validated=False, keep=weight, freeze_stages=-1, run=settings)
-        made.go()
-        moved[weight] = float(np.abs(scores(TwoTowerModel.from_pretrained(made.plan.out)) - scores(before)).mean())
-        drifts = [entry["drift"] for entry in made.trainer.state.log_history if "drift" in entry]
+        made = run(tmp_path, start, validated=False, distill_weight=weight, freeze_stages=-1, optim=settings)
+        made.run()
+        moved[weight] = float(np.abs(scores(TwoTowerModel.from_pretrained(made.config.out)) - scores(before)).mean())
+        drifts = [entry["distillation"] for entry in made.trainer.state.log_history if "distillation" in entry]
         assert len(drifts) == 12
         assert all(drift > 0 for drift in drifts)
     assert moved[30.0] < moved[0.01] / 2
@@ -172,38 +171,38 @@ def test_held_words_move_less(tmp_path: Path, start: Path) -> None:
 def test_statistics_calibration_and_tags_stay_where_scores_are_held(tmp_path: Path, start: Path) -> None:
     before = TwoTowerModel.from_pretrained(start)
     for weight in (0.0, 1.0):
-        made = run(tmp_path, start, keep=weight)
-        made.go()
-        after = TwoTowerModel.from_pretrained(made.plan.out)
+        made = run(tmp_path, start, distill_weight=weight)
+        made.run()
+        after = TwoTowerModel.from_pretrained(made.config.out)
         held = weight > 0
         norms = zip(*(batch_norms(model.audio_tower, model.text_tower) for model in (before, after)), strict=True)
         assert all(torch.equal(one.running_mean, other.running_mean) == held for one, other in norms)
-        assert (after.calibration.line.tolist() == [3.0, -2.0]) == held
+        assert after.calibration.line.tolist() != [3.0, -2.0]  # refitted, since the scores of the trained tags moved
         # treble is too near to "high"
         assert after.config.tag_names == (["high", "low", "middle", "noise"] if held else ["high", "low"])
-        assert any("drift" in entry for entry in made.trainer.state.log_history) == held
-        notes = json.loads((made.plan.out / "training.json").read_text(encoding="utf-8"))
+        assert any("distillation" in entry for entry in made.trainer.state.log_history) == held
+        notes = json.loads((made.config.out / "training.json").read_text(encoding="utf-8"))
         assert notes["tags"] == ["high", "low"]
         assert notes["start"]["tags"] == sorted(TAGS)
 
 
 def test_without_a_warm_up_the_first_epoch_mines_over_the_starting_model(tmp_path: Path, start: Path) -> None:
-    settings = RunSettings(epochs=1, device="cpu", mining_warmup=0, learning_rate=1e-9)
-    made = run(tmp_path, start, validated=False, keep=1.0, negatives="hard", run=settings)
-    made.go()
-    assert made._bank is not None
-    assert made._bank.frozen is not None
+    settings = OptimConfig(epochs=1, device="cpu", mining_warmup=0, learning_rate=1e-9)
+    made = run(tmp_path, start, validated=False, distill_weight=1.0, negatives="hard", optim=settings)
+    made.run()
+    assert made.task.bank is not None
+    assert made.task.bank.snapshot is not None
     clips = clip_vectors(TwoTowerModel.from_pretrained(start), made._sounds)
     clips = clips / np.linalg.norm(clips, axis=1, keepdims=True)
-    beside = clips - made._learner.centre
+    beside = clips - made.task.module.centre
     beside /= np.linalg.norm(beside, axis=1, keepdims=True)
-    np.testing.assert_allclose(made._bank.frozen[0], beside, atol=1e-3)
+    np.testing.assert_allclose(made.task.bank.snapshot[0], beside, atol=1e-3)
 
 
 def test_where_scores_are_held_the_loss_is_over_log_odds(tmp_path: Path, start: Path) -> None:
-    learner = run(tmp_path, start, keep=2.0)._learner.eval()
-    assert isinstance(learner, ContrastiveLearner)
-    assert learner._kept is not None
+    learner = run(tmp_path, start, distill_weight=2.0).task.module.eval()
+    assert isinstance(learner, ContrastiveModule)
+    assert learner._target is not None
     generator = torch.Generator().manual_seed(2)
     batch = {
         "waveforms": 0.1 * torch.randn(3, learner.model.chunk_samples, generator=generator),
@@ -212,25 +211,25 @@ def test_where_scores_are_held_the_loss_is_over_log_odds(tmp_path: Path, start: 
         "ignore": torch.zeros(3, 2, dtype=torch.bool),
     }
     found = learner(**batch, seed=torch.tensor(0))
-    audio, text = learner.audio(batch["waveforms"]), learner.model.text_tower(learner.words)
+    audio, text = learner.audio(batch["waveforms"]), learner.model.text_tower(learner.text_inputs)
     odds = learner.model.calibration(audio, text)
-    held = learner.model.text_tower(learner._kept.words)
-    drift = learner._kept.drift(audio @ held.T, learner._kept.scores(batch["waveforms"], 3))
-    contrast = info_nce(odds, batch["targets"] > 0, batch["ignore"], log_scale=torch.tensor(0.0))
+    held = learner.model.text_tower(learner._target.text_inputs)
+    drift = learner._target.loss(audio @ held.T, learner._target.scores(batch["waveforms"], 3))
+    contrast = info_nce(odds, batch["targets"], batch["ignore"], log_scale=torch.tensor(0.0))
     assert found["loss"].item() == pytest.approx((contrast + 2.0 * drift).item(), rel=1e-4)
     np.testing.assert_allclose(learner.centre, learner.model.calibration.mean.numpy())
 
 
 def test_what_cannot_be_held_is_said(tmp_path: Path, start: Path) -> None:
-    with pytest.raises(ValueError, match="goes with --init MODEL, by contrast"):
-        run(tmp_path, start, init=None, keep=1.0)
-    with pytest.raises(ValueError, match="goes with --init MODEL, by contrast"):
-        run(tmp_path, start, objective="bce", loss=LossSettings(name="bce"), keep=1.0)
-    with pytest.raises(ValueError, match="does not go with --text"):
-        run(tmp_path, start, keep=1.0, text=start)
-    new_tagger("mn04", tag_names=["low"], chunk_s=0.5).save_pretrained(tmp_path / "tagger")
-    with pytest.raises(ModelDirError, match="no model of two towers, so there are no words to hold"):
-        run(tmp_path, tmp_path / "tagger", keep=1.0)
+    with pytest.raises(ValueError, match="needs a model to distil from"):
+        run(tmp_path, start, init=None, distill_weight=1.0)
+    with pytest.raises(ValueError, match="needs a model to distil from"):
+        run(tmp_path, start, objective="bce", loss=LossConfig(name="bce"), distill_weight=1.0)
+    with pytest.raises(ValueError, match="cannot be combined with --text"):
+        run(tmp_path, start, distill_weight=1.0, text=start)
+    build_tagger_model("mn04", tag_names=["low"], chunk_s=0.5).save_pretrained(tmp_path / "tagger")
+    with pytest.raises(ModelDirError, match="not a two-tower model"):
+        run(tmp_path, tmp_path / "tagger", distill_weight=1.0)
 
 
 def test_two_towers_to_start_from_bring_their_words(tmp_path: Path, start: Path) -> None:

@@ -14,10 +14,11 @@ from encoders import ModelDirError, TwoTowerModel
 from encoders.calibration import fit_calibration
 from encoders.tagger_model import TaggerModel
 from encoders.text.word_vectors import WordVectors
-from retrieval.training.augment import SpecAugment
-from retrieval.training.init import new_tagger, new_two_towers
+from retrieval.training.config import CONTRASTIVE_LOSSES, LossConfig
+from retrieval.training.init import build_tagger_model, build_two_tower
 from retrieval.training.losses import decoupled, info_nce, sigmoid, triplet
-from retrieval.training.tasks import CONTRASTIVE_LOSSES, ContrastiveLearner, LossSettings, TaggerLearner
+from retrieval.training.modules import ContrastiveModule, TaggerModule
+from retrieval.training.spec_augment import SpecAugment
 
 CHUNK_S = 0.25
 
@@ -30,24 +31,25 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> WordVectors:
 @pytest.fixture
 def towers(words: WordVectors) -> TwoTowerModel:
     torch.manual_seed(0)
-    return new_two_towers("mn04", words, tag_names=list(TAGS), chunk_s=CHUNK_S)
+    return build_two_tower("mn04", words, tag_names=list(TAGS), chunk_s=CHUNK_S)
 
 
 @pytest.fixture
 def tagger() -> TaggerModel:
     torch.manual_seed(0)
-    return new_tagger("mn04", tag_names=list(TAGS), chunk_s=CHUNK_S)
+    return build_tagger_model("mn04", tag_names=list(TAGS), chunk_s=CHUNK_S)
 
 
 @pytest.fixture
 def batch() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(2)
-    targets = torch.tensor([[1.0, 0, 0], [0, 0.4, 1], [0, 0, 1]])
+    # Of all four tags; the batch contrasts three.
+    targets = torch.tensor([[1.0, 0, 1, 0], [0, 0.4, 0, 1], [0, 0, 0, 1]])
     return {
         "waveforms": 0.1 * torch.randn(3, 2 * 8000, generator=generator),
         "tags": torch.tensor([0, 1, 3]),
         "targets": targets,
-        "ignore": torch.tensor([[False, True, False], [False, False, False], [False, False, False]]),
+        "ignore": torch.tensor([[False, True, True, False], [False] * 4, [False] * 4]),
         "seed": torch.tensor(4),
     }
 
@@ -57,12 +59,12 @@ def test_the_loss_is_the_function_of_the_towers(
     name: str, towers: TwoTowerModel, words: WordVectors, batch: dict[str, torch.Tensor]
 ) -> None:
     vectors = words.encode(list(TAGS))
-    learner = ContrastiveLearner(towers, vectors, LossSettings(name=name)).eval()
+    learner = ContrastiveModule(towers, vectors, LossConfig(name=name)).eval()
     found = learner(**batch)
     chunks = batch["waveforms"].reshape(6, 8000)
     features = towers.audio_tower.backbone(chunks).reshape(3, 2, -1).mean(1)
     scores = towers.audio_tower.projection(features) @ towers.text_tower(torch.from_numpy(vectors[[0, 1, 3]])).T
-    given = scores, batch["targets"] > 0, batch["ignore"]
+    given = scores, batch["targets"][:, batch["tags"]], batch["ignore"][:, batch["tags"]]
     scale = learner.log_scale
     if name == "triplet":
         assert scale is None
@@ -83,7 +85,7 @@ def test_the_loss_is_the_function_of_the_towers(
 def test_a_temperature_past_its_bound_comes_back(
     towers: TwoTowerModel, words: WordVectors, batch: dict[str, torch.Tensor]
 ) -> None:
-    learner = ContrastiveLearner(towers, words.encode(list(TAGS)), LossSettings())
+    learner = ContrastiveModule(towers, words.encode(list(TAGS)), LossConfig())
     assert learner.log_scale is not None
     torch.nn.init.constant_(learner.log_scale, 9.0)
     learner(**batch)["loss"].backward()
@@ -98,7 +100,7 @@ def test_both_forms_of_binary_cross_entropy_agree_and_weigh_positives(
     known = torch.zeros(3, 4, dtype=torch.bool)
     inputs = {"waveforms": batch["waveforms"], "targets": targets, "ignore": known, "seed": batch["seed"]}
     losses = [
-        TaggerLearner(tagger, LossSettings(name=name), positive_weights=weights).eval()(**inputs)["loss"].item()
+        TaggerModule(tagger, LossConfig(name=name), positive_weights=weights).eval()(**inputs)["loss"].item()
         for name in ("bce-with-logits", "bce")
     ]
     logits = tagger.eval()(batch["waveforms"].reshape(6, 8000)).logits.reshape(3, 2, 4).mean(1).double()
@@ -106,17 +108,17 @@ def test_both_forms_of_binary_cross_entropy_agree_and_weigh_positives(
     w = torch.from_numpy(weights)
     expected = -(w * targets * p.log() + (1 - targets) * (1 - p).log()).mean()
     assert losses == pytest.approx([expected.item()] * 2, rel=1e-4)
-    plain = TaggerLearner(tagger, LossSettings(name="bce")).eval()(**inputs)["loss"]
+    plain = TaggerModule(tagger, LossConfig(name="bce")).eval()(**inputs)["loss"]
     assert plain.item() == pytest.approx(F.binary_cross_entropy(p, targets.double()).item(), rel=1e-4)
     unknown = known.clone()
     unknown[0, 1] = unknown[2, 3] = True
-    partly = TaggerLearner(tagger, LossSettings(name="bce")).eval()(**inputs | {"ignore": unknown})["loss"]
+    partly = TaggerModule(tagger, LossConfig(name="bce")).eval()(**inputs | {"ignore": unknown})["loss"]
     expected = F.binary_cross_entropy(p[~unknown], targets.double()[~unknown])
     assert partly.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_frozen_stages_keep_their_weights_and_statistics(tagger: TaggerModel, batch: dict[str, torch.Tensor]) -> None:
-    learner = TaggerLearner(tagger, LossSettings(name="bce"), freeze_stages=3).train()
+    learner = TaggerModule(tagger, LossConfig(name="bce"), freeze_stages=3).train()
     features = tagger.tagger.backbone.features
     before = {name: value.clone() for name, value in features[:3].state_dict().items()}
     none = torch.zeros(3, 4)
@@ -125,11 +127,11 @@ def test_frozen_stages_keep_their_weights_and_statistics(tagger: TaggerModel, ba
     assert all(p.grad is None for p in features[:3].parameters()) and features[4].training
     assert all(p.grad is not None for p in features[3:].parameters())
     with pytest.raises(ValueError, match="--freeze-stages 99: MobileNet has 17 stages"):
-        TaggerLearner(tagger, LossSettings(name="bce"), freeze_stages=99)
+        TaggerModule(tagger, LossConfig(name="bce"), freeze_stages=99)
 
 
 def test_spectrograms_are_masked_in_training_only(tagger: TaggerModel, batch: dict[str, torch.Tensor]) -> None:
-    learner = TaggerLearner(tagger, LossSettings(name="bce"), spec_augment=SpecAugment(), freeze_stages=-1)
+    learner = TaggerModule(tagger, LossConfig(name="bce"), spec_augment=SpecAugment(), freeze_stages=-1)
     front_end = tagger.tagger.backbone.front_end
     plain = learner.eval().model.tagger.backbone.front_end(batch["waveforms"])
     learner.train()
@@ -139,28 +141,28 @@ def test_spectrograms_are_masked_in_training_only(tagger: TaggerModel, batch: di
     assert torch.equal(masked, front_end(batch["waveforms"]))
     learner.augment_seed = 4
     assert not torch.equal(masked, front_end(batch["waveforms"]))
-    sample_cnn = new_tagger("sample_cnn", tag_names=["a"])
+    sample_cnn = build_tagger_model("sample_cnn", tag_names=["a"])
     with pytest.raises(ValueError, match="SampleCNN has no log-mel front end"):
-        TaggerLearner(sample_cnn, LossSettings(name="bce"), spec_augment=SpecAugment())
+        TaggerModule(sample_cnn, LossConfig(name="bce"), spec_augment=SpecAugment())
 
 
 def test_weights_to_start_from_must_be_of_the_same_backbone(
     towers: TwoTowerModel, words: WordVectors, tmp_path: Path
 ) -> None:
     towers.save_pretrained(tmp_path / "towers")
-    again = new_two_towers("mn04", words, tag_names=["low"], chunk_s=CHUNK_S, init=tmp_path / "towers")
+    again = build_two_tower("mn04", words, tag_names=["low"], chunk_s=CHUNK_S, init=tmp_path / "towers")
     for name, value in towers.state_dict().items():
         assert torch.equal(again.state_dict()[name], value)
-    tagger = new_tagger("mn04", tag_names=["low"], init=tmp_path / "towers")
+    tagger = build_tagger_model("mn04", tag_names=["low"], init=tmp_path / "towers")
     ours, theirs = tagger.tagger.backbone.state_dict(), towers.audio_tower.backbone.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     with pytest.raises(ModelDirError, match="its backbone is mn04, not fcn; add --backbone mn04"):
-        new_tagger("fcn", tag_names=["low"], init=tmp_path / "towers")
+        build_tagger_model("fcn", tag_names=["low"], init=tmp_path / "towers")
     with pytest.raises(ModelDirError, match="there is no model"):
-        new_tagger("fcn", tag_names=["low"], init=tmp_path)
+        build_tagger_model("fcn", tag_names=["low"], init=tmp_path)
     (tmp_path / "published.pth").write_bytes(b"x")
     with pytest.raises(ValueError, match="say which with --published"):
-        new_tagger("fcn", tag_names=["low"], init=tmp_path / "published.pth")
+        build_tagger_model("fcn", tag_names=["low"], init=tmp_path / "published.pth")
 
 
 def test_calibration_follows_background_and_truth(towers: TwoTowerModel) -> None:

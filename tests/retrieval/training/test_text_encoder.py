@@ -18,10 +18,8 @@ from encoders.checkpoint import ModelDirError
 from encoders.text.sentence import SentenceTower
 from encoders.text.word_vectors import WordVectors, WordVectorsError
 from retrieval.tagging import ZeroShotTagger
-from retrieval.training.batches import BatchSettings
-from retrieval.training.config import Plan
+from retrieval.training.config import BatchConfig, OptimConfig, TrainConfig
 from retrieval.training.run import TrainingRun
-from retrieval.training.run_settings import RunSettings
 from retrieval.training.text_encoder import load_phrase_encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:(torch|accelerate|transformers).*")
@@ -64,11 +62,11 @@ def bert_dir(folder: Path) -> Path:
 def trained(folder: Path, text: Path | str, **changes: Any) -> Path:
     """Two steps on tones."""
     out = folder / "model"
-    values: dict[str, Any] = {"chunk_s": 0.5, "crop_s": 0.5, "batch": BatchSettings(size=4, mined_share=0.0)}
-    values |= {"run": RunSettings(epochs=1, device="cpu"), "synonym_cosine": 2.0, **changes}
-    plan = Plan(objective="contrastive", backbone="mn04", out=out, text=text, **values)
+    values: dict[str, Any] = {"chunk_s": 0.5, "crop_s": 0.5, "batch": BatchConfig(size=4, mined_share=0.0)}
+    values |= {"optim": OptimConfig(epochs=1, device="cpu"), "synonym_cosine": 2.0, **changes}
+    plan = TrainConfig(objective="contrastive", backbone="mn04", out=out, text=text, **values)
     clips = tagged_clips(folder / "clips")
-    assert TrainingRun(plan, clips.of_split("train"), clips.of_split("val")).go().steps == 2
+    assert TrainingRun(plan, clips.of_split("train"), clips.of_split("val")).run().steps == 2
     return out
 
 
@@ -176,14 +174,14 @@ def test_the_sentence_encoder_is_covered_by_the_checksums(sentence_model: Path, 
 
 
 def test_training_starts_from_a_model_with_the_same_sentence_encoder(sentence_model: Path, tmp_path: Path) -> None:
-    from retrieval.training.init import new_two_towers
+    from retrieval.training.init import build_two_tower
 
-    same = new_two_towers(
+    same = build_two_tower(
         "mn04", load_phrase_encoder(sentence_model), tag_names=[*TAGS], chunk_s=0.5, init=sentence_model
     )
     source = TwoTowerModel.from_pretrained(sentence_model)
     assert torch.equal(same.text_tower.fc1.weight, source.text_tower.fc1.weight)
     words = WordVectors.load(subword_file(tmp_path))
-    other = new_two_towers("mn04", words, tag_names=[*TAGS], chunk_s=0.5, init=sentence_model)
+    other = build_two_tower("mn04", words, tag_names=[*TAGS], chunk_s=0.5, init=sentence_model)
     assert not torch.equal(other.text_tower.fc1.weight, source.text_tower.fc1.weight)
     assert torch.equal(other.audio_tower.projection.fc1.weight, source.audio_tower.projection.fc1.weight)

@@ -18,12 +18,9 @@ from encoders.text.word_vectors import WordVectors
 from encoders.two_tower import TwoTowerModel
 from retrieval.datasets.audio import load_clip
 from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips
-from retrieval.training.batches import BatchSettings
-from retrieval.training.config import Plan
+from retrieval.training.config import BatchConfig, LossConfig, OptimConfig, TrainConfig
 from retrieval.training.run import TrainingRun
-from retrieval.training.run_settings import RunSettings
-from retrieval.training.tasks import LossSettings
-from retrieval.training.zero_shot_split import without_unseen
+from retrieval.training.zero_shot_split import exclude_zero_shot_tags
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:(torch|accelerate|transformers).*")
 
@@ -37,22 +34,22 @@ def test_near_synonyms_go_too_and_other_labels_stay(tmp_path: Path) -> None:
     train = TaggedClips(clips=(clip("a", "high", "low"), clip("b", "treble", "noise"), clip("c", "treble")), name="t")
     held = TaggedClips(clips=(clip("d", "middle", "high"), clip("e", "xyzzy")), name="v")
     near = float(words.encode(["high"])[0] @ words.encode(["treble"])[0])
-    kept, unseen = without_unseen(train, held, ["high", "middle"], phrases=words, synonym_cosine=near - 0.01)
+    kept, unseen = exclude_zero_shot_tags(train, held, ["high", "middle"], encoder=words, synonym_cosine=near - 0.01)
     assert [c.labels for c in kept.clips] == [("low",), ("noise",)]
-    assert (unseen.tags, unseen.near_synonyms, unseen.clips_left_out) == (("high", "middle"), {"treble": "high"}, 1)
-    kept, unseen = without_unseen(train, None, ["high"], phrases=words, synonym_cosine=near + 0.01)
+    assert (unseen.tags, unseen.leaking_tags, unseen.clips_left_out) == (("high", "middle"), {"treble": "high"}, 1)
+    kept, unseen = exclude_zero_shot_tags(train, None, ["high"], encoder=words, synonym_cosine=near + 0.01)
     assert [c.labels for c in kept.clips] == [("low",), ("treble", "noise"), ("treble",)]
-    assert unseen.near_synonyms == {}
+    assert unseen.leaking_tags == {}
 
 
 def test_tags_that_cannot_be_held_out_are_named(tmp_path: Path) -> None:
     words = WordVectors.load(words_file(tmp_path))
     train = TaggedClips(clips=(clip("a", "high"),), name="t")
-    with pytest.raises(DatasetError, match="no clip of t has the tags to hold out: oboe"):
-        without_unseen(train, None, ["oboe"], phrases=words, synonym_cosine=0.8)
+    with pytest.raises(DatasetError, match="no clip of t has the tags to exclude: oboe"):
+        exclude_zero_shot_tags(train, None, ["oboe"], encoder=words, synonym_cosine=0.8)
     held = TaggedClips(clips=(clip("d", "low"),), name="v")
-    with pytest.raises(DatasetError, match="leaves no clip to learn from a label"):
-        without_unseen(train, held, ["high"], phrases=words, synonym_cosine=0.8)
+    with pytest.raises(DatasetError, match="leaves no training clip with a label"):
+        exclude_zero_shot_tags(train, held, ["high"], encoder=words, synonym_cosine=0.8)
 
 
 def run(folder: Path, **changes: Any) -> TrainingRun:
@@ -63,26 +60,26 @@ def run(folder: Path, **changes: Any) -> TrainingRun:
         "text": words_file(folder),
         "chunk_s": 0.5,
         "crop_s": 0.5,
-        "unseen": ("high",),
-        "batch": BatchSettings(size=4),
-        "run": RunSettings(epochs=1, device="cpu"),
+        "zero_shot_labels": ("high",),
+        "batch": BatchConfig(size=4),
+        "optim": OptimConfig(epochs=1, device="cpu"),
     }
     clips = tagged_clips(folder / "clips")
-    return TrainingRun(Plan(**(values | changes)), clips.of_split("train"), clips.of_split("val"))
+    return TrainingRun(TrainConfig(**(values | changes)), clips.of_split("train"), clips.of_split("val"))
 
 
 def test_two_towers_are_measured_on_seen_and_unseen_tags_apart(tmp_path: Path) -> None:
     made = run(tmp_path)
     seen = sorted(set(TAGS) - {"high"})
     assert list(made.labels.tags) == seen
-    result = made.go()
-    assert result.unseen.tags == ("high",)
-    assert 0 < result.validation["map"] <= 1 and 0 < result.validation_unseen["map"] <= 1
+    result = made.run()
+    assert result.zero_shot.tags == ("high",)
+    assert 0 < result.validation["map"] <= 1 and 0 < result.validation_zero_shot["map"] <= 1
     model = tmp_path / "out"
     assert TextEncoder.load(model).tag_names() == seen
     record = json.loads((model / "training.json").read_text())
-    assert record["unseen"]["tags"] == ["high"] and record["validation_unseen"]["map"] == pytest.approx(
-        result.validation_unseen["map"], abs=1e-6
+    assert record["zero_shot"]["tags"] == ["high"] and record["validation_zero_shot"]["map"] == pytest.approx(
+        result.validation_zero_shot["map"], abs=1e-6
     )
     # The unseen tag's average precision, from the directory alone, on the sounds as they are stored for training.
     loaded = TwoTowerModel.from_pretrained(model)
@@ -96,13 +93,13 @@ def test_two_towers_are_measured_on_seen_and_unseen_tags_apart(tmp_path: Path) -
     scores = np.stack(vectors) @ loaded.encode_text(["high"])[0]
     carried = np.array(["high" in one.labels for one in held.clips])
     assert 0 < carried.sum() < len(carried)
-    assert result.validation_unseen["map"] == pytest.approx(average_precision_score(carried, scores), abs=1e-6)
+    assert result.validation_zero_shot["map"] == pytest.approx(average_precision_score(carried, scores), abs=1e-6)
 
 
 def test_a_tagger_never_hears_of_them(tmp_path: Path) -> None:
-    changes = {"objective": "bce", "loss": LossSettings(name="bce-with-logits")}
-    result = run(tmp_path, **changes).go()
-    assert result.unseen.tags == ("high",) and result.validation_unseen == {}
+    changes = {"objective": "bce", "loss": LossConfig(name="bce-with-logits")}
+    result = run(tmp_path, **changes).run()
+    assert result.zero_shot.tags == ("high",) and result.validation_zero_shot == {}
     assert "high" not in TaggerModel.from_pretrained(tmp_path / "out").config.tag_names
     assert np.isfinite(result.validation["map"])
 
@@ -113,6 +110,8 @@ def test_an_unseen_tag_without_a_vector_is_named(tmp_path: Path) -> None:
     clips = tagged_clips(tmp_path / "clips")
     strange = [dataclasses.replace(c, labels=(*c.labels, "xyzzy")) for c in clips.clips]
     clips = dataclasses.replace(clips, clips=tuple(strange))
-    plan = Plan(objective="contrastive", backbone="mn04", out=tmp_path, text=words_file(tmp_path), unseen=("xyzzy",))
-    with pytest.raises(DatasetError, match="unseen tags out of the vocabulary: xyzzy"):
+    plan = TrainConfig(
+        objective="contrastive", backbone="mn04", out=tmp_path, text=words_file(tmp_path), zero_shot_labels=("xyzzy",)
+    )
+    with pytest.raises(DatasetError, match="zero-shot tags out of the vocabulary: xyzzy"):
         TrainingRun(plan, clips.of_split("train"), clips.of_split("val"))

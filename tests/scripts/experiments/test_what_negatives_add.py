@@ -9,7 +9,9 @@ import pytest
 
 from retrieval.datasets.base import TaggedClip
 from retrieval.datasets.waveforms import WaveformStore
-from retrieval.training.batches import BatchMaker, BatchSettings, LabelTable
+from retrieval.training.batches import BatchMaker
+from retrieval.training.config import BatchConfig
+from retrieval.training.labels import LabelTable
 from retrieval.training.mining import Miner
 from scripts.experiments import what_negatives_add as experiment
 
@@ -30,8 +32,8 @@ def figures(sounds: WaveformStore, kind: str, **settings: int | float) -> dict[s
     angles = np.linspace(0, 2 * np.pi, len(TAGS), endpoint=False)
     vectors = np.stack([np.cos(angles), np.sin(angles), np.zeros(len(TAGS))], 1).astype(np.float32)
     labels = LabelTable.of(TAGS, np.eye(len(TAGS), dtype=bool))
-    miner = Miner(kind, labels.has_tag, labels.forbidden)
-    made = BatchMaker(BatchSettings(crop_samples=160, **settings), labels, sounds, miner=miner)
+    miner = Miner(kind, labels.has_tag, labels.excluded)
+    made = BatchMaker(BatchConfig(crop_samples=160, **settings), labels, sounds, miner=miner)
     return experiment.figures_of(made, labels, (vectors, vectors))
 
 

@@ -9,10 +9,10 @@ import pytest
 from encoders.checkpoint import DEFAULT_MODEL_DIR
 from encoders.text.word_vectors import WordVectors
 from retrieval.cli.app import main as retrieve
+from retrieval.datasets.label_leakage import LeakageFilter
 from retrieval.datasets.load import read_dataset
 from scripts.recipes.default import finish as script
 from scripts.recipes.default.data import is_held_out
-from scripts.recipes.default.label_leakage import GiveAway
 from scripts.recipes.default.packs import TrainingClip
 
 
@@ -51,7 +51,7 @@ def test_the_split_is_the_recipes(tmp_path: Path) -> None:
 
 
 def test_held_out_labels_are_left_out_with_phrases_that_reveal_them(tmp_path: Path) -> None:
-    gone = GiveAway(["saxophone"], WordVectors.load(DEFAULT_MODEL_DIR))
+    gone = LeakageFilter(["saxophone"], WordVectors.load(DEFAULT_MODEL_DIR))
     rows = [script.Row("a", ("alto saxophone", "brass instrument"), "g/a"), script.Row("b", ("saxophone",), "g/b")]
     for row in rows:
         (tmp_path / row.file).write_bytes(b"x")

@@ -12,9 +12,10 @@ import torch
 
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from encoders.text.word_vectors import WordVectors
+from retrieval.datasets.label_leakage import LeakageFilter
 from scripts.recipes.default.corpus import Corpus
 from scripts.recipes.default.data import Collection, Shard, make_collection
-from scripts.recipes.default.label_leakage import GiveAway, check_resumed, reduced_head, withhold
+from scripts.recipes.default.label_leakage import check_resumed, reduced_head, withhold
 from scripts.recipes.default.phrase_sampling import make_phrase_book
 from scripts.recipes.default.settings import DefaultRun
 from scripts.recipes.default.stages import _short_name, _tag_names
@@ -85,7 +86,7 @@ def collection() -> Collection:
     ],
 )
 def test_a_phrase_that_gives_a_label_away(label: str, phrase: str) -> None:
-    assert GiveAway([label], WORD_VECTORS).of([phrase]) == {phrase: (label,)}
+    assert LeakageFilter([label], WORD_VECTORS).leaks([phrase]) == {phrase: (label,)}
 
 
 @pytest.mark.parametrize(
@@ -102,19 +103,19 @@ def test_a_phrase_that_gives_a_label_away(label: str, phrase: str) -> None:
     ],
 )
 def test_a_phrase_that_does_not(label: str, phrase: str) -> None:
-    assert GiveAway([label], WORD_VECTORS).of([phrase]) == {}
+    assert LeakageFilter([label], WORD_VECTORS).leaks([phrase]) == {}
 
 
 def test_the_threshold_of_near_synonyms() -> None:
-    rule = GiveAway(["fiddle"], WORD_VECTORS)
+    rule = LeakageFilter(["fiddle"], WORD_VECTORS)
     assert rule.cosines(["violin", "unheard of", "flute"])[:, 0].tolist() == pytest.approx([0.8, -1, 0], abs=1e-6)
-    assert GiveAway(["fiddle"], WORD_VECTORS, synonym_cosine=0.81).of(["violin"]) == {}
-    assert rule.of(["violin"]) == {"violin": ("fiddle",)}
+    assert LeakageFilter(["fiddle"], WORD_VECTORS, synonym_cosine=0.81).leaks(["violin"]) == {}
+    assert rule.leaks(["violin"]) == {"violin": ("fiddle",)}
 
 
 def test_only_the_known_words_of_a_label_count() -> None:
-    rule = GiveAway(["xyzzy saxophone"], WORD_VECTORS)
-    assert list(rule.of(["saxophone", "xyzzy"])) == ["saxophone"]
+    rule = LeakageFilter(["xyzzy saxophone"], WORD_VECTORS)
+    assert list(rule.leaks(["saxophone", "xyzzy"])) == ["saxophone"]
 
 
 def test_nothing_named_after_a_held_out_label_is_left(collection: Collection) -> None:
@@ -132,7 +133,7 @@ def test_nothing_named_after_a_held_out_label_is_left(collection: Collection) ->
         caption_words=Counter({"sax": 9, "saxophones": 9, "piano": 9}),
     )
     book = make_phrase_book(corpus, WORD_VECTORS, names=left.class_names, extra=labels, keep=left.keep)
-    assert left.rule.of(book.phrases) == {}
+    assert left.rule.leaks(book.phrases) == {}
     assert {"mellow guitar", "piano", "acoustic", "guitar", "church"} <= set(book.phrases)
     named = {"rock", "rock music", "sax", "saxophone", "saxophones", "violin", "fiddle", "acoustic guitar"}
     assert not named & set(book.phrases)

@@ -2,52 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
-from scripts.recipes.default.losses import corrected_by_labels, distillation_loss, multi_positive_loss, standardised
-
-
-def slow_multi_positive(logits: torch.Tensor, positive: torch.Tensor, masked: torch.Tensor) -> float:
-    def one_way(rows: torch.Tensor, pos: torch.Tensor, out: torch.Tensor) -> float:
-        losses = []
-        for row, p, m in zip(rows.tolist(), pos.tolist(), out.tolist(), strict=True):
-            if not any(p):
-                continue
-            total = sum(math.exp(x) for x, is_p, is_m in zip(row, p, m, strict=True) if is_p or not is_m)
-            losses.append(sum(math.log(total) - x for x, is_p in zip(row, p, strict=True) if is_p) / sum(p))
-        return sum(losses) / len(losses)
-
-    return (one_way(logits, positive, masked) + one_way(logits.T, positive.T, masked.T)) / 2
-
-
-@pytest.fixture
-def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(4)
-    logits = torch.randn(6, 5, generator=generator, dtype=torch.float64)
-    positive = torch.rand(6, 5, generator=generator) < 0.3
-    positive[0, 0] = True
-    positive[5] = False
-    masked = torch.rand(6, 5, generator=generator) < 0.3
-    masked[5] = True
-    return logits, positive, masked
-
-
-def test_multi_positive_loss_is_its_definition(batch: tuple[torch.Tensor, ...]) -> None:
-    assert float(multi_positive_loss(*batch)) == pytest.approx(slow_multi_positive(*batch))
-
-
-def test_masked_pairs_get_no_gradient(batch: tuple[torch.Tensor, ...]) -> None:
-    logits, positive, masked = batch
-    logits.requires_grad_(True)
-    multi_positive_loss(logits, positive, masked).backward()
-    assert logits.grad is not None
-    assert torch.all(logits.grad[masked & ~positive] == 0)
-    assert torch.isfinite(logits.grad).all()
-    assert logits.grad[positive].sum() < 0
+from scripts.recipes.default.losses import corrected_by_labels, distillation_loss, standardised
 
 
 def test_distillation_is_nothing_for_a_student_that_ranks_as_the_teacher() -> None:
