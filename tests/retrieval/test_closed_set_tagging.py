@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import Call, one_line
+from cli_helpers import Call, one_line
 from torch import Tensor, nn
 
 from encoders.backbones.base import Backbone

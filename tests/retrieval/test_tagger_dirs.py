@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import Call, one_line
+from cli_helpers import Call, one_line
 
 from encoders.checkpoint import ModelDirError
 from encoders.tagger_model import TaggerConfig, TaggerModel

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 import typer.main
-from conftest import Call, Run, environment, one_line
+from cli_helpers import Call, Run, environment, one_line
 
 from retrieval.cli.app import app
 from retrieval.cli.errors import EXPECTED, is_expected

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import soundfile
-from conftest import AWKWARD_NAMES, RATE_HZ, Call, environment, one_line, tone
+from cli_helpers import AWKWARD_NAMES, RATE_HZ, Call, environment, one_line, tone
 
 from index import VectorIndex
 

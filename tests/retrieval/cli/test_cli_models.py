@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Call, one_line
+from cli_helpers import Call, one_line
 
 from encoders.backbones import profile
 from encoders.backbones.profile import MeasuredSpeeds, Speed, build_without_weights, count_profile, measure_speed

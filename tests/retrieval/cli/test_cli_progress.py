@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import environment
+from cli_helpers import environment
 
 from retrieval.cli.progress import show_progress
 

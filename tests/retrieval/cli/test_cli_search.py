@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from conftest import AWKWARD_NAMES, Call, Run, environment, one_line, run_python
+from cli_helpers import AWKWARD_NAMES, Call, Run, environment, one_line, run_python
 
 from encoders.checkpoint import DEFAULT_MODEL_DIR
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import RATE_HZ, Call, one_line, tone
+from cli_helpers import RATE_HZ, Call, one_line, tone
 
 from encoders.text.tower import TextEncoder
 from retrieval.cli.app import main

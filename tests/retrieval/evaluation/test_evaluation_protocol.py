@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import Call, one_line
+from cli_helpers import Call, one_line
 from sklearn.metrics import average_precision_score
 
 from encoders.audio import AudioDecodeError
