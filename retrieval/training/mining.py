@@ -2,9 +2,9 @@
 
 An anchor is a tag with one of its clips (its negatives are clips), or a clip with one of its tags (its negatives are
 tags). The scores of all anchors are one float32 matrix product. Negatives are drawn without replacement by weight with
-one random
-key a candidate: the k greatest of log(weight) + Gumbel noise (Efraimidis and Spirakis 2006; Kool et al. 2019). Equal
-scores are told apart by that noise, so no row is preferred for its place.
+one random key a candidate: the `count` greatest of log(weight) + Gumbel noise (Efraimidis and Spirakis 2006; Kool et
+al. 2019). Candidates with equal scores have equal weights, so the noise decides between them. "hard" ranks by the
+scores alone: of candidates that tie for the last place, which ones are kept is arbitrary, but the same in every run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from retrieval.training.config import NEGATIVES, LossConfig
 
@@ -112,20 +113,14 @@ def draw(log_weights: np.ndarray, rng: np.random.Generator, *, count: int) -> li
 
 
 def _greatest(keys: np.ndarray, count: int) -> list[np.ndarray]:
-    """Return the columns of the `count` greatest keys of each row, greatest first, without those of -inf."""
-    n = keys.shape[1]
-    if count <= 0 or not n:
+    """Return the columns of the `count` greatest keys of each row, greatest first, without those of -inf.
+
+    `torch.topk` keeps a heap of `count`; numpy's `argpartition` takes a hundred times as long where most keys are -inf.
+    """
+    if count <= 0 or not keys.size:
         return [np.zeros(0, np.int64) for _ in keys]
-    if count == 1:
-        top = keys.argmax(1)[:, None]
-    elif count < n:
-        top = np.argpartition(keys, n - count, axis=1)[:, n - count :]
-    else:
-        top = np.tile(np.arange(n), (len(keys), 1))
-    values = np.take_along_axis(keys, top, 1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    top, values = np.take_along_axis(top, order, 1), np.take_along_axis(values, order, 1)
-    return [row[value > -np.inf].astype(np.int64) for row, value in zip(top, values, strict=True)]
+    values, columns = torch.from_numpy(keys).topk(min(count, keys.shape[1]), dim=1)
+    return [row[value > -np.inf] for row, value in zip(columns.numpy(), values.numpy(), strict=True)]
 
 
 def collapse(vectors: np.ndarray, *, rng: np.random.Generator, pairs: int = 1000) -> float:
@@ -183,7 +178,7 @@ class Miner:
         Returns:
             For each anchor up to `count` clips.
         """
-        allowed = ~self.excluded[:, tags].T
+        allowed = ~np.ascontiguousarray(self.excluded[:, tags].T)
         if self.negatives == "balanced":
             weighted = np.where(allowed, self._log_balance, -np.inf)
             nothing = ~np.isfinite(weighted).any(1, keepdims=True)  # only clips without a tag are left
