@@ -31,7 +31,8 @@ class Batch:
         waveforms: float32 [shape=(n, crop_samples)].
         targets: how much of each tag of the table each crop has, in [0, 1]; fractions occur only where clips are mixed
             [shape=(n, n_tags)].
-        ignore: pairs that are neither positives nor reliable negatives [shape=(n, n_tags)] bool.
+        unknown: share of each crop that may have the tag without being labelled with it, in [0, 1]: its data set does
+            not use the tag, or the clip has a near-synonym of it [shape=(n, n_tags)].
         seed: of random choices within the model.
     """
 
@@ -39,7 +40,7 @@ class Batch:
     tags: np.ndarray
     waveforms: np.ndarray
     targets: np.ndarray
-    ignore: np.ndarray
+    unknown: np.ndarray
     seed: int
 
 
@@ -110,8 +111,7 @@ class BatchMaker:
                 waveforms, both, alpha=self.config.mixup_alpha, probability=self.config.mixup, rng=rng
             )
             targets, excluded = np.split(both, 2, axis=1)
-        ignore = (excluded > 0) & (targets == 0)
-        return Batch(clips, tags, waveforms, targets, ignore, seed=int(rng.integers(2**31)))
+        return Batch(clips, tags, waveforms, targets, excluded - targets, seed=int(rng.integers(2**31)))
 
     def _draw_clips(self, epoch: int, number: int, rng: np.random.Generator) -> np.ndarray:
         if self._balance is not None:

@@ -58,7 +58,7 @@ class BatchDataset(Dataset[dict[str, Tensor]]):
         inputs = {
             "waveforms": torch.from_numpy(batch.waveforms),
             "targets": torch.from_numpy(batch.targets),
-            "ignore": torch.from_numpy(batch.ignore),
+            "unknown": torch.from_numpy(batch.unknown),
             "seed": torch.tensor(batch.seed),
         }
         if self.contrastive:

@@ -79,7 +79,7 @@ class ContrastiveModule(_TrainedModule):
         self.register_buffer("text_inputs", torch.from_numpy(text_inputs.astype(np.float32)), persistent=False)
 
     def forward(
-        self, waveforms: Tensor, tags: Tensor, targets: Tensor, ignore: Tensor, seed: Tensor
+        self, waveforms: Tensor, tags: Tensor, targets: Tensor, unknown: Tensor, seed: Tensor
     ) -> dict[str, Tensor]:
         """Return the loss of a batch (see `Batch`), joint over all processes of a distributed run.
 
@@ -94,11 +94,11 @@ class ContrastiveModule(_TrainedModule):
         # Exponentials of scores times 100 need float32, whatever the towers computed in.
         with torch.autocast(audio.device.type, enabled=False):
             audio = audio.float()
-            wanted, unknown = gather_rows(targets)[:, columns], gather_rows(ignore)[:, columns]
+            targets, unknown = gather_rows(targets)[:, columns], gather_rows(unknown)[:, columns]
             scores = self._scores(gather_rows(audio), text.float())
             with torch.no_grad():
-                active = active_share(scores, wanted, unknown, margin=self.loss.margin)
-            outputs = {"loss": self._loss(scores, wanted, unknown), "audio": audio.detach(), "active": active}
+                active = active_share(scores, targets, unknown, margin=self.loss.margin)
+            outputs = {"loss": self._loss(scores, targets, unknown), "audio": audio.detach(), "active": active}
             if self._target is not None:
                 distillation = self._distillation(self._target, waveforms, audio)
                 outputs["loss"] = outputs["loss"] + self._distill_weight * distillation
@@ -147,15 +147,15 @@ class ContrastiveModule(_TrainedModule):
         tower.train(was_training)
         return vectors
 
-    def _loss(self, scores: Tensor, targets: Tensor, ignore: Tensor) -> Tensor:
+    def _loss(self, scores: Tensor, targets: Tensor, unknown: Tensor) -> Tensor:
         if self.log_scale is None:
-            return triplet(scores, targets, ignore, margin=self.loss.margin)
+            return triplet(scores, targets, unknown, margin=self.loss.margin)
         with torch.no_grad():  # beyond the bound there would be no gradient to return by
             self.log_scale.clamp_(max=MAX_LOG_SCALE)
         if self.bias is not None:
-            return sigmoid(scores, targets, ignore, log_scale=self.log_scale, bias=self.bias)
+            return sigmoid(scores, targets, unknown, log_scale=self.log_scale, bias=self.bias)
         loss = info_nce if self.loss.name == "infonce" else decoupled
-        return loss(scores, targets, ignore, log_scale=self.log_scale)
+        return loss(scores, targets, unknown, log_scale=self.log_scale)
 
 
 class TaggerModule(_TrainedModule):
@@ -185,10 +185,14 @@ class TaggerModule(_TrainedModule):
         weights = np.ones(len(model.config.tag_names)) if positive_weights is None else positive_weights
         self.register_buffer("positive_weights", torch.from_numpy(weights.astype(np.float32)), persistent=False)
 
-    def forward(self, waveforms: Tensor, targets: Tensor, ignore: Tensor, seed: Tensor) -> dict[str, Tensor]:
-        """Return the `loss` of crops of whole chunks against targets in [0, 1] [shape=(n, n_tags)].
+    def forward(self, waveforms: Tensor, targets: Tensor, unknown: Tensor, seed: Tensor) -> dict[str, Tensor]:
+        """Return the loss of crops of whole chunks (see `Batch`).
 
-        Pairs to `ignore` [shape=(n, n_tags)] take no part: their label is unknown.
+        For a pair with probability p: -v w log p - (1 - w - u) log(1 - p), where v weights the tag's positives. The
+        losses are added and divided by the sum of 1 - u.
+
+        Returns:
+            `loss`.
         """
         self.augment_seed = int(seed)
         n = len(waveforms)
@@ -196,16 +200,15 @@ class TaggerModule(_TrainedModule):
         with torch.autocast(logits.device.type, enabled=False):
             mean = logits.float().mean(1)
             if self.loss.name == "bce-with-logits":
-                losses = F.binary_cross_entropy_with_logits(
-                    mean, targets, pos_weight=self.positive_weights, reduction="none"
-                )
+                as_positive, as_negative = -F.logsigmoid(mean), -F.logsigmoid(-mean)
             else:
                 # The unstable form, for comparison: a saturated sigmoid has no gradient.
                 p = torch.sigmoid(mean)
                 as_positive = F.binary_cross_entropy(p, torch.ones_like(p), reduction="none")
                 as_negative = F.binary_cross_entropy(p, torch.zeros_like(p), reduction="none")
-                losses = self.positive_weights * targets * as_positive + (1 - targets) * as_negative
-        return {"loss": losses[~ignore].mean()}
+            negative = (1 - targets - unknown.to(mean.dtype)).clamp_min(0)
+            losses = self.positive_weights * targets * as_positive + negative * as_negative
+        return {"loss": losses.sum() / (targets + negative).sum().clamp_min(torch.finfo(mean.dtype).tiny)}
 
 
 def _mask_spectrograms(backbone: nn.Module, augment: SpecAugment | None, module: _TrainedModule) -> None:

@@ -59,7 +59,7 @@ def figures_of(maker: BatchMaker, labels: LabelTable, vectors: tuple[np.ndarray,
         there[batch.tags] = True
         named = labels.has_tag[batch.clips].any(0)
         scores = clips[batch.clips] @ tags[batch.tags].T
-        negative = (~batch.ignore & (batch.targets == 0))[:, batch.tags]
+        negative = (batch.targets + batch.unknown == 0)[:, batch.tags]
         scores = np.where(negative, scores, np.nan)
         row = {"columns": there.mean()}
         of_all = np.where(labels.excluded[batch.clips], -np.inf, clips[batch.clips] @ tags.T)

@@ -55,7 +55,7 @@ def test_a_batch_follows_from_its_number(store: tuple, clip_sampling: str, tag_s
     assert list(batch.tags) == sorted(set(batch.tags))
 
 
-def test_targets_and_ignored_pairs_are_those_of_the_labels(store: tuple) -> None:
+def test_targets_and_unknown_pairs_are_those_of_the_labels(store: tuple) -> None:
     _, labels = store
     batch = maker(store).make(0, 0)
     for i, clip in enumerate(batch.clips):
@@ -64,7 +64,23 @@ def test_targets_and_ignored_pairs_are_those_of_the_labels(store: tuple) -> None
             tag = labels.tags[column]
             assert batch.targets[i, column] == (tag in own)
             near = {"low": "middle", "middle": "low"}.get(tag)
-            assert batch.ignore[i, column] == (tag not in own and near in own)
+            assert batch.unknown[i, column] == (tag not in own and near in own)
+
+
+def test_a_mixture_has_shares_of_its_clips_labels(store: tuple) -> None:
+    _, labels = store
+    settings = replace(SETTINGS, size=8, mined_share=0.0, mixup=1.0)
+    seen = 0
+    for index in range(20):
+        batch = maker(store, settings).make(index, 0)
+        of_clips = labels.has_tag[batch.clips]
+        assert ((batch.targets > 0) >= of_clips).all() and (batch.targets[of_clips] >= 0.5).all()
+        assert (batch.unknown >= 0).all() and (batch.targets + batch.unknown <= 1).all()
+        synonyms = labels.excluded[batch.clips] & ~of_clips
+        # At least half of a mixture is the clip itself, and stays unknown also where the other clip has the tag.
+        assert (batch.unknown[synonyms] >= 0.5).all()
+        seen += int(((batch.targets > 0) & (batch.unknown > 0)).sum())
+    assert seen
 
 
 @pytest.mark.parametrize("size", [3, 4, 5, 6, 7, 16, 20])

@@ -208,14 +208,14 @@ def test_where_scores_are_held_the_loss_is_over_log_odds(tmp_path: Path, start: 
         "waveforms": 0.1 * torch.randn(3, learner.model.chunk_samples, generator=generator),
         "tags": torch.tensor([0, 1]),
         "targets": torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]),
-        "ignore": torch.zeros(3, 2, dtype=torch.bool),
+        "unknown": torch.zeros(3, 2, dtype=torch.bool),
     }
     found = learner(**batch, seed=torch.tensor(0))
     audio, text = learner.audio(batch["waveforms"]), learner.model.text_tower(learner.text_inputs)
     odds = learner.model.calibration(audio, text)
     held = learner.model.text_tower(learner._target.text_inputs)
     drift = learner._target.loss(audio @ held.T, learner._target.scores(batch["waveforms"], 3))
-    contrast = info_nce(odds, batch["targets"], batch["ignore"], log_scale=torch.tensor(0.0))
+    contrast = info_nce(odds, batch["targets"], batch["unknown"], log_scale=torch.tensor(0.0))
     assert found["loss"].item() == pytest.approx((contrast + 2.0 * drift).item(), rel=1e-4)
     np.testing.assert_allclose(learner.centre, learner.model.calibration.mean.numpy())
 

@@ -54,7 +54,7 @@ def joint_batch() -> dict[str, Tensor]:
     return {
         "waveforms": 0.1 * torch.randn(8, 16_000, generator=generator),
         "targets": targets,
-        "ignore": (torch.rand(8, 4, generator=generator) < 0.2) & (targets == 0),
+        "unknown": (torch.rand(8, 4, generator=generator) < 0.2) & (targets == 0),
         "seed": torch.tensor(0),
     }
 
@@ -102,10 +102,8 @@ def process(rank: int, port: int, folder: Path) -> None:
     gathered = gather_rows(torch.full((rank + 1, 2), float(rank)))
     assert gathered.tolist() == [[0, 0], [1, 1], [1, 1]]
     training_run(folder, "whole").run()
-    try:
+    with pytest.raises(Killed):
         training_run(folder, "parts", callbacks=(KillAt(),)).run()
-    except Killed:
-        pass
     done = training_run(folder, "parts", resume=True)
     done.run()
     assert done.task.bank is not None and done.task.bank.snapshot is not None
@@ -138,7 +136,9 @@ def test_loss_and_gradients_are_those_of_the_joint_batch(folder: Path, loss: str
         found = load_file(folder / f"{loss}-{rank}.safetensors")
         assert found.keys() == expected.keys()
         for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
+            torch.testing.assert_close(
+                found[name], value, rtol=1e-4, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}"
+            )
 
 
 def test_the_processes_keep_one_memory_bank_and_one_model(folder: Path) -> None:

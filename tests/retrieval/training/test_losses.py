@@ -31,12 +31,16 @@ def batch(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor, Tensor]:
     positive = torch.rand(6, 5, generator=generator) < 0.3
     positive[2] = False  # a clip without a tag of the batch
     positive[:, 4] = False  # a tag that no clip has: negative for all
-    ignore = torch.rand(6, 5, generator=generator) < 0.2
-    ignore[0, 1] = True
-    assert positive.any() and (ignore & positive).any() and (ignore & ~positive).any()
+    unlabeled = torch.rand(6, 5, generator=generator) < 0.4
+    unlabeled[0, 1] = True
+    assert positive.any() and (unlabeled & positive).any() and (unlabeled & ~positive).any()
+    if request.param == "hard":
+        return scores, positive.double(), (unlabeled & ~positive).double()
     shares = torch.rand(6, 5, generator=generator, dtype=torch.float64)
-    targets = positive.double() if request.param == "hard" else torch.where(positive, shares, 0.0)
-    return scores, targets, ignore
+    targets = torch.where(positive, shares, 0.0)
+    parts = torch.rand(6, 5, generator=generator, dtype=torch.float64).masked_fill(~positive, 1.0)
+    parts[4] = 0.5  # a mixture with a clip of which all is known
+    return scores, targets, torch.where(unlabeled, parts * (1 - targets), 0.0)
 
 
 Pairs = list[tuple[float, float]]
@@ -46,11 +50,11 @@ Pairs = list[tuple[float, float]]
 def both_ways(row_loss: Callable[[Pairs, Pairs], list[float]], batch: tuple[Tensor, ...]) -> float:
     """The mean of both directions: of the rows' weighted means, weighted by their greatest target."""
     totals = []
-    for scores, targets, ignore in (batch, tuple(x.T for x in batch)):
+    for scores, targets, unknown in (batch, tuple(x.T for x in batch)):
         rows, row_weights = [], []
-        for s, t, i in zip(scores.tolist(), targets.tolist(), ignore.tolist(), strict=True):
+        for s, t, i in zip(scores.tolist(), targets.tolist(), unknown.tolist(), strict=True):
             positives = [(x, w) for x, w in zip(s, t, strict=True) if w > 0]
-            negatives = [(x, 1 - w) for x, w, no in zip(s, t, i, strict=True) if w < 1 and not (no and w == 0)]
+            negatives = [(x, 1 - w - u) for x, w, u in zip(s, t, i, strict=True) if w + u < 1]
             losses = row_loss(positives, negatives)
             if losses:
                 weights = [w for _, w in positives]
@@ -66,17 +70,15 @@ def test_info_nce_is_its_formula(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     def row(positives: Pairs, negatives: Pairs) -> list[float]:
         if not negatives:
             return []
-        of_zero = [x for x, w in negatives if w == 1]
-        total = sum(math.exp(scale * x) for x in [*(x for x, _ in positives), *of_zero])
+        total = sum(w * math.exp(scale * x) for x, w in [*positives, *negatives])
         return [-math.log(math.exp(scale * x) / total) for x, _ in positives]
 
-    scores, targets, ignore = batch
-    ignore = ignore.clone()
-    ignore[3] = True  # a clip of a data set that uses no other tags
-    targets = targets.clone()
+    scores, targets, unknown = batch
+    targets, unknown = targets.clone(), unknown.clone()
     targets[3] = (targets[3] > 0).double()
+    unknown[3] = 1 - targets[3]  # a clip of a data set that uses no other tags
     assert targets[3].any()
-    for given in (batch, (scores, targets, ignore)):
+    for given in (batch, (scores, targets, unknown)):
         assert info_nce(*given, log_scale=LOG_SCALE).item() == pytest.approx(both_ways(row, given), rel=1e-12)
 
 
@@ -109,13 +111,12 @@ def test_decoupled_is_its_formula(batch: tuple[Tensor, Tensor, Tensor]) -> None:
 
 
 def test_sigmoid_is_its_formula(batch: tuple[Tensor, Tensor, Tensor]) -> None:
-    scores, targets, ignore = batch
+    scores, targets, unknown = batch
     scale, total = math.exp(float(LOG_SCALE)), 0.0
     for i in range(6):
         for j in range(5):
             w, z = float(targets[i, j]), scale * float(scores[i, j]) + float(BIAS)
-            if w > 0 or not ignore[i, j]:
-                total += w * math.log(1 + math.exp(-z)) + (1 - w) * math.log(1 + math.exp(z))
+            total += w * math.log(1 + math.exp(-z)) + (1 - w - float(unknown[i, j])) * math.log(1 + math.exp(z))
     assert sigmoid(*batch, log_scale=LOG_SCALE, bias=BIAS).item() == pytest.approx(total / 6, rel=1e-12)
     assert sigmoid(*(x.T for x in batch), log_scale=LOG_SCALE, bias=BIAS).item() == pytest.approx(total / 5, rel=1e-12)
 
@@ -123,15 +124,15 @@ def test_sigmoid_is_its_formula(batch: tuple[Tensor, Tensor, Tensor]) -> None:
 def slow_hinges(batch: tuple[Tensor, ...]) -> list[list[tuple[float, float]]]:
     """Hinge arguments with the weights of their triplets, clip->tag and tag->clip."""
     ways = []
-    for scores, targets, ignore in (batch, tuple(x.T for x in batch)):
-        s, t, i = scores.numpy(), targets.numpy(), ignore.numpy()
+    for scores, targets, unknown in (batch, tuple(x.T for x in batch)):
+        s, t, u = scores.numpy(), targets.numpy(), unknown.numpy()
         ways.append(
             [
-                (MARGIN - s[a, p] + s[a, n], t[a, p] * (1 - t[a, n]))
+                (MARGIN - s[a, p] + s[a, n], t[a, p] * (1 - t[a, n] - u[a, n]))
                 for a in range(len(s))
                 for p in np.flatnonzero(t[a] > 0)
                 for n in range(s.shape[1])
-                if n != p and t[a, n] < 1 and not (i[a, n] and t[a, n] == 0)
+                if n != p
             ]
         )
     return ways
@@ -170,26 +171,43 @@ def test_a_part_at_minus_40_db_counts_for_a_hundredth(name: str) -> None:
 
 
 def test_gradients_are_those_of_finite_differences(batch: tuple[Tensor, Tensor, Tensor]) -> None:
-    scores, targets, ignore = batch
+    scores, targets, unknown = batch
     scores = scores.clone().requires_grad_()
     log_scale, bias = LOG_SCALE.clone().requires_grad_(), BIAS.clone().requires_grad_()
     check = torch.autograd.gradcheck
-    assert check(lambda s, t: info_nce(s, targets, ignore, log_scale=t), (scores, log_scale))
-    assert check(lambda s, t: decoupled(s, targets, ignore, log_scale=t), (scores, log_scale))
-    assert check(lambda s, t, b: sigmoid(s, targets, ignore, log_scale=t, bias=b), (scores, log_scale, bias))
-    assert check(lambda s: triplet(s, targets, ignore, margin=MARGIN), (scores,))
+    assert check(lambda s, t: info_nce(s, targets, unknown, log_scale=t), (scores, log_scale))
+    assert check(lambda s, t: decoupled(s, targets, unknown, log_scale=t), (scores, log_scale))
+    assert check(lambda s, t, b: sigmoid(s, targets, unknown, log_scale=t, bias=b), (scores, log_scale, bias))
+    assert check(lambda s: triplet(s, targets, unknown, margin=MARGIN), (scores,))
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_what_is_ignored_has_no_gradient(name: str, batch: tuple[Tensor, Tensor, Tensor]) -> None:
-    scores, targets, ignore = batch
+def test_unknown_pairs_have_no_gradient(name: str, batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    scores, targets, unknown = batch
     leaf = scores.clone().requires_grad_()
-    LOSSES[name](leaf, targets, ignore).backward()
+    LOSSES[name](leaf, targets, unknown).backward()
     assert leaf.grad is not None
     absent = targets == 0
-    assert (leaf.grad[ignore & absent] == 0).all()
-    assert (leaf.grad[absent & ~ignore] >= 0).all()
-    assert (leaf.grad[absent & ~ignore] > 0).any()
+    assert (unknown == 1).any() and (leaf.grad[unknown == 1] == 0).all()
+    assert (leaf.grad[absent & (unknown < 1)] >= 0).all()
+    assert (leaf.grad[absent & (unknown < 1)] > 0).any()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_unknown_part_of_a_mixture_is_no_negative(name: str) -> None:
+    """Seven tenths of a clip may have the tag of the other three tenths: that is no evidence against the tag."""
+    scores = torch.zeros(1, 2, dtype=torch.float64)
+    targets = torch.tensor([[0.0, 0.3]], dtype=torch.float64)
+    unlabeled = torch.tensor([[0.0, 0.7]], dtype=torch.float64)
+    found = []
+    for unknown in (unlabeled, torch.zeros_like(unlabeled)):
+        leaf = scores.clone().requires_grad_()
+        LOSSES[name](leaf, targets, unknown).backward()
+        assert leaf.grad is not None
+        found.append(float(leaf.grad[0, 1]))
+    assert found[0] < 0 and found[0] <= found[1] + 1e-12
+    if name in ("sigmoid", "decoupled", "info_nce"):
+        assert found[0] < found[1]
 
 
 @pytest.mark.parametrize("name", ["info_nce", "decoupled", "triplet"])

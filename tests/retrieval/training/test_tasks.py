@@ -49,7 +49,7 @@ def batch() -> dict[str, torch.Tensor]:
         "waveforms": 0.1 * torch.randn(3, 2 * 8000, generator=generator),
         "tags": torch.tensor([0, 1, 3]),
         "targets": targets,
-        "ignore": torch.tensor([[False, True, True, False], [False] * 4, [False] * 4]),
+        "unknown": torch.tensor([[False, True, True, False], [False] * 4, [False] * 4]),
         "seed": torch.tensor(4),
     }
 
@@ -64,7 +64,7 @@ def test_the_loss_is_the_function_of_the_towers(
     chunks = batch["waveforms"].reshape(6, 8000)
     features = towers.audio_tower.backbone(chunks).reshape(3, 2, -1).mean(1)
     scores = towers.audio_tower.projection(features) @ towers.text_tower(torch.from_numpy(vectors[[0, 1, 3]])).T
-    given = scores, batch["targets"][:, batch["tags"]], batch["ignore"][:, batch["tags"]]
+    given = scores, batch["targets"][:, batch["tags"]], batch["unknown"][:, batch["tags"]]
     scale = learner.log_scale
     if name == "triplet":
         assert scale is None
@@ -98,7 +98,7 @@ def test_both_forms_of_binary_cross_entropy_agree_and_weigh_positives(
     weights = np.array([1.0, 2.0, 5.0, 3.0])
     targets = torch.tensor([[1.0, 0, 0, 1], [0, 0.5, 0, 0], [0, 0, 1, 0]])
     known = torch.zeros(3, 4, dtype=torch.bool)
-    inputs = {"waveforms": batch["waveforms"], "targets": targets, "ignore": known, "seed": batch["seed"]}
+    inputs = {"waveforms": batch["waveforms"], "targets": targets, "unknown": known, "seed": batch["seed"]}
     losses = [
         TaggerModule(tagger, LossConfig(name=name), positive_weights=weights).eval()(**inputs)["loss"].item()
         for name in ("bce-with-logits", "bce")
@@ -112,7 +112,7 @@ def test_both_forms_of_binary_cross_entropy_agree_and_weigh_positives(
     assert plain.item() == pytest.approx(F.binary_cross_entropy(p, targets.double()).item(), rel=1e-4)
     unknown = known.clone()
     unknown[0, 1] = unknown[2, 3] = True
-    partly = TaggerModule(tagger, LossConfig(name="bce")).eval()(**inputs | {"ignore": unknown})["loss"]
+    partly = TaggerModule(tagger, LossConfig(name="bce")).eval()(**inputs | {"unknown": unknown})["loss"]
     expected = F.binary_cross_entropy(p[~unknown], targets.double()[~unknown])
     assert partly.item() == pytest.approx(expected.item(), rel=1e-4)
 
