@@ -1,29 +1,28 @@
-"""Genres of real music by a published tagger's own tags, beside the default model's; one JSON line at the end.
+"""Compare a published tagger with the default model on genres of real music.
 
     python -m scripts.experiments.published_genres --data DIR --weights DIR
 
-DIR of data holds the pack ``emotify`` with its ``labels.csv`` (``file,labels,...``, the genre first), DIR of weights
-the MusicNN of Won et al. 2020 on MTG-Jamendo, ``won2020_jamendo_musicnn.pth``
-(github.com/minzwon/sota-music-tagging-models). Both models judge every clip as ``retrieve tag`` does: the published one
-by its tags ``genre---classical`` and so on, the default one by the bare words.
+--data holds the pack emotify with its labels.csv (genre first). --weights holds the MusicNN of Won et al. 2020 on
+MTG-Jamendo, won2020_jamendo_musicnn.pth (github.com/minzwon/sota-music-tagging-models). Both models tag every clip as
+`retrieve tag` does: the published one by its tags `genre---classical` and so on, the default one by the words alone.
 
-Top-1 is the share of clips whose best of the four is their genre; mAP is the mean over genres of the average
-precision of clips in the order of their scores.
+Top-1 is the share of clips whose best label is their genre; mAP is the mean average precision over the four genres. The
+last line of output is the result as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import average_precision_score
 
+from retrieval.datasets.load import read_dataset
 from retrieval.tagging import ClosedSetTagger, Tagger, ZeroShotTagger
+from scripts.experiments.comparison.console import log
 
 GENRES = ("classical", "electronic", "pop", "rock")
 PUBLISHED = "won2020-jamendo-musicnn"
@@ -36,11 +35,11 @@ def scores_of(tagger: Tagger, files: Sequence[Path], labels: Sequence[str]) -> n
     for i, file in enumerate(files):
         scores[i] = tagger.scores(file, labels)
         if (i + 1) % REPORT_EVERY == 0:
-            print(f"{type(tagger).__name__}: {i + 1} of {len(files)} clips", file=sys.stderr, flush=True)
+            log(f"{type(tagger).__name__}: {i + 1} of {len(files)} clips")
     return scores
 
 
-def figures(scores: np.ndarray, genres: np.ndarray) -> dict[str, float]:
+def metrics(scores: np.ndarray, genres: np.ndarray) -> dict[str, float]:
     """Return top-1 and mAP of scores [shape=(n_clips, 4)] for the clips' genres [shape=(n_clips,)]."""
     precisions = [average_precision_score(genres == j, scores[:, j]) for j in range(len(GENRES))]
     return {
@@ -57,19 +56,20 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="a torch device (default: %(default)s)")
     args = parser.parse_args()
     pack = args.data / "emotify"
-    with (pack / "labels.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    files = [pack / row["file"] for row in rows]
-    genres = np.array([GENRES.index(row["labels"].split(";")[0]) for row in rows])
+    clips = read_dataset(pack).clips
+    files = [clip.path for clip in clips]
+    genres = np.array([GENRES.index(clip.labels[0]) for clip in clips])
     checkpoint = args.weights / f"{PUBLISHED.replace('-', '_')}.pth"
-    by_default = figures(scores_of(ZeroShotTagger.open(device=args.device), files, GENRES), genres)
-    print(json.dumps({"default": by_default}), file=sys.stderr, flush=True)
+    by_default = metrics(scores_of(ZeroShotTagger.open(device=args.device), files, GENRES), genres)
+    log(json.dumps({"default": by_default}))
     published = ClosedSetTagger.open(PUBLISHED, checkpoint, device=args.device)
-    by_tags = figures(scores_of(published, files, [f"genre---{genre}" for genre in GENRES]), genres)
+    by_tags = metrics(scores_of(published, files, [f"genre---{genre}" for genre in GENRES]), genres)
     print("| model | top-1 | mAP |\n|---|--:|--:|")
     for name, found in ((PUBLISHED, by_tags), ("default, zero-shot", by_default)):
         print(f"| {name} | {found['top1']:.3f} | {found['mAP']:.3f} |")
-    print(json.dumps({"experiment": "published_genres", "clips": len(rows), PUBLISHED: by_tags, "default": by_default}))
+    print(
+        json.dumps({"experiment": "published_genres", "clips": len(clips), PUBLISHED: by_tags, "default": by_default})
+    )
 
 
 if __name__ == "__main__":

@@ -1,25 +1,23 @@
-"""Labels that the default recipe never learnt, looked for by a model trained without them and by one trained with them.
+"""Compare a model trained without some labels with one trained with them, on these labels.
 
-    python -m scripts.recipes.default.train --data DATA --weights DIR --out RUN \\
+    python -m scripts.recipes.default.train --data DATA --weights WEIGHTS --out RUN --finish \\
         --hold-out-labels scripts/experiments/unseen_labels.txt
-    python -m scripts.experiments.unseen_labels --data DATA/audio --seen encoders/weights/default --unseen RUN/model \\
-        --out DIR
+    python -m scripts.experiments.unseen_labels --data DATA/audio --unseen RUN/finished --out OUT
 
-DIR of data holds the packs ``instruments_freesound``, ``esc`` (fold 5 is heard) and ``emotify`` (its genres are looked
-for), each with its ``labels.csv``; the other test set are pieces rendered from a soundfont that the recipe does not
-use.
+--data holds the packs instruments_freesound, esc (fold 5 is used) and emotify (its genres are used), each with its
+labels.csv. The fourth test set is rendered from a soundfont that the recipe does not use.
 
-Every label is looked for in every test set that has it, among all clips of the set: a clip's score is its mean segment
-vector times the text vector, the label's figure its average precision, or the mean of those of several sets. mAP is the
-mean over labels, chance the mean share of clips that carry the label. The interval of the difference is a bootstrap
-over labels, seen and unseen drawn together; it covers the choice of labels, neither that of clips nor the training's
-seed.
+A clip's score for a label is its mean segment vector times the text vector. A label's figure is its average precision
+over all clips of a test set, averaged over the test sets that have the label. mAP is the mean over labels; chance is
+the mean share of clips with the label. The interval of the difference is a bootstrap over labels, seen and unseen drawn
+together. It covers the choice of labels, not that of clips or of the seed.
 
-What "unseen" means: see ``scripts.recipes.default.label_leakage``. The published network was trained on AudioSet with
-all of its classes, and the word vectors on text with all words; the recipe that joins them was never told of these
-labels.
+What "unseen" means is defined in retrieval.datasets.label_leakage. The published network was trained on AudioSet
+with all of its classes, and the word vectors on text with all words; the recipe that maps one to the other was not
+trained on these labels.
 
---out keeps the rendered pieces, decoded audio, and unseen_labels.md, .json and .png; one JSON line ends the output.
+--out receives the rendered clips, decoded audio, and unseen_labels.md, .json and .png. The last line of output is the
+result as JSON.
 """
 
 from __future__ import annotations
@@ -46,12 +44,12 @@ from retrieval.datasets.load import read_dataset
 from retrieval.datasets.waveforms import WaveformStore
 from retrieval.label_file import read_label_file
 from retrieval.training.tasks import clip_vectors
+from scripts.experiments.comparison.console import exit_status, log, progress_callback
 from scripts.experiments.comparison.data import Rendering, render_dataset
-from scripts.experiments.console import status_of, tell, telling
-from scripts.experiments.unseen_report import GROUPS, draw, markdown
+from scripts.experiments.comparison.unseen_report import GROUPS, draw, markdown
+from scripts.soundfonts import TIM_GM6MB
 
 LABELS = Path(__file__).with_suffix(".txt")
-SOUNDFONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")  # where Debian's package puts it
 GENRES = frozenset(("classical", "electronic", "pop", "rock"))  # the other labels of emotify are moods
 RENDERED_CLIPS, RENDERED_CLIP_S = 400, 5.0
 MIN_CLIPS = 5
@@ -61,23 +59,23 @@ _NOTE = "training.json"
 
 @dataclass(frozen=True)
 class TestSet:
-    """Clips in which labels of one group are looked for."""
+    """Clips on which labels of one group are measured."""
 
-    __test__ = False  # no test of pytest's
+    __test__ = False  # not a test class of pytest
 
     group: str
     clips: TaggedClips
 
 
 @dataclass(frozen=True)
-class Figures:
-    """A label's figures, each the mean over its test sets.
+class LabelMetrics:
+    """Metrics of one label, each the mean over its test sets.
 
     Attributes:
         group: instruments, genres or sounds.
         chance: share of clips that carry the label.
-        seen, unseen: average precision by the model that learnt it, and by the one that did not.
-        tests: test set -> number of clips, of those with the label, and the same figures there.
+        seen, unseen: average precision by the model trained with the label, and by the one trained without.
+        tests: test set -> number of clips, of those with the label, and the same metrics there.
     """
 
     group: str
@@ -90,50 +88,54 @@ class Figures:
 def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the packs")
-    parser.add_argument("--seen", type=Path, default=DEFAULT_MODEL_DIR, metavar="MODEL", help="(default: the shipped)")
-    parser.add_argument("--unseen", type=Path, required=True, metavar="MODEL", help="trained with --hold-out-labels")
-    parser.add_argument("--out", type=Path, required=True, help="where audio and results go")
+    parser.add_argument(
+        "--seen", type=Path, default=DEFAULT_MODEL_DIR, metavar="MODEL", help="(default: the shipped one)"
+    )
+    parser.add_argument(
+        "--unseen", type=Path, required=True, metavar="MODEL", help="model trained with --hold-out-labels"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--labels", type=Path, default=LABELS, metavar="FILE", help="(default: the shipped list)")
-    parser.add_argument("--test-soundfont", type=Path, default=SOUNDFONT, metavar="FILE", help="(default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="of torch (default: its own choice)")
+    parser.add_argument("--test-soundfont", type=Path, default=TIM_GM6MB, metavar="FILE", help="(default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="threads of torch")
     return parser.parse_args(argv)
 
 
 def withheld_by(model: Path) -> frozenset[str]:
-    """Return the labels that a model directory says it was trained without.
+    """Return the labels that a model was trained without, as recorded in its directory.
 
     Raises:
-        ValueError: it does not say how it was trained.
+        ValueError: there is no record.
     """
     try:
         return _withheld(json.loads((model / _NOTE).read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"{model} has no readable {_NOTE}, which says what it was trained without") from error
+        raise ValueError(f"{model} has no readable {_NOTE}, which records the labels held out") from error
 
 
 def _withheld(notes: Mapping[str, Any]) -> frozenset[str]:
-    """Return what training withheld; of a model that began as another, what neither of the two learnt."""
+    """Return the labels held out; for a fine-tuned model, those that neither stage was trained on."""
     if notes.get("start"):
         return _withheld(notes["start"]) - frozenset(notes["tags"])
     return frozenset(notes.get("withheld", {}).get("labels", {}))
 
 
 def check_models(seen: Path, unseen: Path, labels: Sequence[str]) -> None:
-    """Check that one model learnt all of the labels and the other none.
+    """Check that one model was trained on all labels and the other on none.
 
     Raises:
-        ValueError: not so.
+        ValueError: it is not so.
     """
-    told = [label for label in labels if label not in withheld_by(unseen)]
-    if told:
+    used = [label for label in labels if label not in withheld_by(unseen)]
+    if used:
         raise ValueError(
-            f"--unseen {unseen}: its {_NOTE} does not say that {len(told)} of {len(labels)} labels were held out "
-            f"({format_names(told)}): train it with --hold-out-labels and the same list"
+            f"--unseen {unseen}: its {_NOTE} does not record that {len(used)} of {len(labels)} labels were held out "
+            f"({format_names(used)}): train it with --hold-out-labels and the same list"
         )
-    untold = [label for label in labels if label in withheld_by(seen)]
-    if untold:
+    unused = [label for label in labels if label in withheld_by(seen)]
+    if unused:
         raise ValueError(
-            f"--seen {seen} was itself trained without {len(untold)} of the labels: {format_names(untold)}"
+            f"--seen {seen} was itself trained without {len(unused)} of the labels: {format_names(unused)}"
         )
 
 
@@ -153,11 +155,11 @@ def test_sets(packs: Path, rendered: TaggedClips) -> dict[str, TestSet]:
     }
 
 
-test_sets.__test__ = False  # type: ignore[attr-defined]  # no test of pytest's
+test_sets.__test__ = False  # type: ignore[attr-defined]  # not a test of pytest
 
 
-def looked_for(sets: Mapping[str, TestSet], names: Iterable[str]) -> dict[str, list[str]]:
-    """Return for each test set the names that at least ``MIN_CLIPS`` of its clips carry, sorted."""
+def measurable(sets: Mapping[str, TestSet], names: Iterable[str]) -> dict[str, list[str]]:
+    """Return, for each test set, the names that at least `MIN_CLIPS` of its clips have, sorted."""
     wanted = set(names)
     found = {}
     for test, of in sets.items():
@@ -168,7 +170,7 @@ def looked_for(sets: Mapping[str, TestSet], names: Iterable[str]) -> dict[str, l
 
 
 def others(sets: Mapping[str, TestSet], labels: Sequence[str], model: TwoTowerModel) -> list[str]:
-    """Return the labels of the test sets that the model knows words of and that give none of ``labels`` away."""
+    """Return the labels of the test sets that the model knows and that do not reveal any of `labels`."""
     assert model.vocabulary is not None
     words = model.words
     codes, scales, weights = (part.detach().cpu().numpy() for part in (words.codes, words.scales, words.weights))
@@ -182,33 +184,33 @@ def measured(
     sets: Mapping[str, TestSet],
     names: Mapping[str, Sequence[str]],
     scores: Callable[[str, Sequence[str]], tuple[np.ndarray, np.ndarray]],
-) -> dict[str, Figures]:
+) -> dict[str, LabelMetrics]:
     """Measure labels.
 
     Args:
         sets: the test sets.
-        names: what is looked for in each.
+        names: labels measured in each.
         scores: takes a test set and names, returns the scores of the seen and of the unseen model, each
             [shape=(n_clips, n_names)].
 
     Returns:
-        label -> its figures, by group and name.
+        Label -> its metrics, by group and name.
     """
     found: dict[tuple[int, str], dict[str, dict[str, float]]] = {}
-    for test, looked in names.items():
-        if not looked:
+    for test, of_test in names.items():
+        if not of_test:
             continue
-        truth = sets[test].clips.truth(looked)
-        for name, carried, one, other in zip(looked, truth.T, *(s.T for s in scores(test, looked)), strict=True):
+        truth = sets[test].clips.truth(of_test)
+        for name, positive, one, other in zip(of_test, truth.T, *(s.T for s in scores(test, of_test)), strict=True):
             found.setdefault((GROUPS.index(sets[test].group), name), {})[test] = {
-                "clips": len(carried),
-                "positives": int(carried.sum()),
-                "chance": float(carried.mean()),
-                "seen": float(average_precision_score(carried, one)),
-                "unseen": float(average_precision_score(carried, other)),
+                "clips": len(positive),
+                "positives": int(positive.sum()),
+                "chance": float(positive.mean()),
+                "seen": float(average_precision_score(positive, one)),
+                "unseen": float(average_precision_score(positive, other)),
             }
     return {
-        name: Figures(
+        name: LabelMetrics(
             GROUPS[group],
             *(float(np.mean([of[key] for of in tests.values()])) for key in ("chance", "seen", "unseen")),
             tests,
@@ -224,9 +226,9 @@ def interval(differences: np.ndarray, *, level: float = 0.95) -> tuple[float, fl
     return float(low), float(high)
 
 
-def summary_of(figures: Iterable[Figures]) -> dict[str, Any]:
+def summary_of(metrics: Iterable[LabelMetrics]) -> dict[str, Any]:
     """Return mAP, chance and the difference with its interval, over labels."""
-    rows = np.array([[of.chance, of.seen, of.unseen] for of in figures])
+    rows = np.array([[of.chance, of.seen, of.unseen] for of in metrics])
     chance, seen, unseen = (float(value) for value in rows.mean(0))
     return {
         "labels": len(rows),
@@ -238,8 +240,8 @@ def summary_of(figures: Iterable[Figures]) -> dict[str, Any]:
     }
 
 
-def summarise(found: Mapping[str, Figures], rest: Mapping[str, Figures]) -> dict[str, dict[str, Any]]:
-    """Return the summaries of each group, of all labels held out, and of the others of the same test sets."""
+def summarise(found: Mapping[str, LabelMetrics], rest: Mapping[str, LabelMetrics]) -> dict[str, dict[str, Any]]:
+    """Return the summaries of each group, of all held-out labels, and of other labels of the same test sets."""
     grouped = {group: [of for of in found.values() if of.group == group] for group in GROUPS}
     summary = {group: summary_of(of) for group, of in grouped.items() if of}
     summary["all"] = summary_of(found.values())
@@ -249,7 +251,7 @@ def summarise(found: Mapping[str, Figures], rest: Mapping[str, Figures]) -> dict
 
 
 class Scores:
-    """Both models' scores of the clips of the test sets; a clip is heard once by each."""
+    """Scores of the test clips by both models. Every clip is embedded once by each."""
 
     def __init__(self, sets: Mapping[str, TestSet], models: Sequence[TwoTowerModel], work: Path) -> None:
         self._models = models
@@ -260,10 +262,10 @@ class Scores:
                 rate_hz = model.sample_rate_hz
                 folder = work / f"{test.replace(', ', '-').replace(' ', '')}-{rate_hz}"
                 sounds = WaveformStore.open(
-                    of.clips.clips, folder, sample_rate_hz=rate_hz, on_clip=telling(f"decoding {test}")
+                    of.clips.clips, folder, sample_rate_hz=rate_hz, on_clip=progress_callback(f"decoding {test}")
                 )
                 self._vectors[test].append(clip_vectors(model, sounds))
-                tell(f"{test}: {len(sounds)} clips heard by model {len(self._vectors[test])} of {len(models)}")
+                log(f"{test}: {len(sounds)} clips embedded by model {len(self._vectors[test])} of {len(models)}")
 
     def __call__(self, test: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         seen, unseen = (
@@ -274,7 +276,7 @@ class Scores:
 
 
 def run(args: argparse.Namespace) -> None:
-    """The whole experiment."""
+    """Run the experiment."""
     disable_progress_bar()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -287,21 +289,21 @@ def run(args: argparse.Namespace) -> None:
         test_clips=RENDERED_CLIPS,
         clip_s=RENDERED_CLIP_S,
     )
-    rendered = render_dataset(rendering, args.out / "audio", on_clip=telling("rendering"))
+    rendered = render_dataset(rendering, args.out / "audio", on_clip=progress_callback("rendering"))
     sets = test_sets(args.data, rendered)
-    wanted = looked_for(sets, labels)
+    wanted = measurable(sets, labels)
     nowhere = sorted(set(labels) - {name for names in wanted.values() for name in names})
     if nowhere:
         raise ValueError(f"no test set has {MIN_CLIPS} clips of {format_names(nowhere)}")
     models = [TwoTowerModel.from_pretrained(folder).eval() for folder in (args.seen, args.unseen)]
     scores = Scores(sets, models, args.out / "work")
     found = measured(sets, wanted, scores)
-    rest = measured(sets, looked_for(sets, others(sets, labels, models[1])), scores)
+    rest = measured(sets, measurable(sets, others(sets, labels, models[1])), scores)
     summary = summarise(found, rest)
     facts = [
         f"seen: {args.seen.name}, trained with the labels; unseen: {args.unseen.name}, trained without them",
         "test clips: " + ", ".join(f"{len(of.clips)} {test}" for test, of in sets.items()),
-        "difference: unseen less seen, with its 95% interval over labels; of few labels it says little",
+        "difference: unseen minus seen, with its 95% interval over labels, which is unreliable for few labels",
     ]
     (args.out / "unseen_labels.md").write_text(markdown(summary, found, facts), encoding="utf-8")
     draw(args.out / "unseen_labels.png", found, summary["all"])
@@ -315,7 +317,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main() -> int:
     args = parsed()
-    return status_of("unseen_labels", lambda: run(args))
+    return exit_status("unseen_labels", lambda: run(args))
 
 
 if __name__ == "__main__":

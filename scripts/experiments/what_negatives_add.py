@@ -1,15 +1,16 @@
-"""What mined negatives add to a batch that has random ones already; one JSON line at the end.
+"""Measure what mined negatives add to a batch that has random ones.
 
     python -m scripts.experiments.what_negatives_add --data DIR --init FILE --out DIR
 
-Takes the options and the folder of `baseline_vs_retrieval.py` (its rendered audio is used again), trains one model with
-random negatives, and lets every kind of negatives make batches over that model's embeddings. Told of each kind:
+Takes the options and the folder of baseline_vs_retrieval (and uses its rendered audio). It trains one model with random
+negatives, and lets every kind of negatives compose batches from that model's embeddings. For each kind:
 
-- ``columns``: share of all seen tags that a batch's score matrix has;
-- ``hardest_tags_there``: share of a clip's eight hardest negative tags that are among them;
-- ``hardest_tags_by_labels``: the same before any tag is mined: what the labels of the batch's other clips bring;
-- ``clip_to_tag``, ``tag_to_clip``: mean cosine of the negatives that a batch has, by either direction the hardest one
-  of each clip and of each tag.
+- columns: share of all seen tags in a batch's score matrix;
+- hardest_tags_there: share of a clip's eight hardest negative tags among them;
+- hardest_tags_by_labels: the same for the labels of the batch's clips alone, without mined tags;
+- clip_to_tag, tag_to_clip: mean cosine of the hardest negative of each clip, and of each tag.
+
+The last line of output is the result as JSON.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from retrieval.training.labels import LabelTable
 from retrieval.training.mining import NEGATIVES, Miner
 from retrieval.training.run import TrainingRun
 from retrieval.training.tasks import ContrastiveTask
-from scripts.experiments.baseline_vs_retrieval import Clock, material_of, parsed
+from scripts.experiments.comparison.console import RunProgress, exit_status, log, progress_callback
 from scripts.experiments.comparison.data import Material
-from scripts.experiments.comparison.runs import epochs_of, plan_of
-from scripts.experiments.console import status_of, tell, telling
+from scripts.experiments.comparison.options import parse_arguments, prepare
+from scripts.experiments.comparison.runs import config_of, epochs_of
 
 HARDEST = 8
 BATCHES = 40
@@ -38,19 +39,19 @@ SEED, RATE = 0, 3e-3
 
 
 def trained(args: argparse.Namespace, material: Material) -> tuple[TrainingRun, tuple[np.ndarray, np.ndarray]]:
-    """Return a finished run on random negatives, and the vectors of its clips and tags."""
+    """Train with random negatives; return the run and the vectors of its clips and tags."""
     n_clips = len(material.train)
-    plan = plan_of("random", SEED, RATE, args, n_clips, args.out / "negatives")
-    callback = Clock(epochs_of("random", args, n_clips)[1]).begin("random negatives")
-    run = TrainingRun(plan, material.train, None, on_clip=telling("decoding"), callbacks=[callback])
+    config = config_of("random", SEED, RATE, args, n_clips, args.out / "negatives")
+    callback = RunProgress(epochs_of("random", args, n_clips)[1]).begin("random negatives")
+    run = TrainingRun(config, material.train, None, on_clip=progress_callback("decoding"), callbacks=[callback])
     run.run()
     assert isinstance(run.task, ContrastiveTask)
     assert run.task.bank is not None
     return run, (run.task.bank.clips, run.task.module.tag_vectors())
 
 
-def figures_of(maker: BatchMaker, labels: LabelTable, vectors: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-    """Return what a maker's batches hold, as means."""
+def metrics_of(maker: BatchMaker, labels: LabelTable, vectors: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+    """Return the means over a maker's batches."""
     clips, tags = vectors
     found: dict[str, list[float]] = {}
     for number in range(BATCHES):
@@ -77,15 +78,15 @@ def figures_of(maker: BatchMaker, labels: LabelTable, vectors: tuple[np.ndarray,
 
 
 def measured(args: argparse.Namespace) -> dict[str, Any]:
-    material, _ = material_of(args)
+    material, _ = prepare(args)
     finished, vectors = trained(args, material)
     settings = replace(finished.config.batch, seed=SEED + 1)
     kinds = {}
     for kind in NEGATIVES:
         miner = Miner(kind, finished.labels.has_tag, finished.labels.excluded, finished.config.loss.margin)
         maker = BatchMaker(settings, finished.labels, finished.trainer.batches.maker.sounds, miner=miner)
-        kinds[kind] = figures_of(maker, finished.labels, vectors)
-        tell(f"{kind}: {json.dumps(kinds[kind])}")
+        kinds[kind] = metrics_of(maker, finished.labels, vectors)
+        log(f"{kind}: {json.dumps(kinds[kind])}")
     return {
         "experiment": "what_negatives_add",
         "batches": BATCHES,
@@ -102,8 +103,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    args = parsed()
-    return status_of("what_negatives_add", lambda: run(args))
+    args = parse_arguments(__doc__)
+    return exit_status("what_negatives_add", lambda: run(args))
 
 
 if __name__ == "__main__":

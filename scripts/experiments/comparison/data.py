@@ -1,7 +1,7 @@
-"""Data of the comparison in `baseline_vs_retrieval.py`: rendered pieces, instrument packs, tags seen and unseen.
+"""Data of `baseline_vs_retrieval`: rendered clips, instrument packs, seen and unseen tags.
 
-Unseen tags are never named in training, nor is a tag that contains all their words ("alto saxophone" for "saxophone")
-or whose word vector is near theirs; their sounds stay where a clip has another tag. Clips without one are left out.
+Unseen tags are removed from the training labels, with tags that contain all their words ("alto saxophone" for
+"saxophone") or whose word vector is near theirs. A clip stays if it has another tag.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from retrieval.training.labels import known_tags
 from scripts.recipes.default.synth import SAMPLE_RATE_HZ, SynthClip, render_clips
 
 __all__ = [
-    "LEARNT_PACKS",
     "NOT_INSTRUMENTS",
     "TEST_PACK",
+    "TRAINING_PACKS",
     "UNSEEN",
     "Material",
     "Rendering",
@@ -37,7 +37,7 @@ __all__ = [
     "render_dataset",
 ]
 
-LEARNT_PACKS = ("orchestra_notes", "lofi_notes")
+TRAINING_PACKS = ("orchestra_notes", "lofi_notes")
 TEST_PACK = "instruments_freesound"
 UNSEEN = (
     "accordion",
@@ -57,19 +57,19 @@ NOT_INSTRUMENTS = frozenset(
         *("normal", "pizzicato", "solo", "tremolo", "whistling"),
     )
 )
-"""How something is played, or what it sounds like."""
+"""Labels of playing techniques and of timbre."""
 _TRAIN_SEED, _TEST_SEED = 100, 900
 _MADE = "made.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rendering:
-    """What is rendered.
+    """What to render.
 
     Attributes:
-        train_fonts, test_fonts: soundfonts; none is in both.
-        train_clips, test_clips: how many clips, spread over the soundfonts.
-        clip_s: length of a clip.
+        train_fonts, test_fonts: soundfonts; no soundfont is in both.
+        train_clips, test_clips: number of clips, spread over the soundfonts.
+        clip_s: length of a clip in seconds.
     """
 
     train_fonts: tuple[Path, ...]
@@ -81,10 +81,10 @@ class Rendering:
     def __post_init__(self) -> None:
         both = {path.resolve() for path in self.train_fonts} & {path.resolve() for path in self.test_fonts}
         if both:
-            raise ValueError(f"{min(both)} is both learnt from and tested with: give another --test-soundfont")
+            raise ValueError(f"{min(both)} is both a training and a test soundfont; choose another --test-soundfont")
 
     def described(self) -> dict[str, Any]:
-        """Plain values that the clips follow from.
+        """Return plain values that determine the clips.
 
         Raises:
             FileNotFoundError: a soundfont is missing.
@@ -94,7 +94,7 @@ class Rendering:
             for path in paths:
                 if not path.is_file():
                     options = "--train-soundfont and --test-soundfont"
-                    raise FileNotFoundError(f"soundfont {path} is missing: name others with {options}")
+                    raise FileNotFoundError(f"soundfont {path} is missing; choose another with {options}")
             return [[path.name, path.stat().st_size] for path in paths]
 
         return {
@@ -106,13 +106,13 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Material:
-    """What all runs share.
+    """The clips of all runs.
 
     Attributes:
-        train: clips with the labels that may be learnt.
-        tests: clips to test with, all their labels on them, by the name of the test set.
-        unseen: tags held out.
-        removed: every tag that was held out -> the unseen tag that it is or would give away.
+        train: training clips, with seen tags only.
+        tests: name -> test clips, with seen and unseen tags.
+        unseen: the unseen tags.
+        removed: tag removed from training -> the unseen tag that it is, or reveals.
     """
 
     train: TaggedClips
@@ -121,29 +121,29 @@ class Material:
     removed: dict[str, str]
 
     def measured(self, test: str) -> tuple[list[str], list[str]]:
-        """Return the seen and the unseen tags that a test set has clips of."""
+        """Return the seen and the unseen tags that occur in a test set."""
         there = set(self.tests[test].tags)
         return [tag for tag in self.train.tags if tag in there], [tag for tag in self.unseen if tag in there]
 
 
 def frequent_tags(label_lists: Iterable[Sequence[str]], *, at_least: int) -> list[str]:
-    """Return the instruments that as many clips have, sorted."""
+    """Return the instruments of at least so many clips, sorted."""
     counts = Counter(label for labels in label_lists for label in labels)
     return sorted(tag for tag, count in counts.items() if count >= at_least and tag not in NOT_INSTRUMENTS)
 
 
 def only_tags(clips: TaggedClips, tags: Iterable[str]) -> TaggedClips:
-    """Return the clips that have one of the tags, with no other labels."""
+    """Return the clips that have one of the tags, without their other labels."""
     wanted = set(tags)
     kept = (replace(clip, labels=tuple(label for label in clip.labels if label in wanted)) for clip in clips.clips)
     return replace(clips, clips=tuple(clip for clip in kept if clip.labels))
 
 
 def _pieces(fonts: Sequence[Path], *, count: int, clip_s: float, seed: int) -> Iterator[SynthClip]:
-    """Render ``count`` pieces, as many from each soundfont, without those of one melodic instrument alone."""
+    """Render `count` pieces, evenly from the soundfonts, without solos of a melodic instrument."""
     for number, font in enumerate(fonts):
         share = count // len(fonts) + (number < count % len(fonts))
-        # About half of the pieces are such; the renderer is let run out, so that it frees the soundfont.
+        # About half of the pieces are solos. The generator must be exhausted: its end frees the soundfont.
         pieces = render_clips([font], count=11 * share // 5 + 40, length_s=clip_s, seed=seed + number)
         kept = 0
         for piece in pieces:
@@ -151,11 +151,11 @@ def _pieces(fonts: Sequence[Path], *, count: int, clip_s: float, seed: int) -> I
                 kept += 1
                 yield piece
         if kept < share:
-            raise DatasetError(f"{font} gave {kept} clips of {share}: has it all General MIDI programs?")
+            raise DatasetError(f"{font} gave {kept} of {share} clips; it must have all General MIDI programs")
 
 
 def render_dataset(rendering: Rendering, folder: Path, *, on_clip: Callable[[int, int], None]) -> TaggedClips:
-    """Render clips, 16-bit FLAC beside a labels.csv, unless the folder holds them; ``split`` is "train" or "test"."""
+    """Render clips as 16-bit FLAC with a labels.csv (splits "train" and "test"), unless the folder has them."""
     described = rendering.described()
     made, table = folder / _MADE, folder / "labels.csv"
     if made.is_file() and json.loads(made.read_text(encoding="utf-8")) == described:
@@ -175,7 +175,7 @@ def render_dataset(rendering: Rendering, folder: Path, *, on_clip: Callable[[int
             on_clip(len(rows), total)
     with table.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("file", "labels", "split"), *rows])
-    made.write_text(json.dumps(described) + "\n", encoding="utf-8")  # last: what a stop left is made again
+    made.write_text(json.dumps(described) + "\n", encoding="utf-8")  # last: an incomplete folder is rendered again
     return read_dataset(folder)
 
 
@@ -188,25 +188,25 @@ def gather(
     synonym_cosine: float,
     at_least: int,
 ) -> Material:
-    """Put training and test clips together.
+    """Return training and test clips.
 
     Args:
         rendered: with the splits "train" and "test".
         packs: folder of the instrument packs.
-        words: text vectors; tags that they do not know are left out.
+        words: word vectors; tags that they do not know are left out.
         unseen: tags to hold out.
-        synonym_cosine: tags as near to an unseen one are held out with it.
+        synonym_cosine: tags with at least this cosine to an unseen tag are held out too.
         at_least: training clips that a tag needs.
 
     Raises:
         DatasetError: a pack is missing, or an unseen tag is in no training clip.
     """
-    learnt = concat_datasets([rendered.of_split("train"), *(read_dataset(packs / pack) for pack in LEARNT_PACKS)])
-    frequent = frequent_tags((clip.labels for clip in learnt.clips), at_least=at_least)
-    # An unseen tag needs no clips to learn from, only one to show that the training sounds hold it.
-    known, _ = known_tags(words, sorted({*frequent, *(set(unseen) & set(learnt.tags))}), drop_unknown=True)
+    training = concat_datasets([rendered.of_split("train"), *(read_dataset(packs / pack) for pack in TRAINING_PACKS)])
+    frequent = frequent_tags((clip.labels for clip in training.clips), at_least=at_least)
+    # An unseen tag needs one training clip, which shows that its sound is in the training set.
+    known, _ = known_tags(words, sorted({*frequent, *(set(unseen) & set(training.tags))}), drop_unknown=True)
     held = hold_out_tags(
-        only_tags(learnt, known),
+        only_tags(training, known),
         unseen,
         leakage=LeakageFilter(unseen, words, synonym_cosine=synonym_cosine),
     )

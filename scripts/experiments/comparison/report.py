@@ -1,4 +1,4 @@
-"""Figures of the comparison in `baseline_vs_retrieval.py`: measures of a run, means over seeds, winner, table, plot."""
+"""Report of `baseline_vs_retrieval`: metrics of a run, means over seeds, comparison of negatives, table, plot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ import numpy as np
 
 from retrieval.evaluation.protocol import evaluate
 
-__all__ = ["BASELINE", "MEASURES", "Spread", "draw", "figures_of", "markdown", "summarise", "verdict", "verdicts"]
+__all__ = [
+    "BASELINE",
+    "MEASURES",
+    "Comparison",
+    "Spread",
+    "compare",
+    "comparisons",
+    "draw",
+    "markdown",
+    "metrics_of",
+    "summarise",
+]
 
 BASELINE = "bce"
 MEASURES = {
@@ -33,7 +44,7 @@ _WATCHED = {"active_triplets": "active triplets", "collapse": "mean cosine of pa
 
 @dataclass(frozen=True)
 class Spread:
-    """A measure of one method: the values of the seeds, in order."""
+    """A measure of one method: one value per seed, in order."""
 
     values: tuple[float, ...]
 
@@ -43,14 +54,14 @@ class Spread:
 
     @property
     def sd(self) -> float:
-        """Standard deviation of the sample; NaN for one seed."""
+        """Sample standard deviation; NaN for one seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
     def __str__(self) -> str:
         return f"{self.mean:.3f}" + ("" if math.isnan(self.sd) else f" ± {self.sd:.3f}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         sd = None if math.isnan(self.sd) else round(self.sd, 6)
         return {"mean": round(self.mean, 6), "sd": sd, "values": list(self.values)}
 
@@ -58,25 +69,25 @@ class Spread:
 Summary = dict[str, dict[str, dict[str, Spread]]]
 
 
-def figures_of(
+def metrics_of(
     scores: np.ndarray, truth: np.ndarray, tags: Sequence[str], unseen: Sequence[str]
 ) -> tuple[dict[str, float | None], dict[str, float]]:
-    """Measure scores, and what chance reaches; without unseen scores their measures are None.
+    """Return the metrics of scores, and those of random scores; without scores of unseen tags, theirs are None.
 
-    Seen tags are looked for among the clips that have one, unseen ones among the clips that have one of these, and
-    where a measure is generalised, either among all clips.
+    Seen tags are ranked over the clips that have one, unseen tags over the clips that have one; generalised metrics
+    rank both over all clips.
 
     Args:
-        scores: [shape=(n_clips, n_tags)], the seen tags first; unseen ones may be left out.
+        scores: [shape=(n_clips, n_tags)], seen tags first; unseen ones may be left out.
         truth: bool [shape=(n_clips, n_tags)].
-        tags: all of them.
-        unseen: those at the end.
+        tags: names of all columns.
+        unseen: the last of them.
     """
     n_seen = len(tags) - len(unseen)
     rows = truth[:, :n_seen].any(1)
     part = evaluate(scores[rows, :n_seen], truth[rows, :n_seen], tags[:n_seen])["parts"]["all"]
     seen = part["tag_to_clip"]
-    figures: dict[str, float] = {
+    metrics: dict[str, float] = {
         "seen_map": seen["map"],
         "seen_p10": seen["precision_at_10"],
         "seen_r10": seen["recall_at_10"],
@@ -86,7 +97,7 @@ def figures_of(
         chance["generalised_unseen_map"] = float(truth[:, n_seen:].mean())
     missing = ("unseen_map", "unseen_r10", "generalised_seen_map", "generalised_unseen_map", "harmonic_map")
     if scores.shape[1] < len(tags) or not unseen:
-        return {**_defined(figures), **dict.fromkeys(missing)}, chance
+        return {**_defined(metrics), **dict.fromkeys(missing)}, chance
     parts = evaluate(scores, truth, tags, unseen)["parts"]
     both, found = parts["generalised"], parts["unseen"]["tag_to_clip"]
     values = (
@@ -96,23 +107,23 @@ def figures_of(
         both["harmonic_map"],
     )
     chance["unseen_map"] = parts["unseen"]["chance_map"]
-    return _defined(figures | dict(zip(missing, values, strict=True))), chance
+    return _defined(metrics | dict(zip(missing, values, strict=True))), chance
 
 
-def _defined(figures: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: None if math.isnan(value) else value for name, value in figures.items()}
+def _defined(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in metrics.items()}
 
 
 def summarise(records: Sequence[Mapping[str, Any]]) -> Summary:
-    """Return test set -> method -> measure -> spread over seeds; "training" stands for what was watched there.
+    """Return test set -> method -> measure -> spread over seeds; the key "training" has the training's own measures.
 
-    Measures that a record has None for are left out. Methods come in the order of the records.
+    Measures that are None in a record are left out. Methods are in the order of the records.
     """
     gathered: dict[str, dict[str, dict[str, list[float]]]] = {}
     for record in sorted(records, key=lambda record: int(record["seed"])):
-        for part, figures in {**record["tests"], "training": record["training"]}.items():
+        for part, metrics in {**record["tests"], "training": record["training"]}.items():
             of_method = gathered.setdefault(part, {}).setdefault(record["method"], {})
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 if value is not None:
                     of_method.setdefault(name, []).append(float(value))
     order = list(dict.fromkeys(record["method"] for record in records))
@@ -126,47 +137,54 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> Summary:
     }
 
 
-def verdict(methods: Mapping[str, Mapping[str, Spread]], measure: str) -> str:
-    """Say which kind of negatives won by a measure, by how much over random ones, and what the seeds' spread is.
+@dataclass(frozen=True)
+class Comparison:
+    """One kind of negatives against random ones, by one measure.
 
-    The spread is the sum of both standard deviations: a difference beyond it leaves the error bars apart.
+    Attributes:
+        measure: key of `MEASURES`.
+        kind: kind of negatives.
+        difference: its mean less that of random negatives.
+        spread: sum of both standard deviations; NaN for one seed.
+    """
+
+    measure: str
+    kind: str
+    difference: float
+    spread: float
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether the difference is larger than the spread; False for one seed."""
+        return abs(self.difference) > self.spread
+
+
+def compare(methods: Mapping[str, Mapping[str, Spread]], measure: str) -> list[Comparison]:
+    """Compare every kind of negatives with random ones; an empty list if there are no random ones.
+
+    With many comparisons some exceed the spread by chance: a difference counts if it recurs in the other test set.
     """
     of = {name: found[measure] for name, found in methods.items() if name != BASELINE and measure in found}
-    if len(of) < 2 or "random" not in of:
-        return f"{MEASURES[measure]}: random negatives and another kind are needed to name a winner."
-    ranked = sorted(of, key=lambda name: -of[name].mean)
-    winner = ranked[0]
-    other = ranked[1] if winner == "random" else "random"
-    gain = of[winner].mean - of[other].mean
-    if winner == "random":
-        told = f"random negatives won with {of[winner]}, {gain:.3f} above {other} ones, the next best ({of[other]})"
-    else:
-        told = f"{winner} negatives won with {of[winner]}, {gain:.3f} above random ones ({of['random']})"
-    spread = of[winner].sd + of[other].sd
-    if math.isnan(spread):
-        said = "one seed does not say whether that is more than chance"
-    elif gain > spread:
-        said = f"more than the seeds' spread ({spread:.3f})"
-    else:
-        said = f"no more than the seeds' spread ({spread:.3f}), so no clear win"
-    return f"{MEASURES[measure]}: {told}; {said}.{_against_baseline(methods, measure, winner)}"
+    if "random" not in of:
+        return []
+    base = of.pop("random")
+    return [Comparison(measure, kind, one.mean - base.mean, one.sd + base.sd) for kind, one in of.items()]
 
 
-def _against_baseline(methods: Mapping[str, Mapping[str, Spread]], measure: str, winner: str) -> str:
-    baseline = methods.get(BASELINE, {}).get(measure)
-    if baseline is None:
-        return ""
-    gap = methods[winner][measure].mean - baseline.mean
-    return f" The closed-set baseline has {baseline}: {abs(gap):.3f} {'less' if gap > 0 else 'more'}."
-
-
-def verdicts(summary: Summary) -> dict[str, list[str]]:
-    """Return the sentences of each test set."""
+def comparisons(summary: Summary) -> dict[str, list[Comparison]]:
+    """Return the comparisons of each test set."""
     return {
-        part: [verdict(methods, name) for name in _JUDGED if any(name in found for found in methods.values())]
+        part: [one for measure in _JUDGED for one in compare(methods, measure)]
         for part, methods in summary.items()
         if part != "training"
     }
+
+
+def _sentence(measure: str, found: Sequence[Comparison]) -> str:
+    """Say which differences from random negatives exceed the seeds' spread."""
+    clear = [one for one in found if one.measure == measure and one.exceeds]
+    text = ", ".join(f"{one.kind} {one.difference:+.3f} (spread {one.spread:.3f})" for one in clear)
+    return f"{MEASURES[measure]}: beyond the seeds' spread from random negatives: {text or 'none'}."
 
 
 def _table(head: str, columns: Mapping[str, str], methods: Mapping[str, Mapping[str, Spread]]) -> list[str]:
@@ -185,16 +203,16 @@ def markdown(summary: Summary, facts: Sequence[str], chances: Mapping[str, Mappi
     """Return the report.
 
     Args:
-        summary: of ``summarise``.
-        facts: what the reader must know of the runs, a line each.
-        chances: test set -> measure -> what chance reaches.
+        summary: of `summarise`.
+        facts: conditions of the runs, one line each.
+        chances: test set -> measure -> its value for random scores.
     """
-    lines = ["# BCE baseline and retrieval by negatives", "", *(f"- {fact}" for fact in facts)]
-    said = verdicts(summary)
-    for part, sentences in said.items():
+    lines = ["# BCE baseline and contrastive retrieval by kind of negatives", "", *(f"- {fact}" for fact in facts)]
+    for part, found in comparisons(summary).items():
         lines += ["", f"## Test set: {part}", "", *_table("method", MEASURES, summary[part]), ""]
         chance = [f"{MEASURES[name]} {value:.3f}" for name, value in chances[part].items()]
-        lines += [f"By chance: {', '.join(chance)}.", "", *(f"- {sentence}" for sentence in sentences)]
+        lines += [f"Random scores: {', '.join(chance)}.", ""]
+        lines += [f"- {_sentence(name, found)}" for name in _JUDGED if any(one.measure == name for one in found)]
     lines += ["", "## Last epoch of training", "", *_table("negatives", _WATCHED, _watched(summary["training"]))]
     return "\n".join(lines) + "\n"
 

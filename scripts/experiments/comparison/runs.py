@@ -1,4 +1,4 @@
-"""Runs of the comparison in `baseline_vs_retrieval.py`: budget, plan, training and test of one; learning rates."""
+"""One run of `baseline_vs_retrieval`: budget, plan, training and test."""
 
 from __future__ import annotations
 
@@ -20,9 +20,18 @@ from retrieval.training.config import BatchConfig, LossConfig, OptimConfig, Trai
 from retrieval.training.run import TrainingRun
 from retrieval.training.tasks import clip_vectors
 from scripts.experiments.comparison.data import Material
-from scripts.experiments.comparison.report import BASELINE, figures_of
+from scripts.experiments.comparison.report import BASELINE, metrics_of
 
-__all__ = ["BACKBONE", "DEVELOPMENT", "PUBLISHED", "development_of", "epochs_of", "objective_of", "one_run", "plan_of"]
+__all__ = [
+    "BACKBONE",
+    "DEVELOPMENT",
+    "PUBLISHED",
+    "config_of",
+    "development_of",
+    "epochs_of",
+    "objective_of",
+    "one_run",
+]
 
 BACKBONE, PUBLISHED = "mn04", "efficientat-mn04"
 DEVELOPMENT = "development"
@@ -35,7 +44,7 @@ def objective_of(method: str) -> str:
 
 
 def development_of(material: Material) -> Material:
-    """Return the training clips alone, a fifth of their recordings to test with: what learning rates are chosen by."""
+    """Return the training clips, with a fifth of their recordings as the test set, to choose learning rates."""
     shares = {"train": 1 - _DEVELOPMENT_SHARE, DEVELOPMENT: _DEVELOPMENT_SHARE}
     divided = split_by_group(material.train, shares, seed=_SPLIT_SEED)
     tests = {DEVELOPMENT: divided.of_split(DEVELOPMENT)}
@@ -43,7 +52,7 @@ def development_of(material: Material) -> Material:
 
 
 def epochs_of(method: str, args: Namespace, n_clips: int) -> tuple[int, int]:
-    """Return the epochs and the steps of a run: as nearly as whole epochs allow, all hear as many clips."""
+    """Return epochs and steps of a run: all runs see the same number of clips, as nearly as whole epochs allow."""
     drawn = BatchConfig(size=args.batch).drawn  # the rest of a contrastive batch are negatives
     steps = args.epochs * math.ceil(n_clips / drawn)
     if method != BASELINE:
@@ -53,8 +62,8 @@ def epochs_of(method: str, args: Namespace, n_clips: int) -> tuple[int, int]:
     return epochs, epochs * an_epoch
 
 
-def plan_of(method: str, seed: int, rate: float, args: Namespace, n_clips: int, out: Path) -> TrainConfig:
-    """Return one run's plan."""
+def config_of(method: str, seed: int, rate: float, args: Namespace, n_clips: int, out: Path) -> TrainConfig:
+    """Return the settings of one run."""
     baseline = method == BASELINE
     return TrainConfig(
         objective=objective_of(method),
@@ -62,7 +71,7 @@ def plan_of(method: str, seed: int, rate: float, args: Namespace, n_clips: int, 
         out=out,
         negatives="random" if baseline else method,
         synonym_cosine=args.synonym_cosine,
-        missing_labels="negative",  # instruments: who labels a banjo alone would have written a harp down
+        missing_labels="negative",  # a missing instrument label means that the instrument is absent
         init=args.init,
         published=PUBLISHED,
         text=args.text,
@@ -82,7 +91,7 @@ def plan_of(method: str, seed: int, rate: float, args: Namespace, n_clips: int, 
 
 
 def tested(run: TrainingRun, material: Material, test: str, sounds: WaveformStore) -> tuple[Any, Any]:
-    """Return the figures of a trained model on a test set, and those of chance."""
+    """Return the metrics of a trained model on a test set, and those of random scores."""
     seen, unseen = material.measured(test)
     truth = material.tests[test].truth([*seen, *unseen])
     if isinstance(run.model, TwoTowerModel):
@@ -90,7 +99,7 @@ def tested(run: TrainingRun, material: Material, test: str, sounds: WaveformStor
     else:
         columns = [run.labels.tags.index(tag) for tag in seen]
         scores = run.task.scores(sounds)[:, columns]
-    return figures_of(scores, truth, [*seen, *unseen], unseen)
+    return metrics_of(scores, truth, [*seen, *unseen], unseen)
 
 
 def one_run(
@@ -103,13 +112,13 @@ def one_run(
     callback: TrainerCallback,
     on_clip: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Train and test one model at a learning rate; only its figures are kept."""
+    """Train and test one model and return its record; the model is not kept."""
     work = args.out / "work"
     for left in work.glob("*"):  # of the run before; the decoded audio serves all
         if left.name != "audio":
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-    plan = plan_of(method, seed, rate, args, len(material.train), work)
-    run = TrainingRun(plan, material.train, None, on_clip=on_clip, callbacks=[callback])
+    config = config_of(method, seed, rate, args, len(material.train), work)
+    run = TrainingRun(config, material.train, None, on_clip=on_clip, callbacks=[callback])
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
     result = run.run()
     trained_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
@@ -122,16 +131,16 @@ def one_run(
     watched: dict[str, float | None] = dict.fromkeys(_WATCHED)
     for entry in run.trainer.state.log_history:  # the last one that tells each
         watched |= {key: entry[key] for key in _WATCHED if key in entry}
-    heard = result.steps * args.batch
+    clips_seen = result.steps * args.batch
     return {
         "method": method,
         "seed": seed,
         "learning_rate": rate,
         "steps": result.steps,
-        "clips_heard": heard,
+        "clips_heard": clips_seen,
         "train_s": round(trained_s, 1),
         "train_cpu_s": round(cpu_s, 1),
-        "clips_per_s": round(heard / trained_s, 1),
+        "clips_per_s": round(clips_seen / trained_s, 1),
         "training": watched,
         "tests": tests,
         "chance": chances,

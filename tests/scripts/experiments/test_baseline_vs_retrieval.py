@@ -1,4 +1,4 @@
-"""The comparison of the baseline with retrieval: tags, budgets, measures, means, winners, table; no training."""
+"""The comparison of the baseline with retrieval: tags, budgets, metrics, spreads, differences; nothing is trained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from retrieval.training.mining import NEGATIVES
 from scripts.experiments import baseline_vs_retrieval as experiment
 from scripts.experiments.comparison import runs as comparison_runs
 from scripts.experiments.comparison.data import Material, Rendering, frequent_tags, only_tags
-from scripts.experiments.comparison.report import Spread, draw, figures_of, markdown, summarise, verdict
+from scripts.experiments.comparison.options import parse_arguments
+from scripts.experiments.comparison.report import Spread, compare, metrics_of, summarise
 
 
 def clips_of(*labels: str) -> TaggedClips:
@@ -30,10 +31,10 @@ def methods_of(**values: tuple[float, ...]) -> dict[str, dict[str, Spread]]:
 
 
 def options_of(*more: str) -> Any:
-    return experiment.parsed(["--data", "d", "--init", "i", "--out", "o", *more])
+    return parse_arguments(None, ["--data", "d", "--init", "i", "--out", "o", *more])
 
 
-def test_tags_are_frequent_and_no_way_of_playing() -> None:
+def test_tags_are_frequent_instruments() -> None:
     rows = [["banjo", "normal"], ["banjo", "normal", "harp"], ["harp", "solo"], ["oboe"]]
     assert frequent_tags(rows, at_least=2) == ["banjo", "harp"]
     assert frequent_tags(rows, at_least=1) == ["banjo", "harp", "oboe"]
@@ -50,45 +51,47 @@ def test_only_tags_that_a_test_set_has_are_measured() -> None:
     assert material.measured("t") == (["flute", "piano"], ["harp"])
 
 
-def test_a_soundfont_that_is_learnt_is_no_test(tmp_path: Path) -> None:
+def test_a_training_soundfont_is_refused_as_a_test_soundfont(tmp_path: Path) -> None:
     sizes = {"train_clips": 1, "test_clips": 1, "clip_s": 1.0}
     same = tmp_path / "a.sf2"
-    with pytest.raises(ValueError, match="both learnt from and tested with"):
+    with pytest.raises(ValueError, match="both a training and a test soundfont"):
         Rendering(train_fonts=(tmp_path / "x" / ".." / "a.sf2",), test_fonts=(same,), **sizes)
-    with pytest.raises(FileNotFoundError, match=r"a\.sf2 is missing: name others with --train-soundfont"):
+    with pytest.raises(FileNotFoundError, match=r"a\.sf2 is missing; choose another with --train-soundfont"):
         Rendering(train_fonts=(same,), test_fonts=(), **sizes).described()
 
 
-def test_all_methods_hear_as_many_clips() -> None:
+def test_all_methods_see_the_same_number_of_clips() -> None:
     args = options_of("--epochs", "3", "--batch", "32")
-    heard = {method: comparison_runs.epochs_of(method, args, 1700)[1] * 32 for method in ("bce", *NEGATIVES)}
-    # 24 of 32 clips are drawn, the others are negatives: 71 batches an epoch, three epochs; the baseline has 54, four.
-    assert {heard[name] for name in NEGATIVES} == {3 * 71 * 32}
-    assert heard["bce"] == 4 * 54 * 32
+    seen = {method: comparison_runs.epochs_of(method, args, 1700)[1] * 32 for method in ("bce", *NEGATIVES)}
+    # 24 of 32 clips are drawn, the others are negatives: 71 batches per epoch, three epochs; the baseline has 54, four.
+    assert {seen[name] for name in NEGATIVES} == {3 * 71 * 32}
+    assert seen["bce"] == 4 * 54 * 32
 
 
-def test_plans_differ_in_objective_and_negatives_alone() -> None:
+def test_configs_differ_in_objective_and_negatives_alone() -> None:
     args = options_of()
-    plans = {method: comparison_runs.plan_of(method, 7, 3e-3, args, 1700, Path("w")) for method in ("bce", *NEGATIVES)}
-    assert [plan.negatives for name, plan in plans.items() if name != "bce"] == list(NEGATIVES)
-    for name, plan in plans.items():
-        assert plan.objective == ("bce" if name == "bce" else "contrastive")
-        assert (plan.optim.learning_rate, plan.optim.optimizer, plan.freeze_stages, plan.crop_s) == (
+    configs = {
+        method: comparison_runs.config_of(method, 7, 3e-3, args, 1700, Path("w")) for method in ("bce", *NEGATIVES)
+    }
+    assert [config.negatives for name, config in configs.items() if name != "bce"] == list(NEGATIVES)
+    for name, config in configs.items():
+        assert config.objective == ("bce" if name == "bce" else "contrastive")
+        assert (config.optim.learning_rate, config.optim.optimizer, config.freeze_stages, config.crop_s) == (
             3e-3,
             "adamw",
             7,
             5.0,
         )
-        assert (plan.optim.seed, plan.batch.seed, plan.batch.size) == (7, 7, 32)
+        assert (config.optim.seed, config.batch.seed, config.batch.size) == (7, 7, 32)
 
 
-def test_figures_of_a_model_and_of_a_baseline() -> None:
+def test_metrics_of_a_model_and_of_a_baseline() -> None:
     rng = np.random.default_rng(0)
     truth = np.zeros((12, 4), dtype=bool)
     truth[np.arange(12), np.arange(12) % 4] = True
     scores = rng.random((12, 4))
     tags, unseen = ["a", "b", "y", "z"], ["y", "z"]
-    found, chance = figures_of(scores, truth, tags, unseen)
+    found, chance = metrics_of(scores, truth, tags, unseen)
 
     def map_of(rows: np.ndarray, columns: list[int]) -> float:
         return float(np.mean([average_precision_score(truth[rows, c], scores[rows, c]) for c in columns]))
@@ -101,7 +104,7 @@ def test_figures_of_a_model_and_of_a_baseline() -> None:
     assert found["generalised_unseen_map"] == pytest.approx(new)
     assert found["harmonic_map"] == pytest.approx(statistics.harmonic_mean([seen, new]))
     assert chance == pytest.approx({"seen_map": 0.5, "unseen_map": 0.5, "generalised_unseen_map": 0.25})
-    baseline, _ = figures_of(scores[:, :2], truth, tags, unseen)
+    baseline, _ = metrics_of(scores[:, :2], truth, tags, unseen)
     assert {name: value for name, value in baseline.items() if value is not None} == {
         name: found[name] for name in ("seen_map", "seen_p10", "seen_r10")
     }
@@ -129,51 +132,33 @@ def test_means_and_spreads_over_seeds() -> None:
     assert str(summary["t"]["hard"]["seen_map"]) == "0.600"
 
 
-def test_a_win_beyond_the_spread() -> None:
-    said = verdict(methods_of(bce=(0.5, 0.5), random=(0.30, 0.32), hard=(0.40, 0.42), semi_hard=(0.2, 0.2)), "seen_map")
-    assert said.startswith("seen mAP: hard negatives won with 0.410 ± 0.014, 0.100 above random ones (0.310 ± 0.014);")
-    assert "more than the seeds' spread (0.028)." in said
-    assert said.endswith("The closed-set baseline has 0.500 ± 0.000: 0.090 more.")
+def test_a_difference_from_random_negatives_is_set_against_both_spreads() -> None:
+    found = compare(
+        methods_of(bce=(0.5, 0.5), random=(0.30, 0.32), hard=(0.40, 0.42), semi_hard=(0.31, 0.33)), "seen_map"
+    )
+    assert [one.kind for one in found] == ["hard", "semi-hard"]
+    assert [one.difference for one in found] == pytest.approx([0.1, 0.01])
+    assert [one.spread for one in found] == pytest.approx([2 * math.sqrt(0.0002)] * 2)
+    assert [one.exceeds for one in found] == [True, False]
 
 
-def test_a_win_within_the_spread_is_none() -> None:
-    said = verdict(methods_of(random=(0.30, 0.40), hard=(0.32, 0.42)), "seen_map")
-    assert "hard negatives won" in said
-    assert said.endswith("no more than the seeds' spread (0.141), so no clear win.")
+def test_a_lower_value_can_exceed_the_spread_too() -> None:
+    (found,) = compare(methods_of(random=(0.40, 0.41), hard=(0.30, 0.31)), "seen_map")
+    assert found.difference == pytest.approx(-0.1)
+    assert found.exceeds
 
 
-def test_random_negatives_may_win() -> None:
-    said = verdict(methods_of(random=(0.4,), hard=(0.3,), balanced=(0.35,)), "seen_map")
-    assert "random negatives won with 0.400, 0.050 above balanced ones, the next best (0.350)" in said
-    assert said.endswith("one seed does not say whether that is more than chance.")
-    assert "are needed to name a winner" in verdict(methods_of(hard=(0.3,), balanced=(0.35,)), "seen_map")
+def test_one_seed_or_no_random_negatives_show_nothing() -> None:
+    (found,) = compare(methods_of(random=(0.4,), hard=(0.3,)), "seen_map")
+    assert math.isnan(found.spread)
+    assert not found.exceeds
+    assert compare(methods_of(hard=(0.3,), balanced=(0.35,)), "seen_map") == []
 
 
-def test_the_report_and_the_picture(tmp_path: Path) -> None:
-    seeds = (0, 1)
-    records = [
-        *(record_of("bce", seed, 0.3 + seed / 100, None) for seed in seeds),
-        *(record_of("random", seed, 0.35 + seed / 100, 0.1) for seed in seeds),
-        *(record_of("semi-hard", seed, 0.45 + seed / 100, 0.15) for seed in seeds),
-    ]
-    summary, chances = summarise(records), {"t": {"seen_map": 0.05, "unseen_map": 0.08}}
-    lines = markdown(summary, ["a fact"], chances).splitlines()
-    assert "- a fact" in lines
-    assert "## Test set: t" in lines
-    assert "By chance: seen mAP 0.050, unseen mAP 0.080." in lines
-    (baseline,) = (line for line in lines if line.startswith("| BCE baseline"))
-    assert baseline.split("|")[2:6] == [" 0.305 ± 0.007 ", " – ", " – ", " – "]
-    heading = next(line for line in lines if line.startswith("| method"))
-    assert heading.count("|") == baseline.count("|") == 10
-    assert sum(line.startswith("- ") and "semi-hard negatives won" in line for line in lines) == 2
-    draw(tmp_path / "results.png", summary, chances)
-    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_finished_run_is_taken_up_by_the_same_settings_alone(tmp_path: Path) -> None:
+def test_a_finished_run_is_reused_with_the_same_settings_only(tmp_path: Path) -> None:
     path = tmp_path / "hard_seed0.json"
     assert experiment.finished(path, {"lr": 0.1}) is None
     path.write_text(json.dumps({"method": "hard", "settings": {"lr": 0.1}}), encoding="utf-8")
     assert experiment.finished(path, {"lr": 0.1}) == {"method": "hard", "settings": {"lr": 0.1}}
-    with pytest.raises(ValueError, match="was run with other lr: give the same options, or another --out"):
+    with pytest.raises(ValueError, match="was run with other lr; give the same options or another --out"):
         experiment.finished(path, {"lr": 0.2})

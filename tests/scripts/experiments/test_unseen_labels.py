@@ -1,4 +1,4 @@
-"""Labels that a model never learnt: the list, test sets, figures by their definitions, report, picture, refusals."""
+"""Labels that a model was not trained on: the list, test sets, metrics by their definitions, refusals."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from encoders.two_tower import TwoTowerModel
 from retrieval.datasets.base import TaggedClip, TaggedClips
 from retrieval.label_file import read_label_file
 from scripts.experiments import unseen_labels as experiment
-from scripts.experiments.unseen_labels import Figures, TestSet
-from scripts.experiments.unseen_report import draw, markdown
+from scripts.experiments.unseen_labels import LabelMetrics, TestSet
 
 KEPT_SEEN = ("violin", "flute", "double bass", "snare drum", "bass drum")
 
@@ -34,8 +33,8 @@ def model_dir(folder: Path, withheld: Sequence[str] | None) -> Path:
     return folder
 
 
-def figures_of(group: str, chance: float, seen: float, unseen: float) -> Figures:
-    return Figures(group, chance, seen, unseen, {"t": {"clips": 10, "positives": 5}})
+def metrics_of(group: str, chance: float, seen: float, unseen: float) -> LabelMetrics:
+    return LabelMetrics(group, chance, seen, unseen, {"t": {"clips": 10, "positives": 5}})
 
 
 def test_the_list_has_sixty_labels_in_three_groups() -> None:
@@ -50,12 +49,12 @@ def test_the_list_has_sixty_labels_in_three_groups() -> None:
         assert group == sorted(group)
 
 
-def test_what_is_looked_for_where() -> None:
+def test_labels_are_measured_on_sets_that_have_them() -> None:
     sets = {
         "a": TestSet("instruments", clips_of(*["harp;solo"] * 5, *["oboe"] * 4)),
         "b": TestSet("sounds", clips_of(*["rain;harp"] * 5)),
     }
-    assert experiment.looked_for(sets, ["rain", "oboe", "harp"]) == {"a": ["harp"], "b": ["harp", "rain"]}
+    assert experiment.measurable(sets, ["rain", "oboe", "harp"]) == {"a": ["harp"], "b": ["harp", "rain"]}
 
 
 def test_test_sets_have_the_genres_and_one_fold(tmp_path: Path) -> None:
@@ -79,7 +78,7 @@ def test_test_sets_have_the_genres_and_one_fold(tmp_path: Path) -> None:
     assert len(sets["emotify"].clips) == 2
 
 
-def test_figures_are_mean_average_precisions_over_the_sets_of_a_label() -> None:
+def test_metrics_are_mean_average_precisions_over_the_sets_of_a_label() -> None:
     sets = {
         "a": TestSet("instruments", clips_of("harp", "oboe", "harp", "oboe")),
         "b": TestSet("instruments", clips_of("oboe", "harp", "oboe")),
@@ -90,8 +89,8 @@ def test_figures_are_mean_average_precisions_over_the_sets_of_a_label() -> None:
     scores = {test: rng.random((2, len(of.clips), len(names[test]))) for test, of in sets.items()}
     scores["b"][0] = [[0.9], [0.5], [0.1]]  # the one harp comes second of three
 
-    def scored(test: str, looked: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        assert list(looked) == names[test]
+    def scored(test: str, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        assert list(labels) == names[test]
         return scores[test][0], scores[test][1]
 
     found = experiment.measured(sets, names, scored)
@@ -108,11 +107,11 @@ def test_figures_are_mean_average_precisions_over_the_sets_of_a_label() -> None:
 
 def test_summaries_are_means_over_labels_with_a_paired_interval() -> None:
     found = {
-        "harp": figures_of("instruments", 0.1, 0.8, 0.6),
-        "oboe": figures_of("instruments", 0.3, 0.4, 0.3),
-        "rain": figures_of("sounds", 0.5, 0.9, 0.9),
+        "harp": metrics_of("instruments", 0.1, 0.8, 0.6),
+        "oboe": metrics_of("instruments", 0.3, 0.4, 0.3),
+        "rain": metrics_of("sounds", 0.5, 0.9, 0.9),
     }
-    summary = experiment.summarise(found, {"flute": figures_of("instruments", 0.2, 0.5, 0.55)})
+    summary = experiment.summarise(found, {"flute": metrics_of("instruments", 0.2, 0.5, 0.55)})
     assert list(summary) == ["instruments", "sounds", "all", "not held out"]
     instruments = summary["instruments"]
     assert {key: instruments[key] for key in ("labels", "chance", "seen_map", "unseen_map", "difference")} == (
@@ -134,20 +133,20 @@ def test_the_interval_follows_the_spread_of_the_differences() -> None:
     assert experiment.interval(differences) == (low, high)
 
 
-def test_labels_not_held_out_are_those_that_give_nothing_away() -> None:
+def test_labels_not_held_out_are_those_that_reveal_nothing() -> None:
     model = TwoTowerModel.from_pretrained(DEFAULT_MODEL_DIR)
     sets = {"t": TestSet("instruments", clips_of("saxophone;alto saxophone", "guitar", "acoustic guitar", "xyzzyq"))}
     assert experiment.others(sets, ["saxophone", "acoustic guitar"], model) == ["guitar"]
 
 
-def test_a_model_that_was_told_of_a_label_is_refused(tmp_path: Path) -> None:
+def test_a_model_trained_with_a_label_is_refused(tmp_path: Path) -> None:
     labels = ["cello", "harp", "rain"]
     good, seen = model_dir(tmp_path / "good", labels), model_dir(tmp_path / "seen", None)
     experiment.check_models(seen, good, labels)
-    with pytest.raises(ValueError, match=r"does not say that 3 of 3 labels were held out \(cello, harp, rain\): train"):
+    with pytest.raises(ValueError, match=r"does not record that 3 of 3 labels were held out \(cello, harp, rain\)"):
         experiment.check_models(seen, seen, labels)
     part = model_dir(tmp_path / "part", labels[:2])
-    with pytest.raises(ValueError, match=r"does not say that 1 of 3 labels were held out \(rain\)"):
+    with pytest.raises(ValueError, match=r"does not record that 1 of 3 labels were held out \(rain\)"):
         experiment.check_models(seen, part, labels)
     with pytest.raises(ValueError, match="was itself trained without 2 of the labels: cello, harp"):
         experiment.check_models(part, good, labels)
@@ -155,38 +154,20 @@ def test_a_model_that_was_told_of_a_label_is_refused(tmp_path: Path) -> None:
         experiment.check_models(seen, tmp_path, labels)
 
 
-def test_a_model_that_began_as_another_knows_what_either_learnt(tmp_path: Path) -> None:
+def test_a_fine_tuned_model_has_the_labels_of_both_stages(tmp_path: Path) -> None:
     first = json.loads((model_dir(tmp_path / "first", ["cello", "harp"]) / "training.json").read_text(encoding="utf-8"))
-    for name, tags in (("blind", ["oboe"]), ("told", ["oboe", "harp"])):
+    for name, tags in (("blind", ["oboe"]), ("seen", ["oboe", "harp"])):
         (tmp_path / name).mkdir()
         notes = json.dumps({"tags": tags, "start": first})
         (tmp_path / name / "training.json").write_text(notes, encoding="utf-8")
     assert experiment.withheld_by(tmp_path / "blind") == {"cello", "harp"}
-    assert experiment.withheld_by(tmp_path / "told") == {"cello"}
+    assert experiment.withheld_by(tmp_path / "seen") == {"cello"}
 
 
-def test_the_shipped_model_is_no_unseen_one(
+def test_the_shipped_model_is_refused_as_the_unseen_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["x", "--data", str(tmp_path), "--unseen", str(DEFAULT_MODEL_DIR), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", argv)
     assert experiment.main() == 2
-    assert "does not say that 60 of 60 labels were held out" in capsys.readouterr().err
-
-
-def test_the_report_and_the_picture(tmp_path: Path) -> None:
-    found = {
-        "harp": figures_of("instruments", 0.1, 0.8, 0.6),
-        "oboe": figures_of("instruments", 0.3, 0.4, 0.3),
-        "banjo": figures_of("instruments", 0.3, 0.4, 0.5),
-        "rock": figures_of("genres", 0.25, 0.5, 0.4),
-        "rain": figures_of("sounds", 0.5, 0.9, 0.9),
-    }
-    summary = experiment.summarise(found, {"flute": figures_of("instruments", 0.2, 0.5, 0.55)})
-    lines = markdown(summary, found, ["a fact"]).splitlines()
-    assert "- a fact" in lines
-    assert "| **all held out** | 5 | 0.290 | 0.600 | 0.540 | -0.060 [" in "\n".join(lines)
-    assert any(line.startswith("| labels of the same sets not held out | 1 | 0.200 |") for line in lines)
-    assert "| harp | instruments | 5 | 0.100 | 0.800 | 0.600 |" in lines
-    draw(tmp_path / "unseen.png", found, summary["all"])
-    assert (tmp_path / "unseen.png").read_bytes().startswith(b"\x89PNG")
+    assert "does not record that 60 of 60 labels were held out" in capsys.readouterr().err

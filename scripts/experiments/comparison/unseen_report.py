@@ -18,10 +18,10 @@ def markdown(summary: Mapping[str, Mapping[str, Any]], found: Mapping[str, Any],
 
     Args:
         summary: group -> labels, chance, seen_map, unseen_map, difference and interval.
-        found: label -> its figures: group, chance, seen, unseen, tests.
-        facts: what the reader must know, a line each.
+        found: label -> its metrics: group, chance, seen, unseen, tests.
+        facts: conditions of the experiment, one line each.
     """
-    lines = ["# Labels that the recipe never learnt", "", *(f"- {fact}" for fact in facts), ""]
+    lines = ["# Labels that the recipe was not trained on", "", *(f"- {fact}" for fact in facts), ""]
     lines += ["| labels | number | chance | seen mAP | unseen mAP | difference |", "|---|--:|--:|--:|--:|--:|"]
     for name, of in summary.items():
         low, high = of["interval"]
@@ -38,11 +38,11 @@ def markdown(summary: Mapping[str, Mapping[str, Any]], found: Mapping[str, Any],
 
 
 def draw(path: Path, found: Mapping[str, Any], overall: Mapping[str, Any]) -> None:
-    """Draw each label's average precision seen and unseen, and chance; instruments fill two columns.
+    """Plot average precision by label, seen, unseen and by chance; instruments take two columns.
 
     Args:
-        path: of the PNG.
-        found: label -> its figures: group, chance, seen, unseen.
+        path: of the PNG file.
+        found: label -> its metrics: group, chance, seen, unseen.
         overall: seen_map, unseen_map and chance of all labels.
     """
     import matplotlib
@@ -83,7 +83,7 @@ def draw(path: Path, found: Mapping[str, Any], overall: Mapping[str, Any]) -> No
 
 
 def _panel(axes: Any, title: str, names: Sequence[str], found: Mapping[str, Any]) -> None:
-    """Draw one row a label, the first on top: a line from unseen to seen, and a stroke at chance."""
+    """Draw one row per label, the first on top: a line from unseen to seen, and a mark at chance."""
     rows = range(len(names))
     seen, unseen = [found[name].seen for name in names], [found[name].unseen for name in names]
     axes.hlines(rows, seen, unseen, color="#cccccc", linewidth=2, zorder=1)
