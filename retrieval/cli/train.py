@@ -264,13 +264,14 @@ def train(
         typer.Option(
             "--cache-dir",
             metavar="DIR",
-            help="Folder of decoded audio and checkpoints.",
-            show_default="OUT.work",
+            help="Folder for decoded audio and checkpoints.",
+            show_default="that of --out",
             rich_help_panel=_RUN,
         ),
     ] = None,
     keep_cache: Annotated[
-        bool, typer.Option("--keep-cache", help="Do not remove it when the run ends.", rich_help_panel=_RUN)
+        bool,
+        typer.Option("--keep-cache", help="Keep decoded audio and checkpoints after the run.", rich_help_panel=_RUN),
     ] = TrainConfig.keep_cache,
 ) -> None:
     """Train a model on tagged clips.

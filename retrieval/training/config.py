@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -66,7 +67,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "max_grad_norm": 0.0,
     },
 }
-# Settings that a resumed run may change: how long and where it runs, not what a step is.
+# Settings that a resumed run may change: where it runs, how often it saves and when it stops, not what a step is.
 _MAY_CHANGE = frozenset({"out", "cache_dir", "keep_cache", "device", "save_steps", "patience", "metric"})
 # Settings whose content the run's identity covers (see `identity`), not their path.
 _BY_CONTENT = frozenset({"init", "text"})
@@ -210,8 +211,8 @@ class TrainConfig:
         freeze_stages: stages of the backbone that are not trained; -1 freezes all.
         spec_augment: mask bands and frames of the spectrogram.
         augment: waveform augmentation.
-        cache_dir: folder of decoded audio and checkpoints. None: `out` with the suffix ".work".
-        keep_cache: do not remove that folder when the run ends.
+        cache_dir: folder in which the working folder lies; see `work_dir`. None: that of `out`.
+        keep_cache: do not remove the working folder when the run ends.
     """
 
     objective: str
@@ -270,8 +271,9 @@ class TrainConfig:
 
     @property
     def work_dir(self) -> Path:
-        """Folder of the run's identity, decoded audio and checkpoints, outside the model directory."""
-        return self.cache_dir or self.out.with_name(f"{self.out.name}.work")
+        """Folder of the run's identity, decoded audio and checkpoints: `NAME.work` for a model directory NAME."""
+        out = Path(os.path.abspath(self.out)) if self.out.name in ("", "..") else self.out
+        return (self.cache_dir or out.parent) / f"{out.name}.work"
 
     @property
     def text_source(self) -> Path | str | None:

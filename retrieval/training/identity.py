@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,18 @@ from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips
 from retrieval.training.config import TrainConfig
 from retrieval.training.text_encoder import SENTENCE_PREFIX
 
-__all__ = ["CheckpointError", "claim_run", "release_run", "run_identity"]
+__all__ = [
+    "AUDIO_FOLDER",
+    "CHECKPOINTS_FOLDER",
+    "CheckpointError",
+    "claim_run",
+    "finish_run",
+    "release_run",
+    "run_identity",
+]
+
+AUDIO_FOLDER, CHECKPOINTS_FOLDER = "audio", "checkpoints"
+"""Parts of the working folder."""
 
 _FILE = "run.json"
 _SAMPLE_BYTES = 1 << 16
@@ -57,9 +70,11 @@ def claim_run(config: TrainConfig, identity: dict[str, Any], *, resume: bool, wr
         writes: record the identity; of several processes only one does.
 
     Raises:
-        CheckpointError: `out` holds a finished model; without `resume`, the working folder holds an interrupted run;
-            with it, it holds none or another one, and the message names what differs.
+        CheckpointError: `out` is a file or holds a finished model; without `resume`, the working folder holds an
+            interrupted run; with it, it holds none or another one, and the message names what differs.
     """
+    if config.out.exists() and not config.out.is_dir():
+        raise CheckpointError(f"{config.out} is a file: choose another --out")
     file = config.work_dir / _FILE
     theirs = _read(file)
     if not resume:
@@ -90,6 +105,15 @@ def claim_run(config: TrainConfig, identity: dict[str, Any], *, resume: bool, wr
 def release_run(config: TrainConfig) -> None:
     """Withdraw the claim of a run that could not be prepared; decoded audio stays for the next start."""
     (config.work_dir / _FILE).unlink(missing_ok=True)
+    with suppress(OSError):  # it is not empty
+        config.work_dir.rmdir()
+
+
+def finish_run(config: TrainConfig) -> None:
+    """Remove the identity, decoded audio and checkpoints of a run; other files of its working folder stay."""
+    for folder in (AUDIO_FOLDER, CHECKPOINTS_FOLDER):
+        shutil.rmtree(config.work_dir / folder, ignore_errors=True)
+    release_run(config)
 
 
 def _read(file: Path) -> dict[str, Any] | None:

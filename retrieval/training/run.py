@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +22,7 @@ from retrieval.datasets.waveforms import WaveformStore, cache_size, check_free_s
 from retrieval.training.batches import BatchMaker
 from retrieval.training.config import TrainConfig
 from retrieval.training.distillation import DistillationTarget, distilled_phrases
-from retrieval.training.identity import claim_run, release_run, run_identity
+from retrieval.training.identity import AUDIO_FOLDER, claim_run, finish_run, release_run, run_identity
 from retrieval.training.init import build_tagger_model, build_two_tower, model_tags
 from retrieval.training.labels import LabelTable, known_tags, label_table
 from retrieval.training.loader import BatchDataset
@@ -147,14 +146,14 @@ class TrainingRun:
             self._labels = _prepare_labels(config, train, validation, drop_unknown=drop_unknown)
             self.model = self._build_model(config)
             self.config = config = _with_crop_length(config, self.model)
-            with self._args.main_process_first():  # of several processes one decodes, the others find it decoded
-                self._announce(validation)
-                self._sounds = self._store(self._labels.train, "train")
-                self._held_out = None if validation is None else self._store(validation, "validation")
             self._truth = None if validation is None else validation.truth(self._labels.table.tags)
             self._zero_shot_truth = None
             if validation is not None and self._labels.zero_shot_vectors:
                 self._zero_shot_truth = validation.truth(list(self._labels.zero_shot_vectors))
+            with self._args.main_process_first():  # of several processes one decodes, the others find it decoded
+                self._announce(validation)
+                self._sounds = self._store(self._labels.train, "train")
+                self._held_out = None if validation is None else self._store(validation, "validation")
             self.task: Task = self._build_task()
             self.trainer = self._build_trainer(list(callbacks))
         except Exception:
@@ -199,7 +198,7 @@ class TrainingRun:
     def _store(self, clips: TaggedClips, name: str) -> WaveformStore:
         return WaveformStore.open(
             clips.clips,
-            self.config.work_dir / "audio" / name,
+            self.config.work_dir / AUDIO_FOLDER / name,
             sample_rate_hz=self.model.sample_rate_hz,
             normalize=self.config.normalize,
             max_clip_s=self.config.max_clip_s,
@@ -321,7 +320,7 @@ class TrainingRun:
         del record["model"]  # a directory may be moved
         (result.out / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         if not self.config.keep_cache:
-            shutil.rmtree(self.config.work_dir)
+            finish_run(self.config)
 
 
 def _prepare_labels(

@@ -24,6 +24,7 @@ from transformers import (
 
 from retrieval.training.config import OptimConfig
 from retrieval.training.gather import gather_rows
+from retrieval.training.identity import CHECKPOINTS_FOLDER
 from retrieval.training.loader import BatchDataset, train_loader
 from retrieval.training.mining import collapse
 from retrieval.training.modules import ContrastiveModule
@@ -32,7 +33,6 @@ from retrieval.training.tasks import Task
 __all__ = ["TaskTrainer", "last_checkpoint", "training_arguments"]
 
 _BEST_FILE, _WEIGHTS_FILE = "best.safetensors", "model.safetensors"
-_CHECKPOINTS = "checkpoints"
 
 
 def training_arguments(config: OptimConfig, work_dir: Path, *, evaluated: bool) -> TrainingArguments:
@@ -43,7 +43,7 @@ def training_arguments(config: OptimConfig, work_dir: Path, *, evaluated: bool) 
     """
     _check_device(config)
     args = TrainingArguments(
-        output_dir=str(work_dir / _CHECKPOINTS),
+        output_dir=str(work_dir / CHECKPOINTS_FOLDER),
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
@@ -101,7 +101,7 @@ def last_checkpoint(work_dir: Path) -> Path | None:
     def step(folder: Path) -> str:
         return folder.name.rpartition("-")[2]
 
-    found = [p for p in (work_dir / _CHECKPOINTS).glob("checkpoint-*") if step(p).isdecimal() and complete(p)]
+    found = [p for p in (work_dir / CHECKPOINTS_FOLDER).glob("checkpoint-*") if step(p).isdecimal() and complete(p)]
     return max(found, key=lambda p: int(step(p)), default=None)
 
 

@@ -27,7 +27,7 @@ from retrieval.datasets.base import TaggedClip
 from retrieval.datasets.waveforms import WaveformStore
 from retrieval.training.augment import WaveformAugment
 from retrieval.training.batches import BatchMaker
-from retrieval.training.config import BatchConfig, LossConfig
+from retrieval.training.config import BatchConfig, LossConfig, TrainConfig
 from retrieval.training.init import build_two_tower
 from retrieval.training.labels import LabelTable, synonym_matrix
 from retrieval.training.loader import BatchDataset, train_loader
@@ -107,7 +107,7 @@ def main() -> None:
             folder, count=options.clips, seconds=options.clip_s, sample_rate_hz=model.sample_rate_hz
         )
         sounds = WaveformStore.open(clips, folder / "store", sample_rate_hz=model.sample_rate_hz)
-        labels = LabelTable.of(TAGS, has_tag, synonym_matrix(vectors, threshold=0.75))
+        labels = LabelTable.of(TAGS, has_tag, synonym_matrix(vectors, threshold=TrainConfig.synonym_cosine))
         settings = BatchConfig(size=options.batch, crop_samples=n_chunks * model.chunk_samples)
         miner = Miner(options.negatives, labels.has_tag, labels.excluded)
         maker = BatchMaker(settings, labels, sounds, miner=miner, augment=WaveformAugment.of_strength(options.augment))

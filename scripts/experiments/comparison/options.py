@@ -12,7 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from encoders.checkpoint import DEFAULT_MODEL_DIR
 from encoders.text.word_vectors import WordVectors
-from retrieval.training.config import CONTRASTIVE_LOSSES
+from retrieval.training.config import CONTRASTIVE_LOSSES, TrainConfig
 from retrieval.training.mining import NEGATIVES
 from scripts.experiments.comparison.console import progress_callback
 from scripts.experiments.comparison.data import UNSEEN, Material, Rendering, gather, render_dataset
@@ -56,7 +56,7 @@ def parse_arguments(description: str | None, arguments: Sequence[str] | None = N
     parser.add_argument("--freeze-stages", type=int, default=7, help="of the backbone (default: %(default)s)")
     parser.add_argument("--unseen", nargs="+", default=list(UNSEEN), metavar="TAG", help="(default: ten instruments)")
     parser.add_argument(
-        "--synonym-cosine", type=float, default=0.75, help="cosine of near-synonyms (default: %(default)s)"
+        "--synonym-cosine", type=float, default=TrainConfig.synonym_cosine, help="of synonyms (default: %(default)s)"
     )
     parser.add_argument(
         "--min-clips", type=int, default=8, help="training clips that a tag needs (default: %(default)s)"

@@ -168,7 +168,7 @@ def test_held_words_move_less(tmp_path: Path, start: Path) -> None:
     assert moved[30.0] < moved[0.01] / 2
 
 
-def test_statistics_calibration_and_tags_stay_where_scores_are_held(tmp_path: Path, start: Path) -> None:
+def test_statistics_and_tags_stay_and_the_calibration_is_fitted_again(tmp_path: Path, start: Path) -> None:
     before = TwoTowerModel.from_pretrained(start)
     for weight in (0.0, 1.0):
         made = run(tmp_path, start, distill_weight=weight)
