@@ -1,7 +1,7 @@
-"""Encoders: sound or words into unit vectors of one space.
+"""Encode audio or words as unit vectors of one space.
 
-Names are loaded when they are used: importing this package imports neither torch nor transformers. Using any name of
-the torch side also registers the model with transformers' Auto classes.
+Names are loaded when they are first used: importing this package imports neither torch nor transformers. The names
+of the two-tower model also register it with the Auto classes and pipelines of transformers.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from encoders.calibration import Calibration
     from encoders.checkpoint import DEFAULT_MODEL_DIR, ModelDirError
     from encoders.mel import LogMel, MelSpec
-    from encoders.pipeline import ChunkFeatureExtractor, PhraseTokenizer
     from encoders.tagger import Tagger, build_tagger
     from encoders.text.tower import TextEncoder
     from encoders.text.vocabulary import UnknownWordsError
-    from encoders.two_tower import TwoTowerConfig, TwoTowerModel
+    from encoders.two_tower import ChunkFeatureExtractor, PhraseTokenizer, TwoTowerConfig, TwoTowerModel
 
 __all__ = [
     "DEFAULT_MODEL_DIR",
@@ -55,12 +54,12 @@ _HOME = {
     "TAGGERS": "backbones.registry",
     "AudioDecodeError": "audio",
     "Backbone": "backbones.base",
-    "ChunkFeatureExtractor": "pipeline",
+    "ChunkFeatureExtractor": "two_tower",
     "Calibration": "calibration",
     "LogMel": "mel",
     "MelSpec": "mel",
     "ModelDirError": "checkpoint",
-    "PhraseTokenizer": "pipeline",
+    "PhraseTokenizer": "two_tower",
     "PublishedError": "backbones.published",
     "Tagger": "tagger",
     "TextEncoder": "text.tower",

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from tokenizers import Regex, normalizers
 from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModel,
-    AutoTokenizer,
     BatchFeature,
     FeatureExtractionMixin,
     PreTrainedTokenizer,
+    ZeroShotAudioClassificationPipeline,
 )
 
 from encoders.audio import stream_chunks
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
-from encoders.two_tower import TwoTowerConfig, TwoTowerModel
 
-__all__ = ["ChunkFeatureExtractor", "PhraseTokenizer"]
+__all__ = ["ChunkFeatureExtractor", "PhraseTokenizer", "save_label_tokenizer"]
+
+# The pipeline's default template, "This is a sound of {}.", adds words to every label. They are removed again, so that
+# labels are embedded as they are written. A tokenizer is the only part of the pipeline that belongs to a model.
+_template = inspect.signature(ZeroShotAudioClassificationPipeline.preprocess).parameters["hypothesis_template"].default
+_BEFORE, _AFTER = _template.split("{}")
+_IN_TEMPLATE = re.compile(f"{re.escape(_BEFORE)}(.*){re.escape(_AFTER)}", re.DOTALL)
+
+
+def save_label_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Save a sentence encoder's tokenizer for the pipeline, changed to embed labels as they are written."""
+    saved = copy.deepcopy(tokenizer)
+    backend = getattr(saved, "backend_tokenizer", None)
+    if backend is not None:
+        before, after = re.escape(_BEFORE), re.escape(_AFTER)
+        steps = [
+            normalizers.Replace(Regex(rf"\A{before}.*\K{after}\z"), ""),
+            normalizers.Replace(Regex(rf"\A{before}"), ""),
+        ]
+        if backend.normalizer is not None:
+            steps.append(backend.normalizer)
+        backend.normalizer = normalizers.Sequence(steps)
+        backend.no_truncation()  # these two are of the last batch
+        backend.no_padding()
+    saved.save_pretrained(str(folder))
 
 
 class ChunkFeatureExtractor(FeatureExtractionMixin):
@@ -78,7 +102,8 @@ class PhraseTokenizer(PreTrainedTokenizer):
         return dict(self.vocabulary.ids)
 
     def _tokenize(self, text: str, **_: Any) -> list[str]:
-        known, unknown = self.vocabulary.split(text)
+        in_template = _IN_TEMPLATE.fullmatch(text)
+        known, unknown = self.vocabulary.split(in_template[1] if in_template else text)
         return known or [UNKNOWN_TOKEN] * max(1, len(unknown))
 
     def _convert_token_to_id(self, token: str) -> int:
@@ -96,9 +121,3 @@ class PhraseTokenizer(PreTrainedTokenizer):
         path = Path(save_directory) / f"{filename_prefix + '-' if filename_prefix else ''}vocab.txt"
         path.write_text("".join(token + "\n" for token in self.vocabulary.tokens), encoding="utf-8")
         return (str(path),)
-
-
-AutoConfig.register(TwoTowerConfig.model_type, TwoTowerConfig, exist_ok=True)
-AutoModel.register(TwoTowerConfig, TwoTowerModel, exist_ok=True)
-AutoFeatureExtractor.register(TwoTowerConfig, ChunkFeatureExtractor, exist_ok=True)
-AutoTokenizer.register(TwoTowerConfig, tokenizer_class=PhraseTokenizer, exist_ok=True)

@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.utils.generic import ModelOutput
 
 from encoders.arrays import sigmoid
-from encoders.backbones.base import check_chunk_length
-from encoders.checkpoint import TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir, seal
+from encoders.audio_config import complete_audio_config
+from encoders.checkpoint import TAGGER_FILES, TAGGER_TYPE, ModelDirError, check_model_dir, swapped_in, write_checksums
 from encoders.embed import Audio, map_chunks
 from encoders.tagger import build_tagger
 
@@ -27,7 +27,10 @@ _BATCH_S = 60.0  # of audio that goes through the network at once
 
 
 class TaggerConfig(PreTrainedConfig):
-    """``backbone`` and ``head`` are names of the registry; ``tag_names`` goes with the outputs, in order."""
+    """`backbone` and `head` are names of the registry; `tag_names` are the outputs, in order.
+
+    `sample_rate_hz`, `front_end` and `chunk_s` are completed from the backbone, as in `TwoTowerConfig`.
+    """
 
     model_type = TAGGER_TYPE
 
@@ -36,13 +39,19 @@ class TaggerConfig(PreTrainedConfig):
         backbone: str = "conv7",
         head: str = "linear",
         tag_names: list[str] | None = None,
+        sample_rate_hz: int | None = None,
+        front_end: dict[str, Any] | None = None,
         chunk_s: float | None = None,
+        segment_chunks: int | None = 1,
         **kwargs: Any,
     ) -> None:
         self.backbone = backbone
         self.head = head
         self.tag_names = tag_names or []
+        self.sample_rate_hz = sample_rate_hz
+        self.front_end = front_end
         self.chunk_s = chunk_s
+        self.segment_chunks = segment_chunks
         super().__init__(**kwargs)
 
 
@@ -63,7 +72,7 @@ class TaggerModel(PreTrainedModel):
         super().__init__(config)
         self.fingerprint: str | None = None
         self.tagger = build_tagger(config.backbone, n_classes=max(1, len(config.tag_names)), head=config.head)
-        check_chunk_length(self.tagger.backbone, sample_rate_hz=self.sample_rate_hz, chunk_s=self.chunk_s)
+        complete_audio_config(config, self.tagger.backbone)
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
@@ -92,9 +101,10 @@ class TaggerModel(PreTrainedModel):
         return model.eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
-        """Write a complete directory: weights, config, checksums."""
-        super().save_pretrained(str(save_directory), **kwargs)
-        self.fingerprint = seal(Path(save_directory), files=TAGGER_FILES)
+        """Write a complete directory: weights, config, checksums. An interrupted save changes nothing."""
+        with swapped_in(Path(save_directory)) as folder:
+            super().save_pretrained(str(folder), **kwargs)
+            self.fingerprint = write_checksums(folder, files=TAGGER_FILES)
 
     @property
     def sample_rate_hz(self) -> int:
@@ -102,9 +112,8 @@ class TaggerModel(PreTrainedModel):
 
     @property
     def chunk_s(self) -> float:
-        """Length of what is tagged at once, in seconds: the published input length unless the config says otherwise."""
-        backbone = self.tagger.backbone
-        return float(self.config.chunk_s or backbone.input_samples / backbone.sample_rate_hz)
+        """Length of a chunk in seconds."""
+        return float(self.config.chunk_s)
 
     @property
     def chunk_samples(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,29 +11,90 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-from transformers import PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils.generic import ModelOutput
 
 from encoders.arrays import unit
-from encoders.backbones.base import Backbone, check_chunk_length
-from encoders.backbones.mobilenet import MobileNet
+from encoders.audio_config import complete_audio_config
+from encoders.backbones.base import Backbone
+from encoders.backbones.registry import build_backbone
 from encoders.calibration import Calibration
-from encoders.checkpoint import MODEL_FILES, VOCABULARY_FILE, check_model_dir, seal
+from encoders.checkpoint import MODEL_FILES, VOCABULARY_FILE, check_model_dir, swapped_in, write_checksums
 from encoders.embed import BATCH_CHUNKS, Audio, embed_audio
 from encoders.heads import AudioProjection
-from encoders.mel import MelSpec
+from encoders.pipeline import ChunkFeatureExtractor, PhraseTokenizer, save_label_tokenizer
 from encoders.text.subwords import Subwords
 from encoders.text.torch_tower import TextTower, WordLookup
 from encoders.text.tower import SENTENCE_FOLDER, model_subwords, read_vocabulary, save_subwords
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from encoders.text.word_vectors import WordVectors
-from encoders.two_tower_config import DEFAULT_BACKBONE, TwoTowerConfig
 
 if TYPE_CHECKING:
     from encoders.text.sentence import SentenceTower
 
-__all__ = ["TwoTowerConfig", "TwoTowerModel", "TwoTowerOutput"]
+__all__ = [
+    "AudioTower",
+    "CalibrationBuffers",
+    "ChunkFeatureExtractor",
+    "PhraseTokenizer",
+    "TwoTowerConfig",
+    "TwoTowerModel",
+    "TwoTowerOutput",
+]
+
+
+class TwoTowerConfig(PreTrainedConfig):
+    """Everything that the shapes and the meaning of a checkpoint depend on; the JSON beside the weights.
+
+    `backbone` is a name of the registry. `sample_rate_hz`, `front_end` (`Backbone.front_end_config`),
+    `chunk_s` and `segment_chunks` are completed from the backbone when the model is built. Audio is cut into
+    chunks of `chunk_s`; a segment is `segment_chunks` neighbouring chunks, and a new one begins with each chunk. `text`
+    is "words", or "sentence" if the text tower takes the output of a sentence encoder. `subwords_sha256` is the digest
+    of the file with the subword vectors, if there is one.
+    """
+
+    model_type = "earmark-two-tower"
+
+    def __init__(  # noqa: PLR0913 - transformers rebuilds a config from flat keywords
+        self,
+        backbone: str = "mn04",
+        sample_rate_hz: int | None = None,
+        front_end: dict[str, Any] | None = None,
+        chunk_s: float | None = None,
+        segment_chunks: int | None = None,
+        dim: int = 256,
+        audio_hidden: int = 512,
+        text_hidden: int = 896,
+        word_dim: int = 128,
+        vocab_size: int = 2,
+        dropout: float = 0.1,
+        tag_names: list[str] | None = None,
+        text: str = "words",
+        subwords_sha256: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.backbone = backbone
+        self.sample_rate_hz = sample_rate_hz
+        self.front_end = front_end
+        self.chunk_s = chunk_s
+        self.segment_chunks = segment_chunks
+        self.dim = dim
+        self.audio_hidden = audio_hidden
+        self.text_hidden = text_hidden
+        self.word_dim = word_dim
+        self.vocab_size = vocab_size
+        self.dropout = dropout
+        self.tag_names = tag_names or []
+        self.text = text
+        self.subwords_sha256 = subwords_sha256
+        super().__init__(**kwargs)
 
 
 @dataclass
@@ -47,34 +107,39 @@ class TwoTowerOutput(ModelOutput):
     text_embeds: Tensor | None = None
 
 
-class _AudioTower(nn.Module):
+class AudioTower(nn.Module):
+    """A backbone and the projection of its features into the space that text is in."""
+
     def __init__(self, config: TwoTowerConfig) -> None:
+        """Build the tower and complete the config's fields of the audio input."""
         super().__init__()
-        self.backbone = _build_backbone(config)
+        self.backbone = build_backbone(config.backbone)
+        complete_audio_config(config, self.backbone)
+        assert config.segment_chunks is not None  # completed above
+        self.segment_chunks = config.segment_chunks
         self.projection = AudioProjection(
             feature_dim=self.backbone.dim, hidden=config.audio_hidden, dim=config.dim, dropout=config.dropout
         )
 
+    def segment_vectors(self, features: Tensor) -> Tensor:
+        """Average the features of each segment's chunks and project. Search, training and `forward` pool by this rule.
 
-def _build_backbone(config: TwoTowerConfig) -> Backbone:
-    if config.backbone == DEFAULT_BACKBONE:
-        return MobileNet(width=config.width, mel=MelSpec(**config.mel))
-    # Here, since the registry imports every architecture, which the default model does not need.
-    from encoders.backbones.registry import build_backbone
+        Args:
+            features: of chunks, in order [shape=(..., n_chunks, feature_dim)].
 
-    return build_backbone(config.backbone)
+        Returns:
+            Unit vectors [shape=(..., max(1, n_chunks - segment_chunks + 1), dim)].
+        """
+        pooled = features.unfold(-2, min(self.segment_chunks, features.shape[-2]), 1).mean(-1)
+        return self.projection(pooled)
 
+    def clip_vectors(self, features: Tensor) -> Tensor:
+        """Return the mean segment vector of each clip [shape=(n, dim)].
 
-def _fused(backbone: MobileNet) -> MobileNet:
-    """Return a copy for inference: batch norms folded into the convolutions, channels last (twice as fast)."""
-    fused = copy.deepcopy(backbone).eval()
-    for module in list(fused.modules()):
-        if isinstance(module, nn.Sequential) and len(module) >= 2 and isinstance(module[1], nn.BatchNorm2d):
-            convolution = module[0]
-            assert isinstance(convolution, nn.Conv2d)
-            module[0] = fuse_conv_bn_eval(convolution, module[1])
-            module[1] = nn.Identity()
-    return fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        Args:
+            features: of the chunks of each clip [shape=(n, n_chunks, feature_dim)].
+        """
+        return self.segment_vectors(features).mean(-2)
 
 
 class CalibrationBuffers(nn.Module):
@@ -111,7 +176,7 @@ class TwoTowerModel(PreTrainedModel):
 
     def __init__(self, config: TwoTowerConfig) -> None:
         super().__init__(config)
-        self.audio_tower = _AudioTower(config)
+        self.audio_tower = AudioTower(config)
         self.words = WordLookup(vocab_size=config.vocab_size, word_dim=config.word_dim)
         self.text_tower = TextTower(
             word_dim=config.word_dim, hidden=config.text_hidden, dim=config.dim, dropout=config.dropout
@@ -120,9 +185,8 @@ class TwoTowerModel(PreTrainedModel):
         self.vocabulary: Vocabulary | None = None
         self.subwords: Subwords | None = None
         self.fingerprint: str | None = None
-        check_chunk_length(self.audio_tower.backbone, sample_rate_hz=self.sample_rate_hz, chunk_s=config.chunk_s)
-        # In a list, so that it is no part of the checkpoint.
-        self._inference_backbone: list[MobileNet] = []
+        # Not a submodule: it is not part of the checkpoint. The key says of which weights it is a copy.
+        self._inference: tuple[object, Backbone] | None = None
         self._sentences: list[SentenceTower] = []
         self.post_init()
 
@@ -134,14 +198,17 @@ class TwoTowerModel(PreTrainedModel):
 
     @property
     def sample_rate_hz(self) -> int:
-        return int(self.config.sample_rate_hz or self.config.mel["sample_rate_hz"])
+        """Sample rate of the audio that the model takes."""
+        return int(self.config.sample_rate_hz)
 
     @property
     def chunk_samples(self) -> int:
+        """Length of a chunk in samples."""
         return round(self.config.chunk_s * self.sample_rate_hz)
 
     @property
     def chunk_s(self) -> float:
+        """Length of a chunk in seconds."""
         return float(self.config.chunk_s)
 
     @property
@@ -179,29 +246,39 @@ class TwoTowerModel(PreTrainedModel):
         return model.eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
-        """Write a complete model directory: weights, config, words or sentence encoder, extractor, checksums."""
-        from encoders.pipeline import ChunkFeatureExtractor, PhraseTokenizer
+        """Write a complete model directory: weights, config, words or sentence encoder, extractor, checksums.
 
+        An interrupted save leaves a model that the directory held before as it was.
+        """
         if self.vocabulary is None:
             raise ValueError("set model.vocabulary before saving: a model without words cannot be searched")
-        folder = Path(save_directory)
-        self.config.subwords_sha256 = None if self.subwords is None else save_subwords(folder, self.subwords)
-        super().save_pretrained(str(folder), **kwargs)
-        files = [*MODEL_FILES]
-        if self.sentences is not None:
-            files += [f"{SENTENCE_FOLDER}/{name}" for name in self.sentences.save(folder / SENTENCE_FOLDER)]
-            self.sentences.save_tokenizer(folder)  # for pipelines, which look for it here
-        (folder / VOCABULARY_FILE).write_text("".join(t + "\n" for t in self.vocabulary.tokens), encoding="utf-8")
-        if self.sentences is None:
-            PhraseTokenizer(str(folder / VOCABULARY_FILE)).save_pretrained(str(folder))
-        ChunkFeatureExtractor(sampling_rate=self.sample_rate_hz, chunk_s=self.config.chunk_s).save_pretrained(
-            str(folder)
-        )
-        self.fingerprint = seal(folder, files=files)
+        with swapped_in(Path(save_directory)) as folder:
+            self.config.subwords_sha256 = None if self.subwords is None else save_subwords(folder, self.subwords)
+            super().save_pretrained(str(folder), **kwargs)
+            files = [*MODEL_FILES]
+            (folder / VOCABULARY_FILE).write_text("".join(t + "\n" for t in self.vocabulary.tokens), encoding="utf-8")
+            # The tokenizer in the model directory itself is for pipelines, which look for it there.
+            if self.sentences is None:
+                PhraseTokenizer(str(folder / VOCABULARY_FILE)).save_pretrained(str(folder))
+            else:
+                files += [f"{SENTENCE_FOLDER}/{name}" for name in self.sentences.save(folder / SENTENCE_FOLDER)]
+                save_label_tokenizer(self.sentences.model.tokenizer, folder)
+            extractor = ChunkFeatureExtractor(sampling_rate=self.sample_rate_hz, chunk_s=self.chunk_s)
+            extractor.save_pretrained(str(folder))
+            self.fingerprint = write_checksums(folder, files=files)
 
-    def train(self, mode: bool = True) -> TwoTowerModel:
-        self._inference_backbone = []  # the weights are about to change, or just have
-        return super().train(mode)
+    def inference_backbone(self) -> Backbone:
+        """Return the backbone's fast copy for inference, made again whenever the weights have changed or moved.
+
+        Changes are recognised by the version counters of the tensors. In-place operations on `parameter.data` bypass
+        them: assign within `torch.no_grad()` instead.
+        """
+        backbone = self.audio_tower.backbone
+        tensors = [*backbone.parameters(), *backbone.buffers()]
+        key = tuple((t.data_ptr(), t.device, t.dtype, 0 if t.is_inference() else t._version) for t in tensors)
+        if self._inference is None or self._inference[0] != key:
+            self._inference = (key, backbone.inference_copy())
+        return self._inference[1]
 
     @torch.inference_mode()
     def chunk_features(self, chunks: np.ndarray | Tensor) -> np.ndarray:
@@ -214,24 +291,7 @@ class TwoTowerModel(PreTrainedModel):
             float32 [shape=(n, feature_dim)].
         """
         waveforms = torch.as_tensor(chunks, dtype=torch.float32).to(self.device)
-        backbone = self.audio_tower.backbone
-        if isinstance(backbone, MobileNet):
-            return self.mel_features(backbone.front_end(waveforms))
-        return backbone(waveforms).float().cpu().numpy()
-
-    @torch.inference_mode()
-    def mel_features(self, log_mel: Tensor) -> np.ndarray:
-        """Return the pooled backbone features of log-mel chunks [shape=(n, n_mels, n_frames)], float32.
-
-        Raises:
-            TypeError: the backbone is no MobileNet; give ``chunk_features`` waveforms.
-        """
-        backbone = self.audio_tower.backbone
-        if not isinstance(backbone, MobileNet):
-            raise TypeError(f"{self.config.backbone} takes no log-mel chunks: give chunk_features waveforms")
-        if not self._inference_backbone:
-            self._inference_backbone = [_fused(backbone).to(self.device)]
-        return self._inference_backbone[0].from_mel(log_mel.to(self.device)).float().cpu().numpy()
+        return self.inference_backbone()(waveforms).float().cpu().numpy()
 
     @torch.inference_mode()
     def segment_vectors(self, features: np.ndarray) -> np.ndarray:
@@ -243,19 +303,7 @@ class TwoTowerModel(PreTrainedModel):
         Returns:
             Unit vectors, float32 [shape=(max(1, n_chunks - segment_chunks + 1), dim)].
         """
-        return self.audio_tower.projection(self.pool(torch.as_tensor(features).to(self.device))).float().cpu().numpy()
-
-    def pool(self, features: Tensor) -> Tensor:
-        """Average the features of the chunks of each segment. Search, training and `forward` pool by this rule.
-
-        Args:
-            features: of chunks, in order [shape=(..., n_chunks, feature_dim)].
-
-        Returns:
-            [shape=(..., max(1, n_chunks - segment_chunks + 1), feature_dim)].
-        """
-        n_chunks = features.shape[-2]
-        return features.unfold(-2, min(self.segment_chunks, n_chunks), 1).mean(-1)
+        return self.audio_tower.segment_vectors(torch.as_tensor(features).to(self.device)).float().cpu().numpy()
 
     def encode_audio(
         self,
@@ -343,19 +391,21 @@ class TwoTowerModel(PreTrainedModel):
             chunk_mask: 1 where a clip has a chunk [shape=(n_audio, n_chunks)]; the true ones come first.
         """
         n_audio, n_chunks, n_samples = input_values.shape
-        backbone, projection = self.audio_tower.backbone, self.audio_tower.projection
-        features = backbone(input_values.reshape(n_audio * n_chunks, n_samples)).reshape(n_audio, n_chunks, -1)
+        tower = self.audio_tower
+        features = tower.backbone(input_values.reshape(n_audio * n_chunks, n_samples)).reshape(n_audio, n_chunks, -1)
         if chunk_mask is None:
-            whole = projection(self.pool(features)).mean(1)
+            whole = tower.clip_vectors(features)
         else:
             counts = chunk_mask.sum(1).tolist()
             rows = zip(features, counts, strict=True)
-            whole = torch.stack([projection(self.pool(clip[:count])).mean(0) for clip, count in rows])
+            whole = torch.stack([tower.clip_vectors(clip[:count]) for clip, count in rows])
         words = self.words if self.sentences is None else self.sentences
         text = self.text_tower(words(input_ids, attention_mask))
         logits = self.calibration(whole, text)
         return TwoTowerOutput(logits, logits.T, nn.functional.normalize(whole, dim=-1), text)
 
 
-# Registration with the Auto classes stands where all the parts are known.
-from encoders import pipeline as _pipeline  # noqa: E402, F401
+AutoConfig.register(TwoTowerConfig.model_type, TwoTowerConfig, exist_ok=True)
+AutoModel.register(TwoTowerConfig, TwoTowerModel, exist_ok=True)
+AutoFeatureExtractor.register(TwoTowerConfig, ChunkFeatureExtractor, exist_ok=True)
+AutoTokenizer.register(TwoTowerConfig, tokenizer_class=PhraseTokenizer, exist_ok=True)

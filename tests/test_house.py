@@ -52,12 +52,12 @@ HOMES = {
         "retrieval/training/",
     ),
     "transformers": (
+        "encoders/audio_config.py",
         "encoders/device.py",
         "encoders/pipeline.py",
         "encoders/tagger_model.py",
         "encoders/text/sentence.py",
         "encoders/two_tower.py",
-        "encoders/two_tower_config.py",
         "retrieval/cli/progress.py",
         "retrieval/training/",
     ),

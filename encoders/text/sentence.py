@@ -94,11 +94,6 @@ class SentenceTower(nn.Module):
             self.model.save_pretrained(str(folder), create_model_card=False)
         return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
-    def save_tokenizer(self, folder: Path) -> None:
-        """Write the tokenizer alone, for AutoTokenizer."""
-        self._reset_tokenizer()
-        self.model.tokenizer.save_pretrained(str(folder))
-
     def _reset_tokenizer(self) -> None:
         """Remove the padding and truncation of the last batch, which a saved tokenizer would contain."""
         backend = getattr(self.model.tokenizer, "backend_tokenizer", None)

@@ -20,6 +20,8 @@ from encoders.checkpoint import (
     WEIGHTS_FILE,
     ModelDirError,
     check_model_dir,
+    check_text_tensors,
+    is_audio_tensor,
     sha256_of,
 )
 from encoders.text.subwords import SUBWORDS_FILE, Subwords, read_subwords
@@ -89,12 +91,16 @@ class TextEncoder:
         calibration: maps cosines to probabilities.
     """
 
-    def __init__(self, model_dir: Path, *, fingerprint: str) -> None:
-        self.fingerprint = fingerprint
+    def __init__(self, model_dir: Path) -> None:
+        try:
+            with safe_open(model_dir / WEIGHTS_FILE, framework="np") as file:
+                names = [name for name in file.keys() if not is_audio_tensor(name)]  # noqa: SIM118 - not a dict
+                tensors = {name: file.get_tensor(name) for name in names}
+        except (OSError, SafetensorError):
+            check_model_dir(model_dir)  # says which file is missing or damaged
+            raise
+        self.fingerprint = check_text_tensors(model_dir, tensors)
         self._config = json.loads((model_dir / CONFIG_FILE).read_text(encoding="utf-8"))
-        with safe_open(model_dir / WEIGHTS_FILE, framework="np") as file:
-            names = [name for name in file.keys() if not name.startswith("audio_tower.")]  # noqa: SIM118 - it is no dict
-            tensors = {name: file.get_tensor(name) for name in names}
         self.vocabulary = read_vocabulary(model_dir)
         codes, scales, weights = (tensors[f"words.{part}"] for part in ("codes", "scales", "weights"))
         subwords = model_subwords(model_dir, digest=self._config.get("subwords_sha256"))
@@ -113,10 +119,11 @@ class TextEncoder:
             ModelDirError: a file is missing or damaged.
         """
         model_dir = Path(model_dir)
-        fingerprint = check_model_dir(model_dir)
         try:
-            return cls(model_dir, fingerprint=fingerprint)
-        except (KeyError, ValueError, SafetensorError) as error:
+            return cls(model_dir)
+        except ModelDirError:
+            raise
+        except (KeyError, ValueError, OSError, SafetensorError) as error:
             raise ModelDirError(f"the model in {model_dir} is not one that this version reads: {error}") from None
 
     def phrase_vectors(self, phrases: Sequence[str]) -> np.ndarray:

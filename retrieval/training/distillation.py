@@ -45,7 +45,6 @@ class DistillationTarget:
             text = model.text_tower(self.text_inputs.to(model.device)).float()
             variance = torch.einsum("nd,de,ne->n", text, model.calibration.covariance, text)
         self.text, self.std = text.cpu(), variance.sqrt().clamp_min(1e-6).cpu()
-        self._pool = model.pool
         self._tower = copy.deepcopy(model.audio_tower).requires_grad_(False).eval()
 
     @torch.no_grad()
@@ -58,8 +57,7 @@ class DistillationTarget:
         """
         tower = self._tower.to(chunks.device)
         features = tower.backbone(chunks)
-        pooled = self._pool(features.reshape(n_clips, -1, features.shape[-1]))
-        vectors = tower.projection(pooled).mean(1).float()
+        vectors = tower.clip_vectors(features.reshape(n_clips, -1, features.shape[-1])).float()
         return nn.functional.normalize(vectors, dim=-1) @ self.text.to(chunks.device).T
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import torch
 
 from encoders.backbones.base import Backbone
 from encoders.backbones.published import load_published
-from encoders.backbones.registry import build_backbone
 from encoders.checkpoint import CONFIG_FILE, ModelDirError
 from encoders.tagger_model import TaggerConfig, TaggerModel
 from encoders.text.word_vectors import WordVectors
@@ -19,15 +18,7 @@ from encoders.two_tower import TwoTowerConfig, TwoTowerModel
 if TYPE_CHECKING:
     from encoders.text.sentence import SentenceTower
 
-__all__ = ["DEFAULT_CHUNK_S", "build_tagger_model", "build_two_tower", "model_tags", "start_backbone"]
-
-DEFAULT_CHUNK_S = {"mn04": 5.0, "mn10": 5.0}
-"""Networks that take any length hear chunks of 5 s, so that segments of two chunks can be searched; the others hear
-what they were published with."""
-
-
-def _chunk_s(backbone: Backbone, name: str) -> float:
-    return DEFAULT_CHUNK_S.get(name, backbone.input_samples / backbone.sample_rate_hz)
+__all__ = ["build_tagger_model", "build_two_tower", "model_tags", "start_backbone"]
 
 
 def build_two_tower(
@@ -53,11 +44,9 @@ def build_two_tower(
         ValueError: unknown backbone, or a chunk that it cannot hear.
         ModelDirError: ``init`` is of another architecture.
     """
-    network = build_backbone(backbone)
     config = TwoTowerConfig(
         backbone=backbone,
-        sample_rate_hz=network.sample_rate_hz,
-        chunk_s=chunk_s or _chunk_s(network, backbone),
+        chunk_s=chunk_s,
         word_dim=words.dim,
         vocab_size=len(words.vocabulary) if isinstance(words, WordVectors) else 2,
         tag_names=tag_names,
@@ -89,9 +78,7 @@ def build_tagger_model(
     published: str | None = None,
 ) -> TaggerModel:
     """Build a closed-set tagger; see ``build_two_tower``. Of two towers in ``init`` it takes the backbone."""
-    network = build_backbone(backbone)
-    length_s = chunk_s or _chunk_s(network, backbone)
-    model = TaggerModel(TaggerConfig(backbone=backbone, head=head, tag_names=tag_names, chunk_s=length_s))
+    model = TaggerModel(TaggerConfig(backbone=backbone, head=head, tag_names=tag_names, chunk_s=chunk_s))
     if init is not None:
         start_backbone(model.tagger.backbone, init, name=backbone, published=published)
     return model

@@ -128,8 +128,7 @@ class ContrastiveModule(_TrainedModule):
         """Return unit vectors [shape=(n, dim)] of crops of whole chunks [shape=(n, n_chunks * chunk_samples)]."""
         n = len(waveforms)
         features = self.model.audio_tower.backbone(waveforms.reshape(-1, self.model.chunk_samples))
-        pooled = self.model.pool(features.reshape(n, -1, features.shape[-1]))
-        return F.normalize(self.model.audio_tower.projection(pooled).mean(1), dim=-1)
+        return F.normalize(self.model.audio_tower.clip_vectors(features.reshape(n, -1, features.shape[-1])), dim=-1)
 
     @torch.no_grad()
     def tag_vectors(self, text_inputs: np.ndarray | None = None) -> np.ndarray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,13 +113,34 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         TextEncoder.load(tmp_path / "nothing")
 
 
-def test_the_transformers_pipeline_takes_the_directory(sounds: np.ndarray) -> None:
+def test_the_pipeline_scores_labels_as_they_are_written(model: TwoTowerModel, sounds: np.ndarray) -> None:
     from transformers import pipeline
 
     classify = pipeline("zero-shot-audio-classification", model=str(DEFAULT_MODEL_DIR))
-    answer = classify(np.concatenate(list(sounds)), candidate_labels=["acoustic guitar", "white noise"])
-    assert {row["label"] for row in answer} == {"acoustic guitar", "white noise"}
-    assert sum(row["score"] for row in answer) == pytest.approx(1)
+    labels = ["acoustic guitar", "white noise", "sad slow piano"]
+    waveform = np.concatenate(list(sounds))
+    answer = {row["label"]: row["score"] for row in classify(waveform, candidate_labels=labels)}
+    audio = model.segment_vectors(model.chunk_features(sounds)).mean(0, keepdims=True)
+    odds = np.exp(TextEncoder.load().calibration.logits(audio, model.encode_text(labels))[0])
+    np.testing.assert_allclose([answer[label] for label in labels], odds / odds.sum(), atol=1e-3)
+    plain = classify(waveform, candidate_labels=labels, hypothesis_template="{}")
+    assert {row["label"]: row["score"] for row in plain} == pytest.approx(answer, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["import encoders.two_tower", "from encoders import TwoTowerModel", "from encoders import ChunkFeatureExtractor"],
+)
+def test_importing_the_model_registers_it_with_transformers(first: str) -> None:
+    code = (
+        f"{first}\nfrom encoders.checkpoint import DEFAULT_MODEL_DIR\nfrom transformers import pipeline\n"
+        "made = pipeline('zero-shot-audio-classification', model=str(DEFAULT_MODEL_DIR))\n"
+        "print(type(made.model).__name__, type(made.tokenizer).__name__, type(made.feature_extractor).__name__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=DEFAULT_MODEL_DIR.parents[2], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == ["TwoTowerModel", "PhraseTokenizer", "ChunkFeatureExtractor"], done.stderr
 
 
 def test_forward_agrees_with_the_calibrated_windows(model: TwoTowerModel, sounds: np.ndarray) -> None:

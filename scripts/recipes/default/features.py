@@ -26,13 +26,23 @@ def scaled_mel(model: TwoTowerModel, log_power: Tensor) -> Tensor:
     return (log_power + spec.offset) * spec.scale
 
 
+@torch.inference_mode()
+def _mel_features(model: TwoTowerModel, log_power: Tensor) -> np.ndarray:
+    """Return the pooled features [shape=(n, feature_dim)] of log power [shape=(n, n_mels, n_frames)]."""
+    network = model.inference_backbone()
+    assert isinstance(network, MobileNet)
+    return network.from_mel(scaled_mel(model, log_power).to(model.device)).float().cpu().numpy()
+
+
 def chunk_features(model: TwoTowerModel, collection: Collection, *, batch_chunks: int = 32) -> list[np.ndarray]:
     """Return the features of each clip's chunks, without augmentation, float32 [shape=(n_chunks, feature_dim)]."""
     model.eval()
     features: list[np.ndarray] = []
     for shard in collection.shards:
         rows = [
-            model.mel_features(scaled_mel(model, torch.from_numpy(shard.mel[i : i + batch_chunks].astype(np.float32))))
+            _mel_features(
+                model, scaled_mel(model, torch.from_numpy(shard.mel[i : i + batch_chunks].astype(np.float32)))
+            )
             for i in range(0, len(shard.mel), batch_chunks)
         ]
         joined = np.concatenate(rows)

@@ -13,7 +13,7 @@ from gensim.models.fasttext import FastTextKeyedVectors, ft_ngram_hashes
 from gensim.models.fasttext_inner import compute_ngrams_bytes
 from safetensors.numpy import load_file, save_file
 
-from encoders.checkpoint import DEFAULT_MODEL_DIR, ModelDirError, seal
+from encoders.checkpoint import DEFAULT_MODEL_DIR, ModelDirError, write_checksums
 from encoders.text.subwords import SUBWORDS_FILE, Subwords, ngram_hash, ngrams, quantised
 from encoders.text.tower import TextEncoder
 from encoders.text.vocabulary import UnknownWordsError
@@ -189,7 +189,7 @@ def test_a_models_subwords_serve_unknown_words(tmp_path: Path) -> None:
     config = json.loads((model_dir / "config.json").read_text())
     config["subwords_sha256"] = hashlib.sha256((model_dir / SUBWORDS_FILE).read_bytes()).hexdigest()
     (model_dir / "config.json").write_text(json.dumps(config))
-    seal(model_dir)
+    write_checksums(model_dir)
 
     served = TextEncoder.load(model_dir)
     assert served.unknown_words("zzqx guitar") == []
