@@ -12,7 +12,7 @@ over all clips of a test set, averaged over the test sets that have the label. m
 the mean share of clips with the label. The interval of the difference is a bootstrap over labels, seen and unseen drawn
 together. It covers the choice of labels, not that of clips or of the seed.
 
-What "unseen" means is defined in retrieval.datasets.label_leakage. The published network was trained on AudioSet
+What "unseen" means is defined in scripts.recipes.default.exclusion. The published network was trained on AudioSet
 with all of its classes, and the word vectors on text with all words; the recipe that maps one to the other was not
 trained on these labels.
 
@@ -101,23 +101,23 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def withheld_by(model: Path) -> frozenset[str]:
+def held_out_by(model: Path) -> frozenset[str]:
     """Return the labels that a model was trained without, as recorded in its directory.
 
     Raises:
         ValueError: there is no record.
     """
     try:
-        return _withheld(json.loads((model / _NOTE).read_text(encoding="utf-8")))
+        return _held_out(json.loads((model / _NOTE).read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"{model} has no readable {_NOTE}, which records the labels held out") from error
 
 
-def _withheld(notes: Mapping[str, Any]) -> frozenset[str]:
+def _held_out(notes: Mapping[str, Any]) -> frozenset[str]:
     """Return the labels held out; for a fine-tuned model, those that neither stage was trained on."""
     if notes.get("start"):
-        return _withheld(notes["start"]) - frozenset(notes["tags"])
-    return frozenset(notes.get("withheld", {}).get("labels", {}))
+        return _held_out(notes["start"]) - frozenset(notes["tags"])
+    return frozenset(notes.get("held_out_labels", {}).get("labels", {}))
 
 
 def check_models(seen: Path, unseen: Path, labels: Sequence[str]) -> None:
@@ -126,13 +126,13 @@ def check_models(seen: Path, unseen: Path, labels: Sequence[str]) -> None:
     Raises:
         ValueError: it is not so.
     """
-    used = [label for label in labels if label not in withheld_by(unseen)]
+    used = [label for label in labels if label not in held_out_by(unseen)]
     if used:
         raise ValueError(
             f"--unseen {unseen}: its {_NOTE} does not record that {len(used)} of {len(labels)} labels were held out "
             f"({format_names(used)}): train it with --hold-out-labels and the same list"
         )
-    unused = [label for label in labels if label in withheld_by(seen)]
+    unused = [label for label in labels if label in held_out_by(seen)]
     if unused:
         raise ValueError(
             f"--seen {seen} was itself trained without {len(unused)} of the labels: {format_names(unused)}"

@@ -75,7 +75,7 @@ class DefaultRun:
         held_out: fraction of the recordings and rendered pieces kept from training.
         leave_out: packs kept from training.
         held_out_labels: labels that the recipe must not be trained on, nor on phrases that reveal them; see
-            `label_leakage`.
+            `exclusion`.
         device: the torch device of the towers; the teachers and all preparation run on the CPU.
         word_vectors: settings of the word vectors; their seed is the recipe's.
         recipe: hyperparameters.

@@ -34,9 +34,9 @@ from scripts.recipes.default.data import (
     write_recorded_shards,
     write_rendered_shards,
 )
+from scripts.recipes.default.exclusion import check_resumed, exclude_labels
 from scripts.recipes.default.feature_inversion import invert_features
 from scripts.recipes.default.features import chunk_features
-from scripts.recipes.default.label_leakage import check_resumed, withhold
 from scripts.recipes.default.phrase_sampling import make_phrase_book
 from scripts.recipes.default.settings import WORD_VECTORS_FILE, DefaultRun
 from scripts.recipes.default.spectral_init import fit_text_tower, init_projection, low_rank_space
@@ -71,8 +71,8 @@ def train_default(run: DefaultRun, *, log: Log) -> Path:
     vocabulary = word_vectors.vocabulary
     log({"stage": "word vectors", "vocabulary": len(vocabulary)})
     music_tags, collection = _prepare(run, log)
-    withheld = withhold(run.held_out_labels, collection, [*corpus.class_names, *music_tags], word_vectors)
-    collection, class_names = withheld.collection, withheld.class_names
+    exclusion = exclude_labels(run.held_out_labels, collection, [*corpus.class_names, *music_tags], word_vectors)
+    collection, class_names = exclusion.collection, exclusion.class_names
     # Names with commas or brackets are groups of the vocabulary, which a query would not join across punctuation.
     joined_names = [" ".join(tokenize(name)) for name in class_names]
     labels = sorted({label for clip in collection.labels for label in clip if vocabulary.split(label)[0]})
@@ -80,7 +80,7 @@ def train_default(run: DefaultRun, *, log: Log) -> Path:
     model = _new_model(run, word_vectors, _tag_names([*short_names, *labels], vocabulary))
     classifier = load_audioset_teacher(run.weights_dir).head
     assert isinstance(classifier, nn.Sequential)
-    head = withheld.head(classifier)
+    head = exclusion.head(classifier)
     published = chunk_features(model, collection)
     synthetic = invert_features(
         head, np.concatenate(published), per_class=run.recipe.synthetic_per_class, seed=run.recipe.seed
@@ -91,7 +91,7 @@ def train_default(run: DefaultRun, *, log: Log) -> Path:
         targets=TeacherTargets(collection.z, word_vectors.encode(joined_names)),
         synthetic=synthetic,
         book=make_phrase_book(
-            corpus, word_vectors, names=[*joined_names, *short_names], extra=labels, keep=withheld.keep
+            corpus, word_vectors, names=[*joined_names, *short_names], extra=labels, keep=exclusion.keep
         ),
         label_vectors=dict(zip(labels, word_vectors.encode(labels), strict=True)),
         music_vectors=word_vectors.encode(sorted(set(class_names[synthetic.logits.shape[1] :]))),
@@ -107,7 +107,7 @@ def train_default(run: DefaultRun, *, log: Log) -> Path:
     notes = {"recipe": asdict(run.recipe), "word_vectors": asdict(run.word_vectors), "calibration": line}
     notes["held_out"] = metrics
     if run.held_out_labels:
-        notes["withheld"] = withheld.record()
+        notes["held_out_labels"] = exclusion.record()
     folder = run.out_dir / "model"
     model.cpu().save_pretrained(folder)
     (folder / "training.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")

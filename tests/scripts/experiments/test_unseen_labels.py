@@ -26,9 +26,9 @@ def clips_of(*labels: str, split: str | None = None) -> TaggedClips:
     return TaggedClips(clips=made, name="made")
 
 
-def model_dir(folder: Path, withheld: Sequence[str] | None) -> Path:
+def model_dir(folder: Path, held_out: Sequence[str] | None) -> Path:
     folder.mkdir()
-    notes = {} if withheld is None else {"withheld": {"labels": {label: {} for label in withheld}}}
+    notes = {} if held_out is None else {"held_out_labels": {"labels": {label: {} for label in held_out}}}
     (folder / "training.json").write_text(json.dumps(notes), encoding="utf-8")
     return folder
 
@@ -160,8 +160,8 @@ def test_a_fine_tuned_model_has_the_labels_of_both_stages(tmp_path: Path) -> Non
         (tmp_path / name).mkdir()
         notes = json.dumps({"tags": tags, "start": first})
         (tmp_path / name / "training.json").write_text(notes, encoding="utf-8")
-    assert experiment.withheld_by(tmp_path / "blind") == {"cello", "harp"}
-    assert experiment.withheld_by(tmp_path / "seen") == {"cello"}
+    assert experiment.held_out_by(tmp_path / "blind") == {"cello", "harp"}
+    assert experiment.held_out_by(tmp_path / "seen") == {"cello"}
 
 
 def test_the_shipped_model_is_refused_as_the_unseen_one(

@@ -1,4 +1,4 @@
-"""Labels held out of the default recipe: what gives them away, and that nothing of it is left to learn from."""
+"""Held-out labels of the recipe: what reveals them, and that nothing of it remains in the training data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.label_leakage import LeakageFilter
 from scripts.recipes.default.corpus import Corpus
 from scripts.recipes.default.data import Collection, Shard, make_collection
-from scripts.recipes.default.label_leakage import check_resumed, reduced_head, withhold
+from scripts.recipes.default.exclusion import check_resumed, exclude_labels, reduced_head
 from scripts.recipes.default.phrase_sampling import make_phrase_book
 from scripts.recipes.default.settings import DefaultRun
 from scripts.recipes.default.stages import _short_name, _tag_names
@@ -85,7 +85,7 @@ def collection() -> Collection:
         ("violin", "folk music, fiddle"),  # by the vector of a name that it joins
     ],
 )
-def test_a_phrase_that_gives_a_label_away(label: str, phrase: str) -> None:
+def test_a_phrase_that_reveals_a_label(label: str, phrase: str) -> None:
     assert LeakageFilter([label], WORD_VECTORS).leaks([phrase]) == {phrase: (label,)}
 
 
@@ -120,7 +120,7 @@ def test_only_the_known_words_of_a_label_count() -> None:
 
 def test_nothing_named_after_a_held_out_label_is_left(collection: Collection) -> None:
     held_out = ["saxophone", "violin", "acoustic guitar", "rock"]
-    left = withhold(held_out, collection, [*AUDIOSET, *MUSIC], WORD_VECTORS)
+    left = exclude_labels(held_out, collection, [*AUDIOSET, *MUSIC], WORD_VECTORS)
     assert left.class_names == ["Guitar", "Church bell", "Flute", "mellow"]
     assert left.collection.labels == [("mellow",), ("guitar",), ("piano",), ("flute",), (), ()]
     assert left.collection.vocabularies["single"] == {"flute"}
@@ -133,7 +133,7 @@ def test_nothing_named_after_a_held_out_label_is_left(collection: Collection) ->
         caption_words=Counter({"sax": 9, "saxophones": 9, "piano": 9}),
     )
     book = make_phrase_book(corpus, WORD_VECTORS, names=left.class_names, extra=labels, keep=left.keep)
-    assert left.rule.leaks(book.phrases) == {}
+    assert left.leakage.leaks(book.phrases) == {}
     assert {"mellow guitar", "piano", "acoustic", "guitar", "church"} <= set(book.phrases)
     named = {"rock", "rock music", "sax", "saxophone", "saxophones", "violin", "fiddle", "acoustic guitar"}
     assert not named & set(book.phrases)
@@ -156,7 +156,7 @@ def test_nothing_named_after_a_held_out_label_is_left(collection: Collection) ->
 
 def test_columns_and_head_rows_are_those_of_the_classes_left(collection: Collection) -> None:
     names = [*AUDIOSET, *MUSIC]
-    left = withhold(["saxophone", "rock"], collection, names, WORD_VECTORS)
+    left = exclude_labels(["saxophone", "rock"], collection, names, WORD_VECTORS)
     columns = [names.index(name) for name in left.class_names]
     assert columns == [1, 2, 3, 4, 5, 8]
     assert left.kept.tolist() == [i in columns for i in range(len(names))]
@@ -180,7 +180,7 @@ def test_columns_and_head_rows_are_those_of_the_classes_left(collection: Collect
 def test_nothing_changes_when_nothing_is_held_out(collection: Collection) -> None:
     assert {field.name: field.default for field in dataclasses.fields(DefaultRun)}["held_out_labels"] == ()
     names = [*AUDIOSET, *MUSIC]
-    left = withhold((), collection, names, WORD_VECTORS)
+    left = exclude_labels((), collection, names, WORD_VECTORS)
     assert left.collection is collection
     assert left.class_names == names
     assert left.kept.all()
@@ -199,20 +199,20 @@ def test_nothing_changes_when_nothing_is_held_out(collection: Collection) -> Non
 def test_a_label_that_cannot_be_held_out_is_refused(collection: Collection) -> None:
     names = [*AUDIOSET, *MUSIC]
     with pytest.raises(ValueError, match="the vocabulary has no word of these labels to hold out: shehnai"):
-        withhold(["flute", "shehnai"], collection, names, WORD_VECTORS)
+        exclude_labels(["flute", "shehnai"], collection, names, WORD_VECTORS)
     with pytest.raises(ValueError, match="no clip and no teacher's class names these labels to hold out: hi-hat"):
-        withhold(["flute", "hi-hat"], collection, names, WORD_VECTORS)
-    with pytest.raises(ValueError, match="leaves the teachers no class: hold out fewer"):
-        withhold(["flute"], collection, ["Flute"], WORD_VECTORS)
+        exclude_labels(["flute", "hi-hat"], collection, names, WORD_VECTORS)
+    with pytest.raises(ValueError, match="leaves the teachers no class; hold out fewer"):
+        exclude_labels(["flute"], collection, ["Flute"], WORD_VECTORS)
 
 
-def test_a_label_whose_every_phrase_gives_another_away_too_is_no_error(collection: Collection) -> None:
-    left = withhold(["saxophone", "alto saxophone"], collection, [*AUDIOSET, *MUSIC], WORD_VECTORS)
-    assert left.went["alto saxophone"]["clip_labels"] == ["alto saxophone"]
-    assert left.went["saxophone"]["clip_labels"] == ["alto saxophone", "saxes"]
+def test_labels_may_be_revealed_by_the_same_phrases(collection: Collection) -> None:
+    left = exclude_labels(["saxophone", "alto saxophone"], collection, [*AUDIOSET, *MUSIC], WORD_VECTORS)
+    assert left.removed["alto saxophone"]["clip_labels"] == ["alto saxophone"]
+    assert left.removed["saxophone"]["clip_labels"] == ["alto saxophone", "saxes"]
 
 
-def test_weights_of_a_run_with_other_labels_are_not_gone_on_with(tmp_path: Path) -> None:
+def test_weights_of_a_run_with_other_labels_are_not_resumed(tmp_path: Path) -> None:
     check_resumed(tmp_path, ())
     assert list(tmp_path.iterdir()) == []
     check_resumed(tmp_path, ("flute",))
@@ -220,11 +220,11 @@ def test_weights_of_a_run_with_other_labels_are_not_gone_on_with(tmp_path: Path)
     (tmp_path / "heads.pt").touch()
     check_resumed(tmp_path, ("rock", "flute"))
     for other in ((), ("flute",)):
-        with pytest.raises(ValueError, match="was begun with other labels held out: delete its weights, or give"):
+        with pytest.raises(ValueError, match="has weights of a run with other held-out labels; delete them or change"):
             check_resumed(tmp_path, other)
     seen = tmp_path / "seen"
     seen.mkdir()
     (seen / "stage2.pt").touch()
     check_resumed(seen, ())
-    with pytest.raises(ValueError, match="was begun with other labels held out"):
+    with pytest.raises(ValueError, match="has weights of a run with other held-out labels"):
         check_resumed(seen, ("flute",))
