@@ -129,34 +129,34 @@ def choose_splits(
 ) -> TrainingSplits:
     """Choose the training and validation clips of each data set, and join them.
 
-    A data set whose clips name no split is divided by group: a tenth of its groups, at least one, is for validation.
-    The same is done with the training split of a data set that has no validation split. Test splits are not used.
+    A data set without splits is divided by group: a tenth of its groups, and at least one, is for validation. The
+    training split of a data set without a validation split is divided likewise. Test splits are not used.
 
     Args:
         datasets: one or more.
-        train: names of the training splits; default: those called so (see the module).
-        validation: names of the validation splits; default: those called so.
-        seed: of the division by group.
+        train: names of training splits. A data set that has none of them trains on the splits whose name says so; see
+            the module.
+        validation: names of validation splits, likewise.
+        seed: seed of the division by group.
 
     Raises:
-        DatasetError: a clip without a split among others that have one; no training split, or split names whose part is
-            unclear, without `train`; a name in both lists; a named split that is not there; a file that one data set
-            trains on and another does not; a split without a label.
+        DatasetError: some clips of a data set have a split and others have none; it has no training split, or splits of
+            unclear use, and `train` names none of its splits; a name is in both lists, or in no data set; a file is
+            trained on by one data set and held out by another; a split has no labels.
     """
     both = sorted({name.casefold() for name in train} & {name.casefold() for name in validation})
     if both:
         raise DatasetError(f"the split {both[0]!r} is in both --train-split and --val-split: give it to one of them")
-    if not any(clip.split for dataset in datasets for clip in dataset.clips) and (train or validation):
-        name = [*train, *validation][0]
-        raise DatasetError(
-            f"there is no split {name!r}: the data name no splits; leave --train-split and --val-split out"
-        )
+    for name in (*train, *validation):
+        if not any(_named(dataset, [name]) for dataset in datasets):
+            listed = "; ".join(f"{dataset.name} has {_listed(dataset) or 'no splits'}" for dataset in datasets)
+            raise DatasetError(f"there is no split {name!r}: {listed}")
     chosen = [_choose(dataset, train=train, validation=validation, seed=seed) for dataset in datasets]
     _check_overlap(datasets, chosen)
     return TrainingSplits(
         train=concat_datasets([splits.train for splits in chosen]),
         validation=concat_datasets([splits.validation for splits in chosen]),
-        notes=tuple(note for splits in chosen for note in splits.notes),
+        notes=(*(note for splits in chosen for note in splits.notes), *_shared_groups(datasets, chosen)),
     )
 
 
@@ -170,16 +170,16 @@ def _choose(dataset: TaggedClips, *, train: Sequence[str], validation: Sequence[
             "fill in their split, or remove the column to have all clips split by group"
         )
     names = dataset.splits
-    training = _named(dataset, train) or [name for name in names if name.casefold() in TRAIN_NAMES]
+    named = _named(dataset, train)
+    training = named or [name for name in names if name.casefold() in TRAIN_NAMES]
     validating = _named(dataset, validation) or [
         name for name in names if name.casefold() in VALIDATION_NAMES and name not in training
     ]
     unclear = [name for name in names if name.casefold() not in TRAIN_NAMES | VALIDATION_NAMES | TEST_NAMES]
-    if not training or (unclear and not train):
-        listed = ", ".join(f"{name} ({count})" for name, count in names.items())
+    if not training or (unclear and not named):
         raise DatasetError(
-            f"{dataset.name} has the splits {listed}: say which to train on with --train-split NAME, and which to "
-            "validate on with --val-split NAME"
+            f"{dataset.name} has the splits {_listed(dataset)}: say which to train on with --train-split NAME, "
+            "and which to validate on with --val-split NAME"
         )
     unused = {name: count for name, count in names.items() if name not in (*training, *validating)}
     notes = [f"{dataset.name}: the split {name!r} ({count} clips) is not used" for name, count in unused.items()]
@@ -190,14 +190,26 @@ def _choose(dataset: TaggedClips, *, train: Sequence[str], validation: Sequence[
 
 
 def _named(dataset: TaggedClips, wanted: Sequence[str]) -> list[str]:
-    """Return the splits of a data set that are called so, without case; DatasetError where one is not there."""
-    found = []
-    for name in wanted:
-        alike = [split for split in dataset.splits if split.casefold() == name.casefold()]
-        if not alike:
-            dataset.of_split(name)  # its error names the splits that there are
-        found += alike
-    return list(dict.fromkeys(found))
+    """Return the splits of a data set whose names are wanted, without case."""
+    folded = {name.casefold() for name in wanted}
+    return [split for split in dataset.splits if split.casefold() in folded]
+
+
+def _listed(dataset: TaggedClips) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in dataset.splits.items())
+
+
+def _shared_groups(datasets: Sequence[TaggedClips], chosen: Sequence[TrainingSplits]) -> list[str]:
+    """Return a note for each data set that has clips of one recording in both splits."""
+    notes = []
+    for dataset, splits in zip(datasets, chosen, strict=True):
+        trained, held_out = ({_group(clip) for clip in part.clips} for part in (splits.train, splits.validation))
+        if shared := sorted(trained & held_out):
+            notes.append(
+                f"{dataset.name}: {len(shared)} groups have clips in both splits ({format_names(shared)}), "
+                "so its validation is optimistic"
+            )
+    return notes
 
 
 def _divided(dataset: TaggedClips, *, seed: int, what: str) -> TrainingSplits:

@@ -101,8 +101,8 @@ def start_backbone(backbone: Backbone, init: Path, *, name: str, published: str 
     """Copy trained weights into a backbone.
 
     Raises:
-        ModelDirError: there is no model, or one with another backbone.
-        ValueError: a published checkpoint whose name is not said, or of another architecture.
+        ModelDirError: `init` is not a model, or has another backbone.
+        ValueError: `init` is a published checkpoint and `published` does not name it.
     """
     kind = _kind(init)
     source: torch.nn.Module
@@ -115,7 +115,7 @@ def start_backbone(backbone: Backbone, init: Path, *, name: str, published: str 
         _same_backbone(init, tagger.config.backbone, name)
         source = tagger.tagger.backbone
     elif published is None:
-        raise ValueError(f"--init {init} is a published checkpoint: say which with --published")
+        raise ValueError(f"--init {init} is a published checkpoint: name it with --published")
     else:
         source = load_published(published, init).get_submodule("backbone")
     try:
@@ -128,14 +128,14 @@ def _kind(init: Path) -> str | None:
     """Return the kind of model in a directory; None for a file.
 
     Raises:
-        ModelDirError: there is nothing, or a folder without a model.
+        ModelDirError: there is no such file, or the directory is not a model.
     """
     if init.is_file():
         return None
     try:
         return str(json.loads((init / CONFIG_FILE).read_text(encoding="utf-8")).get("model_type"))
     except (OSError, ValueError, AttributeError):
-        raise ModelDirError(f"--init {init}: there is no model; give a model directory or a published file") from None
+        raise ModelDirError(f"--init {init}: not a model: give a model directory or a published checkpoint") from None
 
 
 def _same_backbone(init: Path, theirs: str, ours: str) -> None:
@@ -144,20 +144,20 @@ def _same_backbone(init: Path, theirs: str, ours: str) -> None:
 
 
 def _take_towers(model: TwoTowerModel, init: Path) -> None:
-    """Copy both towers; the text tower only where it reads the same words, or the same sentence encoder."""
+    """Copy both towers; the text tower only where it has the same word vectors or sentence encoder as input."""
     source = TwoTowerModel.from_pretrained(init)
     _same_backbone(init, source.config.backbone, model.config.backbone)
-    same_words = _reads_the_same(source, model)
+    same_input = _have_same_input(source, model)
     try:
         model.audio_tower.load_state_dict(source.audio_tower.state_dict(), strict=True)
         model.calibration.load_state_dict(source.calibration.state_dict(), strict=True)
-        if same_words:
+        if same_input:
             model.text_tower.load_state_dict(source.text_tower.state_dict(), strict=True)
     except RuntimeError:
-        raise ModelDirError(f"--init {init}: its towers are of other sizes than this version makes") from None
+        raise ModelDirError(f"--init {init}: its towers have other sizes than those of this version") from None
 
 
-def _reads_the_same(one: TwoTowerModel, other: TwoTowerModel) -> bool:
+def _have_same_input(one: TwoTowerModel, other: TwoTowerModel) -> bool:
     if one.sentences is not None and other.sentences is not None:
         ours, theirs = one.sentences.state_dict(), other.sentences.state_dict()
         return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -246,7 +246,7 @@ def test_audio_that_does_not_fit_on_the_disk_is_refused(tmp_path: Path, call: Ca
         (("--mixup", "1.5"), "between 0 and 1"),
         (("--max-clip", "0"), "above 0"),
         (("--distill-weight", "1"), "--init"),
-        (("--val-split", "test"), "no clip of"),
+        (("--val-split", "test"), "no split 'test'"),
         (("--train-split", "val", "--val-split", "val"), "is in both"),
         (("--text", "sentence:/nowhere"), "/nowhere"),
         (("--init", "/nowhere"), "/nowhere"),

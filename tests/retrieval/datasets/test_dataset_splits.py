@@ -132,11 +132,11 @@ def test_named_splits_are_taken_whatever_their_case() -> None:
     alone = choose_splits([folds], train=["fold1"], seed=0)
     assert names_in(alone.train) == names_in(alone.validation) == {"Fold1"}
     assert choose_splits([with_splits("train", "test")], validation=["test"], seed=0).validation.splits == {"test": 3}
-    with pytest.raises(DatasetError, match="'fold3'; it has Fold1"):
+    with pytest.raises(DatasetError, match="no split 'fold3': small has Fold1"):
         choose_splits([folds], train=["fold3"], seed=0)
     with pytest.raises(DatasetError, match="'val' is in both"):
         choose_splits([folds], train=["val"], validation=["VAL"], seed=0)
-    with pytest.raises(DatasetError, match="the data name no splits"):
+    with pytest.raises(DatasetError, match="no split 'train': small has no splits"):
         choose_splits([with_splits(None)], train=["train"], seed=0)
 
 
@@ -152,6 +152,28 @@ def test_a_data_set_without_splits_is_divided_by_group_beside_one_with_them() ->
     divided = choose_splits([large], seed=1)
     assert (len(divided.train), len(divided.validation)) == (72, 8)
     assert not {clip.group for clip in divided.train.clips} & {clip.group for clip in divided.validation.clips}
+
+
+def test_data_sets_with_other_names_of_splits_are_combined() -> None:
+    folds, usual = with_splits("fold1", "fold2", name="folds"), with_splits("train", "val", "test", name="usual")
+    both = choose_splits([folds, usual], train=["fold1"], validation=["fold2"], seed=0)
+    assert names_in(both.train) == {"fold1", "train"} and names_in(both.validation) == {"fold2", "val"}
+    assert any("usual: the split 'test'" in note for note in both.notes)
+    other = with_splits("a", "b", name="other")
+    with pytest.raises(DatasetError, match=r"other has the splits a \(3\), b \(3\): .*--train-split NAME"):
+        choose_splits([folds, other], train=["fold1"], validation=["fold2"], seed=0)
+    every = choose_splits([folds, other], train=["fold1", "a"], validation=["fold2", "b"], seed=0)
+    assert names_in(every.train) == {"fold1", "a"} and names_in(every.validation) == {"fold2", "b"}
+    with pytest.raises(DatasetError, match=r"no split 'c': folds has fold1 .*; other has a"):
+        choose_splits([folds, other], train=["fold1", "c"], seed=0)
+
+
+def test_a_recording_in_both_splits_is_noted() -> None:
+    clips = [TaggedClip(Path(f"{i}.wav"), ("x",), "train" if i % 2 else "val", group=f"r{i // 2}") for i in range(6)]
+    shared = choose_splits([TaggedClips(tuple(clips), "cut")], seed=0)
+    assert "cut: 3 groups have clips in both splits (r0, r1, r2), so its validation is optimistic" in shared.notes
+    apart = tuple(replace(clip, group=clip.path.name) for clip in clips)
+    assert choose_splits([TaggedClips(apart, "cut")], seed=0).notes == ()
 
 
 def test_clips_without_a_split_among_others_are_refused() -> None:

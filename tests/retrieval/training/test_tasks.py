@@ -158,10 +158,10 @@ def test_weights_to_start_from_must_be_of_the_same_backbone(
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     with pytest.raises(ModelDirError, match="its backbone is mn04, not fcn; add --backbone mn04"):
         build_tagger_model("fcn", tag_names=["low"], init=tmp_path / "towers")
-    with pytest.raises(ModelDirError, match="there is no model"):
+    with pytest.raises(ModelDirError, match="not a model"):
         build_tagger_model("fcn", tag_names=["low"], init=tmp_path)
     (tmp_path / "published.pth").write_bytes(b"x")
-    with pytest.raises(ValueError, match="say which with --published"):
+    with pytest.raises(ValueError, match="name it with --published"):
         build_tagger_model("fcn", tag_names=["low"], init=tmp_path / "published.pth")
 
 
