@@ -63,6 +63,38 @@ HOMES = {
     ),
     "typer": ("retrieval/cli/",),
 }
+# What may import what inside a package, lowest layer first: a module or sub-package imports only from earlier layers,
+# never from its own or a later one. An entry stands for a module or for a whole sub-package; a longer entry wins.
+LAYERS = {
+    "encoders": (
+        ("arrays", "decode", "mel"),
+        ("audio", "calibration", "checkpoint", "device", "heads", "text.tokenizer"),
+        ("text.vocabulary", "backbones.base"),
+        ("text", "backbones.blocks", "embed"),
+        ("backbones",),
+        ("tagger",),
+        ("backbones.registry",),
+        ("backbones.published", "backbones.profile", "two_tower"),
+        ("loading", "pipeline"),
+    ),
+    "index": (
+        ("files",),
+        ("lock", "manifest"),
+        ("sqlite", "vectors"),
+        ("catalog",),
+        ("maintenance", "search"),
+        ("vector_index",),
+    ),
+    "retrieval": (
+        ("label_file",),
+        ("datasets", "library", "query"),
+        ("tagging",),
+        ("evaluation", "indexing", "retriever", "taggram"),
+        ("training",),
+        ("cli",),
+        ("__main__",),
+    ),
+}
 PICKLING = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"}
 # One reads pickles without running them, the other writes the miniature that its tests read.
 MAY_PICKLE = {"retrieval/datasets/safe_pickle.py", "scripts/miniatures/tags663.py"}
@@ -119,6 +151,38 @@ def imported(name: str) -> set[str]:
     return modules
 
 
+def imported_modules(name: str) -> set[str]:
+    """Modules of the three packages that a file imports, wherever in it, for type checking too."""
+    known = {module_of(other) for other in sources(*PACKAGES)}
+    found = set()
+    for node in ast.walk(parsed(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & known) or {node.module}
+    return found & known
+
+
+def module_of(name: str) -> str:
+    """Dotted name of a file: `index/search.py` is `index.search`."""
+    return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def layer_of(module: str) -> tuple[int, str]:
+    """The place and the entry of a module in its package's layers; KeyError where it is in none."""
+    package, _, inner = module.partition(".")
+    found = [
+        (len(entry), place, entry)
+        for place, layer in enumerate(LAYERS[package])
+        for entry in layer
+        if inner == entry or inner.startswith(entry + ".")
+    ]
+    if not found:
+        raise KeyError(module)
+    return max(found)[1:]
+
+
 def called(call: ast.Call) -> str:
     """The last name of what is called: `run` of subprocess.run."""
     function = call.func
@@ -136,6 +200,43 @@ def test_packages_import_in_one_direction(package: str) -> None:
     files = sources(package)
     assert files
     assert {name: imported(name) & forbidden for name in files if imported(name) & forbidden} == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_import_goes_up_or_sideways(package: str) -> None:
+    wrong, outside = [], set()
+    for name in sources(package):
+        module = module_of(name)
+        if module == package:  # the public names, loaded when they are used
+            continue
+        for target in imported_modules(name):
+            if target == package or target.split(".")[0] != package:
+                continue
+            try:
+                (place, entry), (other_place, other) = layer_of(module), layer_of(target)
+            except KeyError as error:
+                outside.add(str(error))
+                continue
+            if entry != other and other_place >= place:
+                wrong.append(f"{module} imports {target}")
+    assert outside == set(), "modules that are in no layer"
+    assert sorted(wrong) == []
+
+
+def test_every_layer_is_there() -> None:
+    modules = {module_of(name) for name in sources(*PACKAGES)}
+    entries = [f"{package}.{entry}" for package, layers in LAYERS.items() for layer in layers for entry in layer]
+    assert len(entries) == len(set(entries))
+    assert [entry for entry in entries if not any(m == entry or m.startswith(entry + ".") for m in modules)] == []
+
+
+def test_imports_have_no_cycle() -> None:
+    waiting = {module_of(name): imported_modules(name) - {module_of(name)} for name in sources(*PACKAGES)}
+    for package in PACKAGES:
+        waiting[package] = set()  # loads its modules when they are used
+    while free := {module for module, needs in waiting.items() if not needs & waiting.keys()}:
+        waiting = {module: needs for module, needs in waiting.items() if module not in free}
+    assert sorted(waiting) == []
 
 
 @pytest.mark.parametrize("library", HOMES)
@@ -263,25 +364,6 @@ def test_scripts_are_executable() -> None:
 
 
 # What the README and the set-up promise
-
-
-def test_the_file_map_matches_the_tree() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = re.search(r"^## File map\n.*?^```[a-z]*\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
-    assert section, "README.md has no fenced block under '## File map'"
-    lines = [line for line in section[1].splitlines() if line.strip()]
-    vague = [line for line in lines if not re.fullmatch(r"\S+  +\S.*", line)]
-    assert vague == [], "each line of the map is a path, two spaces or more, and what it is"
-    listed = [line.split()[0] for line in lines]
-    assert sorted(listed) == sorted(set(listed))
-    assert [path for path in listed if not any(name.startswith(path) for name in tree())] == []
-    expected = set()
-    for name in tree():
-        script = re.fullmatch(r"(scripts|\.ci)/[^/.]+", name) or name.endswith((".py", ".sh"))
-        if script and not name.startswith("tests/"):
-            # A package's __init__.py is told by the line of its folder.
-            expected.add(name.removesuffix("__init__.py"))
-    assert sorted(expected - set(listed)) == [], "files that the map lacks"
 
 
 def project() -> dict[str, object]:
