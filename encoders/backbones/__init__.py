@@ -1,0 +1,1 @@
+"""Backbones: the networks from waveforms to features, one architecture a file."""

@@ -33,7 +33,8 @@ def tagged_clips(folder: Path, n: int = 12) -> TaggedClips:
     for i in range(n):
         labels = (TAGS[i % 4],) if i % 3 else (TAGS[i % 4], TAGS[(i + 1) % 4])
         path = folder / f"{i:02}.npy"
-        np.save(path, sound(labels, i), allow_pickle=False)
+        if not path.exists():  # another process may read it by now
+            np.save(path, sound(labels, i), allow_pickle=False)
         clips.append(TaggedClip(path, labels, "val" if i % 3 == 2 else "train", f"{i}", RATE_HZ))
     return TaggedClips(clips=tuple(clips), name="tones")
 
