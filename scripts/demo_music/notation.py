@@ -1,4 +1,4 @@
-"""A small notation for music: text in, notes out. The pieces of the demo library are written in it.
+"""A notation for music that is read into notes. The pieces of the demo library are written in it.
 
 Times are in beats (quarter notes), pitches are MIDI keys (60 is C4), velocities run from 1 to 127.
 """
@@ -34,7 +34,7 @@ _GRID_VELOCITIES = {"X": 118, "x": 92, "o": 70, "g": 42}
 
 @dataclass(frozen=True)
 class Note:
-    """One sounding key."""
+    """One note."""
 
     start_beats: float
     length_beats: float
@@ -44,7 +44,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Part:
-    """What one instrument plays. Bank 128 holds the drum kits, where a key is a drum.
+    """The part of one instrument. In bank 128, the drum kits, each key is a drum.
 
     `swell` shapes each long note of a bowed or blown instrument and gives it vibrato; `scoop_semitones`
     slides into each note from below.
@@ -62,7 +62,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Piece:
-    """A clip of the library: who plays, how fast, and in what room (0 dry to 1 cathedral)."""
+    """A clip of the library. `room_size` is the reverberation, from 0 (dry) to 1 (cathedral)."""
 
     title: str
     genre: str
@@ -73,10 +73,20 @@ class Piece:
 
 
 def line(text: str, *, velocity: int = 84, start_beats: float = 0.0, gate: float = 0.95, times: int = 1) -> list[Note]:
-    """Read `C4:1 E4+G4:.5 -:2`: keys joined by `+`, a length in beats (else the one before), `-` for a rest.
+    """Return the notes of a text like `C4:1 E4+G4:.5 -:2`.
 
-    A `!` after the pitches is an accent. `gate` is the part of the length that sounds: above 1, notes ring
-    on. `times` repeats the whole. Raises ValueError where a pitch cannot be read.
+    A token is pitches joined by `+`, or `-` for a rest, and a length in beats (default: that of the token before).
+    A `!` after the pitches is an accent.
+
+    Args:
+        text: the tokens.
+        velocity: of notes without an accent.
+        start_beats: start of the first note.
+        gate: sounding part of a length; above 1, notes overlap.
+        times: repetitions of the text.
+
+    Raises:
+        ValueError: a pitch cannot be read.
     """
     notes: list[Note] = []
     now_beats, length_beats = start_beats, 1.0
@@ -93,7 +103,7 @@ def line(text: str, *, velocity: int = 84, start_beats: float = 0.0, gate: float
 
 
 def loop(notes: Iterable[Note], *, period_beats: float, times: int) -> list[Note]:
-    """Repeat `notes` every `period_beats`."""
+    """Return the notes repeated every `period_beats`."""
     once = list(notes)
     return [replace(note, start_beats=note.start_beats + turn * period_beats) for turn in range(times) for note in once]
 
@@ -106,10 +116,10 @@ def picked(
     velocity: int = 84,
     open_keys: Sequence[int] = _GUITAR_KEYS,
 ) -> list[Note]:
-    """Fingerpick each chord shape (`x32010`, frets from the lowest string) by a pattern of string numbers.
+    """Return chord shapes (`x32010`, frets from the lowest string) fingerpicked by a pattern of string numbers.
 
-    A pattern's token holds strings plucked together: `1` is the highest string, `b` the lowest that the shape
-    frets, `a` the next one, `-` none. A string rings until it is plucked again or the chord changes.
+    A token of the pattern is the strings plucked together: `1` is the highest string, `b` the lowest fretted one, `a`
+    the next one, `-` none. A string sounds until it is plucked again or the chord changes.
     """
     steps = pattern.split()
     notes: list[Note] = []
@@ -136,7 +146,7 @@ def strummed(
     velocity: int = 88,
     spread_beats: float = 0.028,
 ) -> list[Note]:
-    """Strum each guitar chord by a pattern: `D` down, `U` up (the high strings), `x` choked, `-` none."""
+    """Return guitar chords strummed by a pattern: `D` down, `U` up (high strings only), `x` muted, `-` none."""
     notes: list[Note] = []
     for bar, shape in enumerate(shapes):
         keys = _fretted(shape, _GUITAR_KEYS)
@@ -155,7 +165,7 @@ def strummed(
 
 
 def grid(hits: Mapping[int, str], *, step_beats: float = 0.25, times: int = 1) -> list[Note]:
-    """Read a drum pattern, one string a drum: `X` loud, `x` plain, `o` soft, `g` ghost, else silent."""
+    """Return the notes of drum patterns, key -> pattern: `X` loud, `x` normal, `o` soft, `g` very soft, else silent."""
     notes: list[Note] = []
     for key, row in hits.items():
         row_notes = [
@@ -168,22 +178,22 @@ def grid(hits: Mapping[int, str], *, step_beats: float = 0.25, times: int = 1) -
 
 
 def drums(notes: Sequence[Note], *, kit: int, volume: int = 100) -> Part:
-    """A part for a drum kit."""
+    """Return a part for a drum kit."""
     return Part(program=kit, bank=128, notes=notes, volume=volume, reverb=35)
 
 
 def _key(pitch: str) -> int:
-    """MIDI key of `C4`, `F#3` or `Bb2`."""
+    """Return the MIDI key of `C4`, `F#3` or `Bb2`."""
     try:
         letter, octave = pitch[0], int(pitch[-1])
         shift = {"": 0, "#": 1, "b": -1}[pitch[1:-1]]
         return 12 * (octave + 1) + _SEMITONES[letter] + shift
     except (IndexError, KeyError, ValueError):
-        raise ValueError(f"no pitch: {pitch!r}; write a letter, # or b, and an octave, like F#3") from None
+        raise ValueError(f"{pitch!r} is not a pitch; write a letter, # or b, and an octave, such as F#3") from None
 
 
 def _fretted(shape: str, open_keys: Sequence[int]) -> dict[int, int]:
-    """Sounding keys by string number (1 is the last of `open_keys`); `x` strings are left out."""
+    """Return string number -> key; string 1 is the last of `open_keys`, and strings with `x` are left out."""
     count = len(open_keys)
     return {count - place: open_keys[place] + int(fret) for place, fret in enumerate(shape) if fret not in "x "}
 

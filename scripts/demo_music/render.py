@@ -1,9 +1,9 @@
-"""Render the demo library: ten-second clips played by a General MIDI soundfont.
+"""Render the demo library: clips of ten seconds, with a General MIDI soundfont.
 
     python -m scripts.demo_music.render [--soundfont FILE.sf2] [--out scripts/demo_library]
 
-Needs the extra `render` (pyfluidsynth), FluidSynth's library and the FluidR3 GM soundfont (Debian:
-libfluidsynth3, fluid-soundfont-gm). The same soundfont and library versions give the same bytes on every run.
+Needs the extra `render` (pyfluidsynth), the FluidSynth library and the FluidR3 GM soundfont (Debian: libfluidsynth3,
+fluid-soundfont-gm). With the same versions of both, every run writes the same bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mutagen.ogg import OggPage
 
 from scripts.demo_music.notation import Note, Part, Piece
 from scripts.demo_music.pieces import PIECES
+from scripts.soundfonts import FLUID_R3
 
 SAMPLE_RATE_HZ = 44100
 DURATION_S = 10.0
@@ -31,21 +32,20 @@ PEAK_DB = -1.5
 SIDE_GAIN = 0.5  # the soundfont's pianos and pads are so wide that they lose level in mono and in the encoder
 VORBIS_LEVEL = 0.75  # libsndfile's compression level: 0 is the best quality, 1 the smallest file
 BLOCK_SAMPLES = 64  # FluidSynth works in blocks of 64 samples: events fall on their edges
-DEBIAN_SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 
 # An event: its time in seconds, a rank that puts note-offs first, and what to call.
 Event = tuple[float, int, str, tuple[int, ...]]
 
 
 def main() -> int:
-    """Render every piece into `--out`. Returns the exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--soundfont", type=Path, default=DEBIAN_SOUNDFONT)
+    parser.add_argument("--soundfont", type=Path, default=FLUID_R3)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "demo_library")
     args = parser.parse_args()
     if not args.soundfont.is_file():
         print(
-            f"No soundfont at {args.soundfont}: install fluid-soundfont-gm or give --soundfont.",
+            f"soundfont {args.soundfont} is missing; install fluid-soundfont-gm or choose another with --soundfont",
             file=sys.stderr,
         )
         return 2
@@ -59,7 +59,11 @@ def main() -> int:
 
 
 def render(piece: Piece, *, soundfont: Path) -> np.ndarray:
-    """Play `piece`. Returns samples [shape=(n_samples, 2)]. Raises ValueError where the synth clipped."""
+    """Return the samples of a piece [shape=(n_samples, 2)].
+
+    Raises:
+        ValueError: the output clips.
+    """
     synth = fluidsynth.Synth(
         gain=0.45, samplerate=SAMPLE_RATE_HZ, channels=16, **{"synth.polyphony": 512, "synth.cpu-cores": 1}
     )
@@ -68,7 +72,7 @@ def render(piece: Piece, *, soundfont: Path) -> np.ndarray:
         synth.set_reverb(roomsize=piece.room_size, damping=0.3, width=0.8, level=0.5)
         events: list[Event] = []
         for number, part in enumerate(piece.parts):
-            # Channel 9 is the drum kit's by convention; a kit may sit anywhere, a melody may not sit there.
+            # Channel 9 is for drum kits by convention. A kit may use any channel, a melody any but this one.
             channel = number if number < 9 else number + 1
             synth.program_select(channel, soundfont_id, part.bank, part.program)
             for control, level in ((7, part.volume), (10, part.pan), (11, 112), (91, part.reverb), (93, 10)):
@@ -92,7 +96,7 @@ def render(piece: Piece, *, soundfont: Path) -> np.ndarray:
 
 
 def part_events(part: Part, *, channel: int, tempo_bpm: float, seed: str) -> Iterator[Event]:
-    """The events of one part, with the small unevenness of a player: up to 9 ms and 7 steps of velocity."""
+    """Yield the events of one part, with random deviations of up to 9 ms and 7 steps of velocity."""
     # A string seeds `random` by its SHA-512: the same on every machine and Python.
     player = random.Random(seed)
     beat_s = 60.0 / tempo_bpm
@@ -101,7 +105,7 @@ def part_events(part: Part, *, channel: int, tempo_bpm: float, seed: str) -> Ite
     ends_s: list[float] = []
     next_start_s: dict[int, float] = {}
     for note, start_s in zip(reversed(notes), reversed(starts_s), strict=True):
-        # A key that is struck again is let go first: its late note-off would end the new note.
+        # A key is released before it is struck again: a later note-off would end the new note.
         end_s = start_s + max(0.05, note.length_beats * beat_s)
         ends_s.insert(0, min(end_s, next_start_s.get(note.key, DURATION_S + 1.0) - 0.004))
         next_start_s[note.key] = start_s
@@ -120,7 +124,7 @@ def part_events(part: Part, *, channel: int, tempo_bpm: float, seed: str) -> Ite
 
 
 def swell_events(note: Note, *, start_s: float, end_s: float, channel: int) -> Iterator[Event]:
-    """Expression that rises to two thirds of a long note and falls again, and vibrato that sets in late."""
+    """Yield expression that rises over two thirds of a long note and then falls, and increasing vibrato."""
     length_s = end_s - start_s
     if length_s < 0.35:
         yield start_s, 1, "cc", (channel, 11, 104)
@@ -134,7 +138,7 @@ def swell_events(note: Note, *, start_s: float, end_s: float, channel: int) -> I
 
 
 def finish(samples: np.ndarray) -> np.ndarray:
-    """Bring [shape=(n_samples, 2)] to one loudness under the peak limit, and fade its end."""
+    """Return samples at the common loudness, below the peak limit and with a fade at the end [shape=(n_samples, 2)]."""
     mid, side = samples.mean(axis=1), SIDE_GAIN * (samples[:, 0] - samples[:, 1]) / 2
     samples = np.stack([mid + side, mid - side], axis=1)
     frames = samples[: len(samples) // 4410 * 4410].reshape(-1, 4410 * 2)
@@ -148,18 +152,18 @@ def finish(samples: np.ndarray) -> np.ndarray:
 
 
 def limited(samples: np.ndarray, *, limit: float) -> np.ndarray:
-    """Hold the peaks of [shape=(n_samples, 2)] under `limit` by gain that dips for some 30 ms around each."""
+    """Return samples with peaks below `limit`: the gain falls for 30 ms around each peak [shape=(n_samples, 2)]."""
     block = SAMPLE_RATE_HZ // 100
     peaks = np.abs(samples[: len(samples) // block * block]).reshape(-1, block * 2).max(axis=1)
     neighbours = np.lib.stride_tricks.sliding_window_view(np.pad(peaks, 1, mode="edge"), 3).max(axis=1)
     gains = np.minimum(1.0, limit / np.maximum(neighbours, 1e-9))
-    # Between the centres of two blocks that both obey the limit, so does every point of a straight line.
+    # The limit holds at the centres of two neighbouring blocks, so it holds on the straight line between them.
     centres = (np.arange(len(gains)) + 0.5) * block
     return samples * np.interp(np.arange(len(samples)), centres, gains)[:, None]
 
 
 def write(path: Path, samples: np.ndarray, *, piece: Piece, number: int) -> None:
-    """Encode as OGG Vorbis and describe it, so that a search's answer can be judged by the file itself."""
+    """Write samples as OGG Vorbis with tags that say what is played."""
     soundfile.write(path, samples, SAMPLE_RATE_HZ, format="OGG", subtype="VORBIS", compression_level=VORBIS_LEVEL)
     audio = mutagen.File(path)
     audio.delete()
@@ -175,7 +179,7 @@ def write(path: Path, samples: np.ndarray, *, piece: Piece, number: int) -> None
 
 
 def set_serial(path: Path, serial: int) -> None:
-    """Give the OGG stream a fixed number: the encoder draws one at random, and no two runs would be equal."""
+    """Set the serial number of the OGG stream, which the encoder draws at random, so that runs are reproducible."""
     with path.open("rb") as stream:
         pages = []
         while True:

@@ -1,4 +1,4 @@
-"""The pieces of the demo library: short, of many styles, with instruments that leave no doubt.
+"""The pieces of the demo library: short, of many styles, with unambiguous instruments.
 
 Programs are General MIDI's, counted from 0. In a drum kit, a key is a drum: 36 kick, 38 snare,
 42 closed, 44 pedal and 46 open hi-hat, 49 crash, 51 ride.

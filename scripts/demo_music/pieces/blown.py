@@ -8,7 +8,7 @@ __all__ = ["blown"]
 
 
 def blown() -> list[Piece]:
-    """The pieces of this family."""
+    """Return the pieces of this family."""
     shuffle = "x..x.ox..x.o"
     return [
         Piece(

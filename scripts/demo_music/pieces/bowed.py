@@ -8,7 +8,7 @@ __all__ = ["bowed"]
 
 
 def bowed() -> list[Piece]:
-    """The pieces of this family."""
+    """Return the pieces of this family."""
     return [
         Piece(
             "Four chairs",

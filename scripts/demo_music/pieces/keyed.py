@@ -8,7 +8,7 @@ __all__ = ["keyed"]
 
 
 def keyed() -> list[Piece]:
-    """The pieces of this family."""
+    """Return the pieces of this family."""
     return [
         Piece(
             "Letter to no one",

@@ -1,4 +1,4 @@
-"""Guitars and their kin: folk, rock, funk, bluegrass, raga."""
+"""Guitars and related instruments: folk, rock, funk, bluegrass, raga."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BANJO_KEYS = (72, 55, 60, 64, 67)  # the short fifth string first: g4 D3 G3 B3 D
 
 
 def plucked() -> list[Piece]:
-    """The pieces of this family."""
+    """Return the pieces of this family."""
     riff = (
         "E2+B2+E3!:.5 E2:.25 E2 E2:.5 G2+D3+G3!:.5 E2:.25 E2 A2+E3+A3!:.75 Bb2+F3:.25 A2+E3:.5 "
         "E2+B2+E3!:.5 E2:.25 E2 E2:.5 G2+D3+G3!:.5 E2:.25 E2 D3+A3!:.5 C3+G3:.5 B2+F#3:.5"

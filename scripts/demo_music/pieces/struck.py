@@ -8,7 +8,7 @@ __all__ = ["struck"]
 
 
 def struck() -> list[Piece]:
-    """The pieces of this family."""
+    """Return the pieces of this family."""
     wave = "C2:.5 C2:.25 C3:.25 C2:.5 Eb2:.25 G2 Ab1:.5 Ab1:.25 Ab2:.25 Bb1:.5 Bb1:.25 Bb2"
     stabs = "-:.75 C5+Eb5+G5!:.25 -:.5 C5+Eb5+G5:.25 -:.25 -:.75 C5+Eb5+Ab5!:.25 -:.5 D5+F5+Bb5:.25 -:.25"
     first = "C4:.25 G4 E5 G4 C5 G4 E5 G4"

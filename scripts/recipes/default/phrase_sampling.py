@@ -1,4 +1,4 @@
-"""The phrases that the text tower is trained on: names of sounds, and all other words that a query may contain."""
+"""Phrases for training the text tower: names of sounds, and other words that queries may contain."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_phrase_book(
     """Collect the training phrases and the probability of each.
 
     Half of the draws are names (classes of the teachers, labels of the clips), three tenths are phrases with which
-    people describe music, the rest are single words of captions and of the whole vocabulary.
+    people describe music, the others are single words of captions and of the whole vocabulary.
 
     Args:
         corpus: source of aspects and caption words.

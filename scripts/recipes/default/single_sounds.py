@@ -1,7 +1,8 @@
-"""Synthesised single sounds: one instrument alone, a few notes or hits, as people record and upload them.
+"""Rendered single sounds: a few notes or hits of one instrument, as in recordings that people upload.
 
-Pitched instruments and drum kits are played by General MIDI soundfonts, with swells, vibrato, tuning and rooms that
-differ; half of the kick drums, snare drums and hi-hats are made from oscillators and noise, as drum machines make them.
+Pitched instruments and drum kits are rendered with General MIDI soundfonts, with random swells, vibrato, tuning and
+reverberation. Half of the kick drums, snare drums and hi-hats are synthesised from oscillators and noise, like those of
+drum machines.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from scripts.recipes.default.synth import (
 __all__ = ["drum_machine_hit", "render_single_sounds"]
 
 DRUM_SHARE = 0.35
-# Half of the pitched sounds are of these: what people play and record most.
+# Common instruments: half of the pitched sounds are of these.
 _COMMON = (
     *("piano", "acoustic guitar", "clean electric guitar", "bass guitar", "double bass", "harp", "banjo", "accordion"),
     *("violin", "viola", "cello", "flute", "oboe", "clarinet", "bassoon", "recorder", "harmonica", "church organ"),
@@ -34,7 +35,7 @@ _COMMON = (
 )
 _KITS = (0, 0, 8, 16, 24, 25, 32, 40)
 _MODULATION, _EXPRESSION = 1, 11  # MIDI controllers
-# What each drum is also called.
+# Drum -> further labels.
 _ALSO = {
     "bass drum": ("kick drum", "drum", "percussion"),
     "snare drum": ("drum", "percussion"),
@@ -57,12 +58,12 @@ def _programs_by_name() -> dict[str, list[int]]:
 def drum_machine_hit(name: str, rng: np.random.Generator) -> np.ndarray:
     """Return one hit of a drum machine [shape=(n_samples,)], peak 1, at 32 kHz.
 
-    A kick drum is a sine that falls in pitch, a snare drum two sines and filtered noise, a hi-hat six square waves at
+    A kick drum is a sine of falling pitch, a snare drum two sines and filtered noise, a hi-hat six square waves at
     inharmonic ratios above 5 to 9 kHz.
 
     Args:
         name: "bass drum", "snare drum" or "hi-hat".
-        rng: of its pitch, length and colour.
+        rng: source of pitch, length and timbre.
     """
     decay_s = float({"bass drum": rng.uniform(0.06, 0.45), "snare drum": rng.uniform(0.04, 0.2)}.get(name, 0.0))
     if name == "hi-hat":
@@ -90,7 +91,7 @@ def drum_machine_hit(name: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def _hits(rng: np.random.Generator, length_s: float) -> list[float]:
-    """Return when something is struck: once, a few times, or in a steady rhythm."""
+    """Return the times of hits in seconds: one, a few, or a steady rhythm."""
     if rng.random() < 0.45:
         return [0.0]
     step_s = float(rng.uniform(0.08, 0.7))
@@ -108,7 +109,7 @@ def _drum_machine(name: str, rng: np.random.Generator, length_s: float) -> np.nd
 
 
 def _pitched(rng: np.random.Generator, program: int, length_s: float) -> list[Note]:
-    """Return a long tone, a run up or down a scale, a slow or quick tune, or strummed chords."""
+    """Return a long note, a scale, a tune or strummed chords."""
     low, high = key_range(program)
     style = rng.choice(["tone", "tone", "run", "tune", "tune", "strum"])
     velocity = int(rng.integers(40, 125))
@@ -149,9 +150,9 @@ def render_single_sounds(soundfonts: list[Path], *, count: int, seed: int) -> It
     """Render clips of 0.3 to 7 s with one instrument each.
 
     Args:
-        soundfonts: General MIDI soundfonts (sf2, sf3), taken in turn.
-        count: how many clips.
-        seed: clip i of a seed is always the same.
+        soundfonts: General MIDI soundfonts (sf2, sf3), used in turn.
+        count: number of clips; silent ones are left out.
+        seed: determines every clip.
 
     Raises:
         FileNotFoundError: a soundfont is missing.
@@ -175,7 +176,7 @@ def _sound(
     synth.system_reset()
     synth.set_reverb(float(rng.uniform(0, 1)), float(rng.uniform(0, 1)), 1.0, float(rng.uniform(0, 0.9)) ** 2)
     if rng.random() < DRUM_SHARE:
-        # The three that beats are made of weigh as much as all the others.
+        # The three drums of most beats are half of the drum sounds.
         common = ("bass drum", "snare drum", "hi-hat")
         name = str(rng.choice(common if rng.random() < 0.5 else list(DRUM_KEYS)))
         labels = (name, *_ALSO.get(name, ("percussion",)))
@@ -188,6 +189,6 @@ def _sound(
     name = str(rng.choice(_COMMON if rng.random() < 0.5 else list(names)))
     program = int(rng.choice(names[name]))
     synth.program_select(0, font_id, 0, program)
-    synth.pitch_bend(0, int(rng.normal(0, 1000)))  # out of tune by a quarter tone at most, nearly always
+    synth.pitch_bend(0, int(rng.normal(0, 1000)))  # nearly always less than a quarter tone out of tune
     waveform = render(synth, _pitched(rng, program, length_s), length_s, controls=_swell(rng, length_s))
     return waveform, tuple(PROGRAM_TAGS[program].split(";"))

@@ -1,6 +1,6 @@
-"""Synthesised music with exact instrument labels: random pieces rendered from General MIDI soundfonts.
+"""Random pieces of music with exact instrument labels, rendered with General MIDI soundfonts.
 
-Needs pyfluidsynth (extra ``render``), the FluidSynth library and soundfonts; the model card names those used.
+Needs pyfluidsynth (extra `render`), the FluidSynth library and soundfonts (`scripts.soundfonts`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 SAMPLE_RATE_HZ = 32000
 
-# General MIDI program -> tags, most specific first; programs that imitate noises are left out.
+# General MIDI program -> tags, the most specific first. Sound effects are left out.
 PROGRAM_TAGS: dict[int, str] = {
     0: "piano",
     1: "piano",
@@ -165,7 +165,7 @@ _SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9), (0, 
 
 @dataclass(frozen=True)
 class SynthClip:
-    """A rendered clip [shape=(n_samples,)] in [-1, 1] at 32 kHz, and the labels of what plays in it."""
+    """A rendered clip: waveform in [-1, 1] at 32 kHz [shape=(n_samples,)], and labels of its instruments."""
 
     waveform: np.ndarray
     labels: tuple[str, ...]
@@ -173,7 +173,7 @@ class SynthClip:
 
 @dataclass(frozen=True)
 class Note:
-    """A key held on a MIDI channel."""
+    """A note on a MIDI channel."""
 
     start_s: float
     end_s: float
@@ -183,7 +183,7 @@ class Note:
 
 
 def key_range(program: int) -> tuple[int, int]:
-    """Return the lowest and highest key that suit a program."""
+    """Return the lowest and the highest key of a program."""
     for programs, keys in _RANGES.items():
         if program in programs:
             return keys
@@ -191,7 +191,7 @@ def key_range(program: int) -> tuple[int, int]:
 
 
 def _part(rng: np.random.Generator, program: int, channel: int, key: int, beat_s: float, length_s: float) -> list[Note]:
-    """Write one instrument's part: a melody, chords, an arpeggio or single long notes."""
+    """Return one instrument's part: a melody, chords, an arpeggio or long notes."""
     low, high = key_range(program)
     scale = _SCALES[rng.integers(len(_SCALES))]
     pitches = [p for p in range(low, high + 1) if (p - key) % 12 in scale]
@@ -227,7 +227,7 @@ def _drums(rng: np.random.Generator, names: list[str], beat_s: float, length_s: 
 
 
 def _compose(rng: np.random.Generator, length_s: float) -> tuple[list[Note], dict[int, int], list[str]]:
-    """Return the notes, the program of each channel and the labels of one random piece."""
+    """Return notes, channel -> program, and labels of a random piece."""
     beat_s, key = 60 / float(rng.uniform(60, 170)), int(rng.integers(12))
     kind = rng.random()
     if kind < 0.12:
@@ -254,7 +254,7 @@ def _compose(rng: np.random.Generator, length_s: float) -> tuple[list[Note], dic
 def render(
     synth: Any, notes: list[Note], length_s: float, *, controls: Sequence[tuple[float, int, int]] = ()
 ) -> np.ndarray:
-    """Play notes and controller changes (seconds, controller, value; channel 0); return mono [shape=(n_samples,)]."""
+    """Return notes and controller changes (seconds, controller, value; on channel 0) as mono [shape=(n_samples,)]."""
     events: list[tuple[float, int, int, Note | int]] = []
     for n in notes:
         events += [(n.start_s, 1, n.key, n), (n.end_s, 0, n.key, n)]
@@ -277,15 +277,15 @@ def render(
 
 
 def open_synth(soundfont: Path) -> tuple[Any, int]:
-    """Return a synthesiser that plays a soundfont, and the soundfont's number in it.
+    """Return a synthesiser and the number of a soundfont loaded into it.
 
     Raises:
-        FileNotFoundError: it is missing.
+        FileNotFoundError: the soundfont is missing.
     """
-    import fluidsynth  # the extra `render`, and a system library: only those who train need it
+    import fluidsynth  # in the extra `render`; needs a system library
 
     if not soundfont.is_file():
-        raise FileNotFoundError(f"soundfont {soundfont} is missing: install it or name others with --soundfont")
+        raise FileNotFoundError(f"soundfont {soundfont} is missing; install it or choose others with --soundfont")
     synth = fluidsynth.Synth(gain=0.6, samplerate=float(SAMPLE_RATE_HZ))
     return synth, synth.sfload(str(soundfont))
 
@@ -294,10 +294,10 @@ def render_clips(soundfonts: list[Path], *, count: int, length_s: float = 10.0, 
     """Render random pieces, each from one soundfont.
 
     Args:
-        soundfonts: General MIDI soundfonts (sf2, sf3), taken in turn.
-        count: how many clips.
-        length_s: of each clip.
-        seed: clip i of a seed is always the same.
+        soundfonts: General MIDI soundfonts (sf2, sf3), used in turn.
+        count: number of clips; silent ones are left out.
+        length_s: length of each clip.
+        seed: determines every clip.
 
     Raises:
         FileNotFoundError: a soundfont is missing.

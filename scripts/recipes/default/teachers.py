@@ -1,4 +1,4 @@
-"""The published taggers that teach the student: logits of many classes for each clip."""
+"""The published taggers whose logits the student is distilled from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from encoders.text.tokenizer import tokenize
 
 __all__ = ["MUSIC_TEACHERS", "MusicTeacher", "load_audioset_teacher", "load_music_teachers"]
 
-# Our name of a teacher: its published name and its file.
+# Name of a teacher -> its published name and its file.
 _PUBLISHED = {
     "msd_fcn": ("won2020-msd-fcn", "won2020_msd_fcn.pth"),
     "msd_musicnn2019": ("musicnn2019-msd", "musicnn2019_msd.npz"),
@@ -26,11 +26,11 @@ _PUBLISHED = {
 }
 MUSIC_TEACHERS = tuple(_PUBLISHED)
 
-# The published input is 29 s; the clips have 10 s and would be heard three times. This is the shortest that leaves the
-# last pooling a frame.
+# The published input is 29 s, so a clip of 10 s would be repeated three times. This is the shortest input that leaves
+# one frame to the last pooling.
 FCN_INPUT_SAMPLES = 1280 * 256
 
-# Tags that the taggers' makers wrote without spaces.
+# Tags that are published without spaces, or in a short form.
 _SPACED = {
     "acousticguitar": "acoustic guitar",
     "drummachine": "drum machine",
@@ -62,7 +62,7 @@ class MusicTeacher:
     def logits(self, waveform: np.ndarray) -> np.ndarray:
         """Return the mean logits [shape=(n_tags,)] over a clip at 16 kHz [shape=(n_samples,)].
 
-        A clip shorter than the input is repeated; a longer one is cut into parts that end with the clip.
+        A clip shorter than the input is repeated. A longer one is cut into evenly spaced inputs, the last at its end.
         """
         n = self.input_samples
         if len(waveform) < n:
@@ -73,7 +73,7 @@ class MusicTeacher:
 
 
 def load_audioset_teacher(weights_dir: Path) -> Tagger:
-    """Load EfficientAT mn04 (527 AudioSet classes, 32 kHz) from ``efficientat_mn04_audioset.pt``, ready to infer."""
+    """Load EfficientAT mn04 (527 AudioSet classes, 32 kHz) from `efficientat_mn04_audioset.pt`, ready to infer."""
     teacher = load_published("efficientat-mn04", weights_dir / "efficientat_mn04_audioset.pt")
     assert isinstance(teacher, Tagger)
     return teacher
@@ -85,8 +85,8 @@ def _tag(name: str) -> str:
 
 
 def load_music_teachers(weights_dir: Path) -> list[MusicTeacher]:
-    """Load the four music taggers named in ``MUSIC_TEACHERS`` from a folder of published checkpoints."""
-    # Denormal numbers, which decayed weights lead to, make a network twenty times slower.
+    """Load the music taggers of `MUSIC_TEACHERS` from a folder of published checkpoints."""
+    # Denormal numbers, which some published weights cause, make a network twenty times slower.
     torch.set_flush_denormal(True)
     teachers = []
     for name, (published, file) in _PUBLISHED.items():
