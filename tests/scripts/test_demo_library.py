@@ -32,7 +32,7 @@ def test_line_reads_pitches_chords_rests_and_lengths() -> None:
 
 @pytest.mark.parametrize("pitch", ["H4", "C", "4", "C##4", "c4"])
 def test_line_refuses_what_is_no_pitch(pitch: str) -> None:
-    with pytest.raises(ValueError, match="no pitch"):
+    with pytest.raises(ValueError, match="is not a pitch"):
         line(pitch)
 
 

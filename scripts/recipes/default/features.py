@@ -27,24 +27,17 @@ def scaled_mel(model: TwoTowerModel, log_power: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _mel_features(model: TwoTowerModel, log_power: Tensor) -> np.ndarray:
-    """Return the pooled features [shape=(n, feature_dim)] of log power [shape=(n, n_mels, n_frames)]."""
-    network = model.inference_backbone()
-    assert isinstance(network, MobileNet)
-    return network.from_mel(scaled_mel(model, log_power).to(model.device)).float().cpu().numpy()
-
-
 def chunk_features(model: TwoTowerModel, collection: Collection, *, batch_chunks: int = 32) -> list[np.ndarray]:
     """Return the features of each clip's chunks, without augmentation, float32 [shape=(n_chunks, feature_dim)]."""
     model.eval()
+    network = model.inference_backbone()
+    assert isinstance(network, MobileNet)
     features: list[np.ndarray] = []
     for shard in collection.shards:
-        rows = [
-            _mel_features(
-                model, scaled_mel(model, torch.from_numpy(shard.mel[i : i + batch_chunks].astype(np.float32)))
-            )
-            for i in range(0, len(shard.mel), batch_chunks)
-        ]
+        rows = []
+        for i in range(0, len(shard.mel), batch_chunks):
+            log_power = torch.from_numpy(shard.mel[i : i + batch_chunks].astype(np.float32))
+            rows.append(network.from_mel(scaled_mel(model, log_power).to(model.device)).float().cpu().numpy())
         joined = np.concatenate(rows)
         features += [joined[shard.clip_of == clip] for clip in range(len(shard.labels))]
     return features

@@ -161,7 +161,8 @@ def finish(model: Path, clips: Path, out: Path, *, device: str = DefaultRun.devi
     data = [option for pack in PACK_ORDER for option in ("--data", str(clips / pack))]
     if (out / CONFIG_FILE).is_file():
         return out
-    resume = ["--resume"] if any(out.rglob("checkpoint-*")) else []
+    work = out.with_name(out.name + ".work")
+    resume = ["--resume"] if work.is_dir() else []
     command = ["train", *data, "--init", str(model), *FINISH_OPTIONS, "--device", device, "--out", str(out), *resume]
     try:
         retrieve(command)
