@@ -42,8 +42,12 @@ class CheckpointError(ValueError):
     """A run that cannot be started or resumed in a folder; the message says why and what to do."""
 
 
-def run_identity(config: TrainConfig, train: TaggedClips, validation: TaggedClips | None) -> dict[str, Any]:
+def run_identity(
+    config: TrainConfig, train: TaggedClips, validation: TaggedClips | None, *, n_processes: int = 1
+) -> dict[str, Any]:
     """Return what a run and the checkpoints that it resumes must share, by name.
+
+    The number of processes is part of it: the steps of an epoch, and thereby the place in the data, follow from it.
 
     Raises:
         DatasetError: a clip cannot be read.
@@ -52,6 +56,7 @@ def run_identity(config: TrainConfig, train: TaggedClips, validation: TaggedClip
     held = () if validation is None else validation.clips
     return {
         **config.fixed_settings(),
+        "number of processes (torchrun)": n_processes,
         "training clips": f"{len(train)} clips, sha256 {_clips_digest(train.clips)}",
         "validation clips": f"{len(held)} clips, sha256 {_clips_digest(held)}",
         "labels": f"{len(train.tags)} tags, sha256 {_labels_digest((*train.clips, *held))}",

@@ -139,7 +139,7 @@ class TrainingRun:
     ) -> None:
         self._on_clip, self._on_note = on_clip, on_note or (lambda line: None)
         self._args = training_arguments(config.optim, config.work_dir, evaluated=validation is not None)
-        identity = run_identity(config, train, validation)
+        identity = run_identity(config, train, validation, n_processes=self._args.world_size)
         with self._args.main_process_first():
             claim_run(config, identity, resume=resume, writes=self._args.process_index == 0)
         try:

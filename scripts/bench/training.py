@@ -1,12 +1,12 @@
-"""What a training step costs beside the forward and backward pass of the bare network.
+"""Measure the time of a training step, relative to the forward and backward pass of the network alone.
 
     python -m scripts.bench.training
     python -m scripts.bench.training --backbone mn04 --negatives hard --batch 32 --augment 0.3
 
-A step is a batch from the loader (made ahead by a thread, audio decoded beforehand), the loss over clips and tags, the
-backward pass, the bank of embeddings that negatives are mined over, and the optimiser. The bare network takes a batch
-of as many clips that lies in memory, and the sum of its features is its loss. Both take turns in one process, so that
-whatever else the machine does falls on both. One line of JSON.
+A step is a batch from the loader (prepared ahead by a thread, audio decoded beforehand), the loss over clips and tags,
+the backward pass, the update of the memory bank, and the optimizer. The network alone takes a batch of as many clips
+from memory, and its loss is the sum of its features. Both alternate in one process, so that other load on the machine
+affects both. The output is one line of JSON.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 from encoders.text.word_vectors import WordVectors
 from retrieval.training.config import CONTRASTIVE_LOSSES, BatchConfig, LossConfig, OptimConfig, TrainConfig
 from retrieval.training.gather import gather_rows
+from retrieval.training.identity import CheckpointError
 from retrieval.training.init import build_two_tower
 from retrieval.training.modules import ContrastiveModule
 from retrieval.training.run import TrainingRun
@@ -104,6 +105,8 @@ def process(rank: int, port: int, folder: Path) -> None:
     training_run(folder, "whole").run()
     with pytest.raises(Killed):
         training_run(folder, "parts", callbacks=(KillAt(),)).run()
+    with pytest.raises(Killed):
+        training_run(folder, "interrupted", callbacks=(KillAt(),)).run()
     done = training_run(folder, "parts", resume=True)
     done.run()
     assert done.task.bank is not None and done.task.bank.snapshot is not None
@@ -153,3 +156,8 @@ def test_the_processes_keep_one_memory_bank_and_one_model(folder: Path) -> None:
 def test_a_resumed_run_of_two_processes_is_the_uninterrupted_one(folder: Path) -> None:
     first, second = (load_file(folder / name / "model.safetensors") for name in ("whole", "parts"))
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def test_another_number_of_processes_cannot_resume_a_run(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"its number of processes \(torchrun\) is 2, here 1"):
+        training_run(folder, "interrupted", resume=True)
