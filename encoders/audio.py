@@ -1,7 +1,7 @@
-"""Sound files as mono float32 in [-1, 1] at one sample rate, and the chunks and segments that the model hears.
+"""Sound files as mono float32 in [-1, 1] at one sample rate, and the chunks and segments that the model takes as input.
 
 A file is cut into chunks of 5 s; a segment, the unit of search, is two neighbouring chunks. Everything
-streams: a file of three hours takes the memory of one of three minutes.
+streams: memory use does not grow with the file's length.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def stream_audio(
         on_error: called if an error of the decoder ends a file of which something was decoded.
 
     Yields:
-        [shape=(n,)] float32 in [-1, 1], n > 0. Together they are what resampling the whole file gives.
+        [shape=(n,)] float32 in [-1, 1], n > 0. Concatenated, they equal the whole file resampled at once.
 
     Raises:
-        AudioDecodeError: possibly after some buffers; then none of them counts.
+        AudioDecodeError: may be raised after some buffers; discard those.
     """
     return _stream(path, sample_rate_hz=sample_rate_hz, start_s=0, buffer_s=buffer_s, on_error=on_error)
 
@@ -261,7 +261,7 @@ class _ChunkCutter:
                 self._filled = 0
 
     def last(self) -> Iterator[AudioChunk]:
-        """The chunk of the remainder, if it earns one, once the stream has ended."""
+        """Return the last partial chunk, if it is long enough, once the stream has ended."""
         rest = self._current[: self._filled]
         if self._previous is None:
             padded = np.pad(rest, (0, max(0, round(MIN_DURATION_S * self._rate_hz) - len(rest))))

@@ -233,7 +233,7 @@ def swapped_in(folder: Path) -> Iterator[Path]:
 
 
 def _finish_swap(folder: Path, old: Path) -> None:
-    """Move files of no model from `old` to `folder` and remove the rest; restore `old` if there is no `folder`."""
+    """Move files of `old` that belong to no model to `folder`, remove the rest; restore `old` without a `folder`."""
     if not old.exists():
         return
     if not folder.exists():

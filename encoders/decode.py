@@ -143,7 +143,7 @@ def header_duration_s(path: str | os.PathLike[str]) -> float | None:
 def declared_duration_s(path: str | os.PathLike[str]) -> float | None:
     """Return the duration in seconds that a file declares, whether or not all of it is there.
 
-    None where the format declares none, or only an estimate is to be had: raw AAC and AC-3 streams, MPEG audio without
+    None where the format declares none, or only an estimate is available: raw AAC and AC-3 streams, MPEG audio without
     a Xing, Info or VBRI header, CAF and W64, containers with a picture or video beside the audio.
     """
     try:
@@ -309,7 +309,7 @@ def _by_soundfile(
 
 
 class _Nameless:
-    """A file to read, without its name, so that FFmpeg goes by content."""
+    """A file to read, without its name, so that FFmpeg detects the format from the content."""
 
     def __init__(self, raw: FileIO) -> None:
         self.read = raw.read

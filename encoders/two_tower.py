@@ -222,7 +222,7 @@ class TwoTowerModel(PreTrainedModel):
         return self._sentences[0] if self._sentences else None
 
     def read_sentences(self, tower: SentenceTower) -> None:
-        """Let the text tower read a sentence encoder. It stays as it is, and is no part of the state dict."""
+        """Let the text tower read a sentence encoder. It is frozen and excluded from the state dict."""
         self.config.text = "sentence"
         self.vocabulary = Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN])
         self._sentences = [tower]
@@ -368,7 +368,7 @@ class TwoTowerModel(PreTrainedModel):
         return self.text_tower(torch.cat(rows)).float().cpu().numpy()
 
     def _read(self, vocabulary: Vocabulary, phrases: Sequence[str]) -> np.ndarray:
-        """Return what the text tower reads where ids of known words do not say it [shape=(n, word_dim)]."""
+        """Return the text tower's input for text that word ids cannot represent [shape=(n, word_dim)]."""
         if self.sentences is not None:
             return self.sentences.to(self.device).encode(phrases)
         codes, scales, weights = (x.cpu().numpy() for x in (self.words.codes, self.words.scales, self.words.weights))

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock on a file, which the system drops when its process ends, in whatever way."""
+"""One writer at a time: a lock on a file, which the system drops however its process ends."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class WriterLock:
         self._held = True
 
     def release(self) -> None:
-        """Give the right back. Safe to repeat."""
+        """Release the lock. Safe to repeat."""
         if not self._held:
             return
         self._held = False

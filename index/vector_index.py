@@ -1,7 +1,8 @@
 """VectorIndex: vectors of tracks on disk, committed one durable step at a time, and exact search over them.
 
 Order of a commit: rows behind the committed ones of a part file, fsync, then the SQLite transaction that names them. A
-process killed at any instant leaves either the state before or the state after, and perhaps rows that nothing names.
+process killed at any instant leaves either the state before or the state after, and possibly rows that the catalogue
+does not reference.
 """
 
 from __future__ import annotations

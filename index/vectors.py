@@ -1,7 +1,7 @@
 """The part files: rows of little-endian float32 and nothing else, appended to and memory-mapped.
 
-The catalogue says how many rows of each part are committed. Rows beyond are what a killed writer left behind; they are
-never read and are cut off at the next opening for writing.
+The catalogue says how many rows of each part are committed. Rows after those were left by a writer that was killed;
+they are never read and are cut off at the next opening for writing.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     "README.md",
     "encoders/README.md",
+    "encoders/weights/default/MODEL_CARD.md",
     "index/README.md",
     "retrieval/README.md",
     "scripts/README.md",

@@ -24,14 +24,14 @@ def test_every_readme_of_the_tree_is_checked() -> None:
     assert {name for name in there if not name.startswith("tests/")} <= set(DOCUMENTS)
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md", "encoders/weights/default/MODEL_CARD.md"])
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md"])
 def test_links_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     assert [target for target in targets if not (ROOT / document).parent.joinpath(target).exists()] == []
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md", "encoders/weights/default/MODEL_CARD.md"])
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md"])
 def test_modules_and_files_that_are_named_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     named = re.findall(r"`((?:encoders|index|retrieval|scripts|tests)(?:[./][\w-]+)+/?)`", text)

@@ -1,4 +1,4 @@
-"""Read the word-vector files of other tools with gensim, after checking what gensim would trust.
+"""Read the word-vector files of other tools with gensim, after checking the header fields that gensim trusts.
 
 gensim allocates the matrix that a header announces, and reads words of any length. Here the counts of a header are
 compared with the size of the file first, packed files are unpacked up to a bound, and pickles are refused.

@@ -89,8 +89,8 @@ class Vocabulary:
     def _known_form(self, word: str) -> str | None:
         """Return the word, or its singular or plural, whichever has a vector.
 
-        A single letter or digit says nothing alone ("piano B"). Notes and numbers have no other form: "c" is not "cs",
-        and "80" is not "80s".
+        A single letter or digit carries no meaning alone ("piano B"). Notes and numbers have no other form: "c" is not
+        "cs", and "80" is not "80s".
         """
         if len(word) < 2:
             return None
@@ -151,7 +151,7 @@ class Vocabulary:
 
 
 def _is_compound(group: list[Word]) -> bool:
-    """Whether words may be one word that is written apart: "wood block" or "sub-bass", but not "a way" or "3-4"."""
+    """Return whether words may be one word spelled as several: "wood block", "sub-bass", but not "a way" or "3-4"."""
     for left, right in pairwise(group):
         if left.text[-1].isdigit() and right.text[0].isdigit():
             return False

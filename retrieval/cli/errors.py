@@ -25,7 +25,7 @@ EXPECTED = (
     "retrieval.query.QueryError",
     "retrieval.tagging.LabelError",
     "retrieval.tagging.PublishedModelError",
-    "retrieval.training.identity.CheckpointError",
+    "retrieval.training.run_identity.CheckpointError",
 )
 """Classes by name, because importing them all would import torch and transformers."""
 

@@ -40,7 +40,7 @@ class TrainingSplits:
     Attributes:
         train: clips to train on.
         validation: clips to validate on.
-        notes: what was decided that no split name says, one line each, for the user.
+        notes: decisions that the split names do not determine, one line each, for the user.
     """
 
     train: TaggedClips

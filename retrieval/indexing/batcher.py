@@ -16,7 +16,7 @@ __all__ = ["Embedded", "Embedder"]
 
 @dataclass(frozen=True)
 class Embedded:
-    """A file that is through the model.
+    """A file whose chunks have all been embedded.
 
     Attributes:
         begun, finished: what the decoder reported.

@@ -2,8 +2,8 @@
 
 Scan; leave out what the catalogue knows by path, size and time; hash the rest in worker processes; enter files whose
 content is known without decoding them and decode the others; embed chunks in batches gathered over several files;
-commit each track as soon as its last chunk is embedded. However the build ends, the commits stay, and the same command
-does the rest.
+commit each track as soon as its last chunk is embedded. Committed tracks survive any interruption; the same command
+resumes the build. A file that cannot be decoded is recorded as skipped, unless the cause is transient.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from encoders.embed import AudioEncoder
 from index import IndexMissingError, Manifest, VectorIndex, printable
 from retrieval.indexing.batcher import Embedded, Embedder
-from retrieval.indexing.commit import commit_known, track_of
+from retrieval.indexing.commit import commit_embedded, commit_known
 from retrieval.indexing.decode_pool import (
     Begun,
     Chunk,
@@ -73,7 +73,7 @@ def build(
         FileNotFoundError: a root does not exist (with `options.prune`: and no track of the index was there).
         ValueError: the model was never saved, so nothing identifies it.
         IndexMismatchError, IndexDamagedError, IndexBusyError: another encoder made the index, or it is damaged or in
-            use.
+        use.
         IngestError: the decoding processes do not start; or `options.strict` and files were skipped or are partial.
         IngestInterrupted: Ctrl-C or SIGTERM.
     """
@@ -224,19 +224,15 @@ class _Run:
         self._file_done(hashed.file)
 
     def _commit(self, embedded: list[Embedded], index: VectorIndex) -> None:
-        """Commit the files that one batch has completed together, so that short clips need fewer syncs."""
-        sound = [file for file in embedded if np.isfinite(file.vectors).all()]
-        if sound:
-            known = [index.track(file.begun.file.path) is not None for file in sound]
-            self._n_segments += index.add_many([(track_of(file), file.spans, file.vectors) for file in sound])
-            for was_known in known:
-                self._count("updated" if was_known else "added")
-        for file in embedded:
-            if not np.isfinite(file.vectors).all():
+        """Commit the files that one batch has completed."""
+        for file, committed in commit_embedded(index, embedded):
+            if committed is None:
                 self._skip(file.begun.file, "the model gives no finite vector for it", index, transient=False)
-            else:
-                self._note(file.begun.file, file.finished.note)
-                self._file_done(file.begun.file)
+                continue
+            self._count(committed.counted_as)
+            self._n_segments += committed.n_segments
+            self._note(file.begun.file, committed.note)
+            self._file_done(file.begun.file)
 
     def _note(self, file: AudioFile, note: str | None) -> None:
         if note is not None:

@@ -1,9 +1,8 @@
 """Decodes files in processes of their own and hands their chunks over in one bounded stream.
 
 Each process has a thread here (a lane) that sends it one request after the other by the protocol described in
-`retrieval.indexing.worker` and puts the answers into a queue of limited length. Where the model is the slower part,
-the queue fills, the lanes wait, the pipes fill, and the decoders wait too: memory stays the same however long files
-are.
+`retrieval.indexing.decode_worker` and puts the answers into a queue of limited length. Where the model is slower, the
+queue fills, the lanes wait, the pipes fill, and the decoders wait too: memory stays the same however long files are.
 
 Why not `pebble.ProcessPool`: its timeout counts from the start of a task, so a file of three hours and a stalled
 decoder look alike; a task gives one result at its end, not chunks while it runs; and results are pickled, not raw
@@ -27,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrieval.indexing.worker import HEADER, SPAN, Kind
+from retrieval.indexing.decode_worker import HEADER, SPAN, Kind
 from retrieval.library.scan import AudioFile
 
 __all__ = ["Begun", "Chunk", "DecodePool", "Event", "Failed", "Finished", "Hashed", "Restarted", "WorkerStartError"]
@@ -38,7 +37,7 @@ _START_S = 60.0
 # -I: neither the current folder (a music folder may hold a numpy.py) nor PYTHON* variables; the parent's own search
 # path is passed instead. Unlike multiprocessing, this needs no `if __name__ == "__main__"` in the calling program.
 _WORKER_CODE = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import retrieval.indexing.worker as w; w.main()"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import retrieval.indexing.decode_worker as w; w.main()"
 )
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -131,7 +130,7 @@ class DecodePool:
             n_waiting: how many events, hence chunks, may wait to be taken.
             stall_s: a process that sends nothing for so many seconds is killed.
             sample_rate_hz, chunk_s: form of the chunks.
-            worker_command: what starts a process; None: this Python with `retrieval.indexing.worker`.
+            worker_command: what starts a process; None: this Python with `retrieval.indexing.decode_worker`.
         """
         self._sample_rate_hz, self._chunk_s = sample_rate_hz, chunk_s
         self._command = tuple(

@@ -63,7 +63,7 @@ class WaveformAugment:
         Args:
             waveform: [shape=(n_samples,)] float32 in [-1, 1].
             sample_rate_hz: its rate.
-            rng: all chance comes from it.
+            rng: the only source of randomness.
 
         Returns:
             [shape=(n_samples,)] float32 in [-1, 1].
@@ -140,7 +140,7 @@ def mixup(
         targets: [shape=(n, n_tags)], in [0, 1].
         alpha: of the Beta distribution that the shares are drawn from, > 0.
         probability: that a clip is mixed.
-        rng: all chance comes from it.
+        rng: the only source of randomness.
 
     Returns:
         New waveforms and new targets, float32, of the same shapes.

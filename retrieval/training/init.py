@@ -41,7 +41,7 @@ def build_two_tower(
         published: the name of that checkpoint; see ``encoders.backbones.published``.
 
     Raises:
-        ValueError: unknown backbone, or a chunk that it cannot hear.
+        ValueError: unknown backbone, or a chunk length that it does not accept.
         ModelDirError: ``init`` is of another architecture.
     """
     config = TwoTowerConfig(

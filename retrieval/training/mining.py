@@ -56,7 +56,7 @@ def semi_hard(scores: np.ndarray, allowed: np.ndarray, positive_scores: np.ndarr
     """Return which candidates are semi-hard negatives: farther than the positive, but within the margin.
 
     Where an anchor has none: the nearest of those that are farther than the positive; without these, the farthest of
-        all.
+    all.
 
     Args:
         scores: cosines of anchors and candidates [shape=(n_anchors, n)].
@@ -100,7 +100,7 @@ def draw(log_weights: np.ndarray, rng: np.random.Generator, *, count: int) -> li
 
     Args:
         log_weights: logarithms of the weights [shape=(n_anchors, n)]; -inf is never drawn.
-        rng: the only source of chance.
+        rng: the only source of randomness.
         count: at most; fewer where fewer may be drawn.
 
     Returns:
@@ -172,7 +172,7 @@ class Miner:
             tags: the anchors [shape=(n,)].
             clips: for each a clip that has it, the positive [shape=(n,)].
             vectors: what is mined over; None draws random negatives.
-            rng: the only source of chance.
+            rng: the only source of randomness.
             count: negatives a tag, at most.
 
         Returns:

@@ -22,17 +22,17 @@ from retrieval.datasets.waveforms import WaveformStore, cache_size, check_free_s
 from retrieval.training.batches import BatchMaker
 from retrieval.training.config import TrainConfig
 from retrieval.training.distillation import DistillationTarget, distilled_phrases
-from retrieval.training.identity import AUDIO_FOLDER, claim_run, finish_run, release_run, run_identity
 from retrieval.training.init import build_tagger_model, build_two_tower, model_tags
 from retrieval.training.labels import LabelTable, known_tags, label_table
 from retrieval.training.loader import BatchDataset
 from retrieval.training.mining import Miner
 from retrieval.training.modules import ContrastiveModule, TaggerModule
+from retrieval.training.run_identity import AUDIO_FOLDER, claim_run, finish_run, release_run, run_identity
 from retrieval.training.spec_augment import SpecAugment
 from retrieval.training.tasks import ContrastiveTask, TaggerTask, Task, validation_metrics
 from retrieval.training.text_encoder import load_phrase_encoder
 from retrieval.training.trainer import TaskTrainer, last_checkpoint, training_arguments
-from retrieval.training.zero_shot_split import ZeroShotSplit, exclude_zero_shot_tags
+from retrieval.training.zero_shot_labels import ZeroShotSplit, exclude_zero_shot_tags
 
 if TYPE_CHECKING:
     from encoders.text.sentence import SentenceTower
@@ -232,7 +232,7 @@ class TrainingRun:
         return ContrastiveTask(module, len(self._sounds))
 
     def _distillation_target(self, model: TwoTowerModel, vectors: np.ndarray) -> DistillationTarget | None:
-        """Return the scores to preserve of the model, which still is the initial one; their tags stay its tags."""
+        """Return the scores of the still untrained model to preserve; the model keeps their tags."""
         if not self.config.distill_weight or self.config.init is None or self._labels.encoder is None:
             return None
         phrases = distilled_phrases(

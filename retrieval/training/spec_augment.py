@@ -15,7 +15,7 @@ class SpecAugment:
     """Bands and stretches of frames replaced by the clip's lowest value.
 
     Frames are masked only where the clip sounds: a mask over the silence that pads a short note would hide nothing, and
-        a mask
+    a mask
     of the mean over a note would add a sound. Masking with a constant is the published method, without time warping.
 
     Attributes:

@@ -24,10 +24,10 @@ from transformers import (
 
 from retrieval.training.config import OptimConfig
 from retrieval.training.gather import gather_rows
-from retrieval.training.identity import CHECKPOINTS_FOLDER
 from retrieval.training.loader import BatchDataset, train_loader
 from retrieval.training.mining import collapse
 from retrieval.training.modules import ContrastiveModule
+from retrieval.training.run_identity import CHECKPOINTS_FOLDER
 from retrieval.training.tasks import Task
 
 __all__ = ["TaskTrainer", "last_checkpoint", "training_arguments"]

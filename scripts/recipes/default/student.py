@@ -28,14 +28,14 @@ from scripts.recipes.default.conse import TeacherTargets, class_weights, conse_s
 from scripts.recipes.default.data import Collection
 from scripts.recipes.default.feature_inversion import SyntheticFeatures
 from scripts.recipes.default.features import mobile_net, scaled_mel
-from scripts.recipes.default.losses import (
+from scripts.recipes.default.mel_augment import MelAugment
+from scripts.recipes.default.phrase_sampling import PhraseBook
+from scripts.recipes.default.settings import Recipe
+from scripts.recipes.default.student_losses import (
     corrected_by_labels,
     distillation_loss,
     standardised,
 )
-from scripts.recipes.default.mel_augment import MelAugment
-from scripts.recipes.default.phrase_sampling import PhraseBook
-from scripts.recipes.default.settings import Recipe
 
 __all__ = ["CHECKPOINT_FILE", "Student", "TrainingData", "on_cpu"]
 

@@ -20,7 +20,7 @@ RATE_HZ = 16_000
 FAULTY = """
 import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[1])
-import retrieval.indexing.worker as worker
+import retrieval.indexing.decode_worker as worker
 decode = worker.stream_chunks
 def stream_chunks(path, **form):
     chunks = decode(path, **form)

@@ -192,6 +192,6 @@ def test_memory_stays_flat_before_a_slow_model(music: Path, place: Path) -> None
 
 def test_workers_import_neither_torch_nor_the_index_store() -> None:
     heavy = "{'torch', 'transformers', 'librosa', 'gensim', 'faiss', 'sqlite3', 'rich', 'typer'}"
-    code = f"import sys, retrieval.indexing.worker; print({heavy} & set(sys.modules))"
+    code = f"import sys, retrieval.indexing.decode_worker; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -84,7 +84,7 @@ def test_a_refusal_of_the_system_is_not_remembered(music: Path, place: Path) -> 
     refusing = (
         "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import retrieval.library.scan as library\n"
         "def refuse(path, *_, **__): raise PermissionError(13, 'Permission denied', path)\n"
-        "library.open = refuse\nimport retrieval.indexing.worker as worker; worker.main()"
+        "library.open = refuse\nimport retrieval.indexing.decode_worker as worker; worker.main()"
     )
     options = IngestOptions(worker_command=worker_running(refusing))
     summary = build([music], index_path=place, model=Model(), options=options)

@@ -19,10 +19,10 @@ from transformers import TrainerCallback
 from encoders.text.word_vectors import WordVectors
 from retrieval.training.config import CONTRASTIVE_LOSSES, BatchConfig, LossConfig, OptimConfig, TrainConfig
 from retrieval.training.gather import gather_rows
-from retrieval.training.identity import CheckpointError
 from retrieval.training.init import build_two_tower
 from retrieval.training.modules import ContrastiveModule
 from retrieval.training.run import TrainingRun
+from retrieval.training.run_identity import CheckpointError
 
 CLIPS_OF = ((0, 1, 2, 3, 4), (5, 6, 7))  # the processes' clips, not equally many
 TAGS_OF = ((0, 1, 2), (1, 3))

@@ -21,9 +21,9 @@ from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.base import DatasetError, TaggedClips
 from retrieval.training.augment import WaveformAugment
 from retrieval.training.config import BatchConfig, LossConfig, OptimConfig, TrainConfig
-from retrieval.training.identity import CheckpointError
 from retrieval.training.init import build_two_tower
 from retrieval.training.run import TrainingRun
+from retrieval.training.run_identity import CheckpointError
 from retrieval.training.trainer import last_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:(torch|accelerate|transformers).*")

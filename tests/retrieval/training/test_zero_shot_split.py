@@ -20,7 +20,7 @@ from retrieval.datasets.audio import load_clip
 from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips
 from retrieval.training.config import BatchConfig, LossConfig, OptimConfig, TrainConfig
 from retrieval.training.run import TrainingRun
-from retrieval.training.zero_shot_split import exclude_zero_shot_tags
+from retrieval.training.zero_shot_labels import exclude_zero_shot_tags
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:(torch|accelerate|transformers).*")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.recipes.default.losses import corrected_by_labels, distillation_loss, standardised
+from scripts.recipes.default.student_losses import corrected_by_labels, distillation_loss, standardised
 
 
 def test_distillation_is_nothing_for_a_student_that_ranks_as_the_teacher() -> None:
