@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
 from encoders.device import keep_freed_memory
-from retrieval.cli import evaluate, index, models, search, tag, train, word_vectors
-from retrieval.cli.group import CheckedCommand, QueryFirstGroup
+from retrieval.cli.group import QueryFirstGroup
 
 __all__ = ["app", "main"]
 
+
+class _Retrieve(QueryFirstGroup):
+    """The root group."""
+
+    sources: ClassVar = {
+        "search": "retrieval.cli.search:search",
+        "index": "retrieval.cli.index:group",
+        "tag": "retrieval.cli.tag:tag",
+        "models": "retrieval.cli.models:models",
+        "word-vectors": "retrieval.cli.word_vectors:group",
+        "train": "retrieval.cli.train:train",
+        "evaluate": "retrieval.cli.evaluate:evaluate",
+    }
+
+
 app = typer.Typer(
-    cls=QueryFirstGroup,
+    cls=_Retrieve,
     pretty_exceptions_enable=False,  # a fault of the program prints its traceback
     context_settings={"help_option_names": ["--help", "-h"]},
     subcommand_metavar="QUERY | COMMAND [ARGS]...",
     epilog="The default index is RETRIEVE_INDEX, or a directory in the user's data folder.",
 )
-app.command("search", cls=CheckedCommand)(search.search)
-app.add_typer(index.group, name="index")
-app.command("tag", cls=CheckedCommand)(tag.tag)
-app.command("models", cls=CheckedCommand)(models.models)
-app.add_typer(word_vectors.group, name="word-vectors")
-app.command("train", cls=CheckedCommand)(train.train)
-app.command("evaluate", cls=CheckedCommand)(evaluate.evaluate)
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -57,8 +59,47 @@ class CommandGroup(TyperGroup):
         return super().parse_args(ctx, args)
 
 
+class _CommandsOnDemand(Mapping[str, Any]):
+    """Commands by name, each imported and built when it is first looked up: a query waits for `search` alone."""
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self._sources = sources
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._built:
+            module, _, attribute = self._sources[name].partition(":")
+            target = getattr(import_module(module), attribute)
+            if not isinstance(target, typer.Typer):
+                function, target = target, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+                target.command(name, cls=CheckedCommand)(function)
+            self._built[name] = typer.main.get_command(target)
+            self._built[name].name = name
+        return self._built[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
 class QueryFirstGroup(CommandGroup):
-    """The root group: `search` is the default command, and expected errors end as one line and an exit status."""
+    """The root group: `search` is the default command, and expected errors end as one line and an exit status.
+
+    Attributes:
+        sources: for each command, where its function or `typer.Typer` is, as "module:name".
+    """
+
+    sources: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        commands: Any = _CommandsOnDemand(self.sources)
+        self.commands = commands
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in _OWN_OPTIONS:
