@@ -5,28 +5,33 @@ from __future__ import annotations
 import copy
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from tokenizers import Regex, normalizers
-from transformers import (
-    BatchFeature,
-    FeatureExtractionMixin,
-    PreTrainedTokenizer,
-    ZeroShotAudioClassificationPipeline,
-)
+from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokenizer
 
 from encoders.audio import stream_chunks
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 
 __all__ = ["ChunkFeatureExtractor", "PhraseTokenizer", "save_label_tokenizer"]
 
-# The pipeline's default template, "This is a sound of {}.", adds words to every label. They are removed again, so that
-# labels are embedded as they are written. A tokenizer is the only part of the pipeline that belongs to a model.
-_template = inspect.signature(ZeroShotAudioClassificationPipeline.preprocess).parameters["hypothesis_template"].default
-_BEFORE, _AFTER = _template.split("{}")
-_IN_TEMPLATE = re.compile(f"{re.escape(_BEFORE)}(.*){re.escape(_AFTER)}", re.DOTALL)
+
+@cache
+def _template() -> tuple[str, str]:
+    """Return what the pipeline's default template, "This is a sound of {}.", writes before and after a label.
+
+    These words are removed again, so that labels are embedded as they are written. A tokenizer is the only part of the
+    pipeline that belongs to a model.
+    """
+    # Here, because it imports every pipeline of transformers: a second and 50 MB that only pipelines need.
+    from transformers import ZeroShotAudioClassificationPipeline
+
+    parameters = inspect.signature(ZeroShotAudioClassificationPipeline.preprocess).parameters
+    before, _, after = parameters["hypothesis_template"].default.partition("{}")
+    return before, after
 
 
 def save_label_tokenizer(tokenizer: Any, folder: Path) -> None:
@@ -34,7 +39,7 @@ def save_label_tokenizer(tokenizer: Any, folder: Path) -> None:
     saved = copy.deepcopy(tokenizer)
     backend = getattr(saved, "backend_tokenizer", None)
     if backend is not None:
-        before, after = re.escape(_BEFORE), re.escape(_AFTER)
+        before, after = map(re.escape, _template())
         steps = [
             normalizers.Replace(Regex(rf"\A{before}.*\K{after}\z"), ""),
             normalizers.Replace(Regex(rf"\A{before}"), ""),
@@ -102,8 +107,10 @@ class PhraseTokenizer(PreTrainedTokenizer):
         return dict(self.vocabulary.ids)
 
     def _tokenize(self, text: str, **_: Any) -> list[str]:
-        in_template = _IN_TEMPLATE.fullmatch(text)
-        known, unknown = self.vocabulary.split(in_template[1] if in_template else text)
+        before, after = _template()
+        if text.startswith(before) and text.endswith(after):
+            text = text[len(before) : len(text) - len(after)]
+        known, unknown = self.vocabulary.split(text)
         return known or [UNKNOWN_TOKEN] * max(1, len(unknown))
 
     def _convert_token_to_id(self, token: str) -> int:

@@ -38,7 +38,7 @@ def test_a_refused_setting_does_not_keep_the_other_from_being_made(monkeypatch: 
         assert set(calls) == {-1, -3}
 
 
-def test_importing_and_loading_leave_the_allocator_alone() -> None:
+def test_loading_a_model_leaves_the_allocator_alone_and_imports_no_pipelines() -> None:
     code = (
         "import ctypes, sys\n"
         "import encoders.device as device\n"
@@ -46,5 +46,6 @@ def test_importing_and_loading_leave_the_allocator_alone() -> None:
         "from encoders import DEFAULT_MODEL_DIR\n"
         "from encoders.loading import load_model\n"
         "load_model(DEFAULT_MODEL_DIR, device='cpu')\n"
+        "sys.exit([name for name in ('transformers.pipelines', 'av', 'librosa') if name in sys.modules] or 0)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
