@@ -27,7 +27,7 @@ __all__ = ["CATALOG_NAME", "Catalog", "RowRange", "Segment", "Skipped", "Track"]
 CATALOG_NAME = "catalog.sqlite3"
 
 _APPLICATION_ID = 0x4561726D  # "Earm"
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE parts (number INTEGER PRIMARY KEY, first_row INTEGER NOT NULL UNIQUE, n_rows INTEGER NOT NULL);
@@ -43,12 +43,14 @@ CREATE TABLE segments (
 );
 CREATE TABLE removed (first_row INTEGER PRIMARY KEY, n_rows INTEGER NOT NULL);
 CREATE TABLE skipped (
-    path BLOB PRIMARY KEY, reason TEXT NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL
+    path BLOB PRIMARY KEY, reason TEXT NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    n_tries INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 """
 # What turns a catalogue of a version into one of the next.
 _MIGRATIONS = {
     1: ("ALTER TABLE tracks ADD COLUMN note TEXT",),
+    2: ("ALTER TABLE skipped ADD COLUMN n_tries INTEGER NOT NULL DEFAULT 0",),
 }
 # Statements are literals throughout, so that none is ever glued from data. A reader may not migrate, so it selects by
 # the version that it finds.
@@ -58,12 +60,18 @@ _SELECT_TRACK = {
     2: """SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, note, id
         FROM tracks """,
 }
+_SELECT_TRACK[3] = _SELECT_TRACK[2]
 _COUNT_NOTES = {1: "SELECT 0", 2: "SELECT count(*) FROM tracks WHERE note IS NOT NULL"}
+_COUNT_NOTES[3] = _COUNT_NOTES[2]
 _INSERT_TRACK = """INSERT INTO tracks (path, size_bytes, mtime_ns, content_hash, duration_s, title, artist,
     album, genre, year, note, first_row, n_rows, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE_TRACK = """UPDATE tracks SET path = ?, size_bytes = ?, mtime_ns = ?, content_hash = ?, duration_s = ?,
     title = ?, artist = ?, album = ?, genre = ?, year = ?, note = ? WHERE id = ?"""
-_SELECT_SKIPPED = "SELECT path, reason, size_bytes, mtime_ns FROM skipped "
+_SELECT_SKIPPED = {
+    2: "SELECT path, reason, size_bytes, mtime_ns, 0 FROM skipped ",
+    3: "SELECT path, reason, size_bytes, mtime_ns, n_tries FROM skipped ",
+}
+_SELECT_SKIPPED[1] = _SELECT_SKIPPED[2]
 _SELECT_RANGE = "SELECT id, path, first_row, n_rows, checksum FROM tracks "
 
 
@@ -121,12 +129,21 @@ class Segment:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that could not be indexed, the reason in one line, and its size and time when it was tried."""
+    """A file that could not be indexed.
+
+    Attributes:
+        path: bytes of `os.fsencode`.
+        reason: why, in one line.
+        size_bytes, mtime_ns: of the file when it was tried.
+        n_tries: 0 where only another content can help. Otherwise how often it has failed in a row, and the next try may
+            succeed.
+    """
 
     path: bytes
     reason: str
     size_bytes: int
     mtime_ns: int
+    n_tries: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", os.fsencode(self.path))
@@ -254,11 +271,11 @@ class Catalog:
 
     def skipped(self) -> list[Skipped]:
         """Return all skipped files, by path."""
-        return [Skipped(*row) for row in self._sql(_SELECT_SKIPPED + "ORDER BY path")]
+        return [Skipped(*row) for row in self._sql(_SELECT_SKIPPED[self._version] + "ORDER BY path")]
 
     def skipped_at(self, path: PathLike) -> Skipped | None:
         """Return the skipped file at a path."""
-        row = self._sql(_SELECT_SKIPPED + "WHERE path = ?", (os.fsencode(path),)).fetchone()
+        row = self._sql(_SELECT_SKIPPED[self._version] + "WHERE path = ?", (os.fsencode(path),)).fetchone()
         return None if row is None else Skipped(*row)
 
     def segments(self, rows: RowRange) -> list[Segment]:
@@ -295,6 +312,7 @@ class Catalog:
             return False
         if track.path != rows.path:
             self.delete(track.path)
+        self._sql("DELETE FROM skipped WHERE path = ?", (track.path,))
         self._sql(_UPDATE_TRACK, (*astuple(track), rows.key))
         return True
 
@@ -310,9 +328,10 @@ class Catalog:
         return True
 
     def skip(self, skipped: Skipped) -> None:
-        """Insert a file that cannot be indexed, in the place of the track at its path."""
-        self.delete(skipped.path)
-        self._sql("INSERT INTO skipped VALUES (?, ?, ?, ?)", astuple(skipped))
+        """Insert a file that cannot be indexed; in the place of the track at its path, unless another try may help."""
+        if not skipped.n_tries:
+            self.delete(skipped.path)
+        self._sql("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)", astuple(skipped))
 
     # Rows
 

@@ -365,15 +365,18 @@ class VectorIndex:
         with self._writing():
             files = [track.path for track in self._catalog.tracks()]
             files += [skipped.path for skipped in self._catalog.skipped()]
-            removed = [file for file in files if file == place or file.startswith(below)]
+            removed = {file for file in files if file == place or file.startswith(below)}
             for file in removed:
                 self._catalog.delete(file)
         return len(removed)
 
-    def skip(self, path: PathLike, reason: str, size_bytes: int, mtime_ns: int) -> None:
-        """Record a file that cannot be indexed, and why; a track at its path is removed."""
+    def skip(self, path: PathLike, reason: str, size_bytes: int, mtime_ns: int, *, n_tries: int = 0) -> None:
+        """Record a file that cannot be indexed, and why (`Skipped`).
+
+        A track at its path is removed, unless another try may succeed (`n_tries` > 0).
+        """
         with self._writing():
-            self._catalog.skip(Skipped(os.fsencode(path), reason, size_bytes, mtime_ns))
+            self._catalog.skip(Skipped(os.fsencode(path), reason, size_bytes, mtime_ns, n_tries))
 
     def compact(self) -> int:
         """Rewrite the parts that have removed rows, one commit each; return how many rows left the disk."""

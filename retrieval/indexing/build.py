@@ -29,7 +29,6 @@ from retrieval.indexing.decode_pool import (
     Finished,
     Hashed,
     Restarted,
-    WorkerStartError,
 )
 from retrieval.indexing.plan import Plan, make_plan, missing_tracks
 from retrieval.indexing.signals import StopSignals
@@ -41,11 +40,13 @@ from retrieval.indexing.types import (
     IngestOptions,
     OnProgress,
 )
+from retrieval.indexing.worker_process import WorkerStartError
 from retrieval.library.scan import AudioFile, Problem, Scan, is_under, scan
 
 __all__ = ["build"]
 
 _MIN_PROGRESS_GAP_S = 0.1
+_TRIED_AGAIN = " (the next build tries it again)"
 
 
 def build(
@@ -210,7 +211,7 @@ class _Run:
             embedder.drop(event.file)
         elif isinstance(event, Failed):
             embedder.drop(event.file)
-            self._skip(event.file, event.reason, index, transient=event.transient)
+            self._fail(event, index)
 
     def _decode_unless_known(self, hashed: Hashed, pool: DecodePool, index: VectorIndex) -> None:
         known = commit_known(index, hashed.file, hashed.content_hash)
@@ -227,7 +228,7 @@ class _Run:
         """Commit the files that one batch has completed."""
         for file, committed in commit_embedded(index, embedded):
             if committed is None:
-                self._skip(file.begun.file, "the model gives no finite vector for it", index, transient=False)
+                self._skip(file.begun.file, "the model gives no finite vector for it", index)
                 continue
             self._count(committed.counted_as)
             self._n_segments += committed.n_segments
@@ -238,14 +239,34 @@ class _Run:
         if note is not None:
             self.partial.append(Problem(file.path, note))
 
-    def _skip(self, file: AudioFile, reason: str, index: VectorIndex, *, transient: bool) -> None:
-        # What the system refuses today may work tomorrow with size and time unchanged: that is not recorded, and a
-        # track that the index holds of the file stays.
-        if transient:
-            self._n_transient += 1
-            reason += " (the next build tries it again)"
-        else:
-            index.skip(file.path, reason, file.size_bytes, file.mtime_ns)
+    def _fail(self, failed: Failed, index: VectorIndex) -> None:
+        """Skip a file: for good, or until the next build where the content may not be the cause."""
+        file, reason = failed.file, failed.reason
+        if not failed.transient:
+            self._skip(file, reason, index)
+            return
+        if failed.hangs:
+            n_tries = self._n_hangs(file, index) + 1
+            if n_tries >= self._options.most_hangs:
+                builds = "1 build" if n_tries == 1 else f"{n_tries} builds"
+                self._skip(file, f"{reason}, in {builds} (--retry-skipped tries it again)", index)
+                return
+            index.skip(file.path, reason + _TRIED_AGAIN, file.size_bytes, file.mtime_ns, n_tries=n_tries)
+        # What the system refuses today may work tomorrow with size and time unchanged: that is not recorded. A track
+        # that the index holds of the file stays.
+        self._n_transient += 1
+        self.skipped.append(Problem(file.path, reason + _TRIED_AGAIN))
+        self._file_done(file)
+
+    def _n_hangs(self, file: AudioFile, index: VectorIndex) -> int:
+        """Return in how many builds before this one the decoder hung on the file as it is."""
+        skip = index.skipped_at(file.path)
+        if skip is None or (skip.size_bytes, skip.mtime_ns) != (file.size_bytes, file.mtime_ns):
+            return 0
+        return skip.n_tries
+
+    def _skip(self, file: AudioFile, reason: str, index: VectorIndex) -> None:
+        index.skip(file.path, reason, file.size_bytes, file.mtime_ns)
         self.skipped.append(Problem(file.path, reason))
         self._file_done(file)
 

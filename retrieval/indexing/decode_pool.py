@@ -11,12 +11,8 @@ samples.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import queue
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -26,25 +22,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrieval.indexing.decode_worker import HEADER, SPAN, Kind
+from retrieval.indexing.decode_worker import SPAN, Kind
+from retrieval.indexing.worker_process import Cause, WorkerDiedError, WorkerProcess
 from retrieval.library.scan import AudioFile
 
-__all__ = ["Begun", "Chunk", "DecodePool", "Event", "Failed", "Finished", "Hashed", "Restarted", "WorkerStartError"]
+__all__ = ["Begun", "Chunk", "DecodePool", "Event", "Failed", "Finished", "Hashed", "Restarted"]
 
 _TICK_S = 0.25
-_START_S = 60.0
+_LONGEST_TICK_S = 1.0  # beyond it, this process or the whole computer was suspended, and the decoders may have been too
+_TRIES = 2  # of a file whose process ends
 
 # -I: neither the current folder (a music folder may hold a numpy.py) nor PYTHON* variables; the parent's own search
 # path is passed instead. Unlike multiprocessing, this needs no `if __name__ == "__main__"` in the calling program.
 _WORKER_CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import retrieval.indexing.decode_worker as w; w.main()"
 )
-
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-# Signals that come from outside: an operator, the system's memory killer, a closing session. A decoder that crashes
-# gets others (SIGSEGV, SIGABRT, SIGBUS ...).
-_SENT_SIGNALS = frozenset((signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Restarted:
-    """The process stalled or was killed from outside; the file will be tried once more. Discard its chunks."""
+    """The process ended before the file did; the file will be tried once more. Discard its chunks."""
 
     file: AudioFile
     reason: str
@@ -94,18 +86,22 @@ class Restarted:
 
 @dataclass(frozen=True)
 class Failed:
-    """The file cannot be decoded; discard its chunks. `transient`: another build may succeed with the same file."""
+    """The file cannot be decoded; discard its chunks.
+
+    Attributes:
+        file: the file.
+        reason: why, in one line.
+        transient: another build may succeed with the same file.
+        hangs: its decoder hung, and nothing from outside explains it, so another build is unlikely to succeed.
+    """
 
     file: AudioFile
     reason: str
     transient: bool
+    hangs: bool = False
 
 
 Event = Hashed | Begun | Chunk | Finished | Restarted | Failed
-
-
-class WorkerStartError(RuntimeError):
-    """The decoding process does not start; the message ends with what it printed."""
 
 
 class DecodePool:
@@ -128,7 +124,7 @@ class DecodePool:
             files: what to hash, in this order, and to decode where `decode` asks for it.
             n_workers: how many processes at most.
             n_waiting: how many events, hence chunks, may wait to be taken.
-            stall_s: a process that sends nothing for so many seconds is killed.
+            stall_s: a process that neither sends nor reads anything for so many seconds is killed.
             sample_rate_hz, chunk_s: form of the chunks.
             worker_command: what starts a process; None: this Python with `retrieval.indexing.decode_worker`.
         """
@@ -139,18 +135,19 @@ class DecodePool:
         self._stall_s = stall_s
         self._to_hash = deque(files)
         self._to_decode: deque[Hashed] = deque()
-        self._restarted: set[AudioFile] = set()
+        self._deaths: dict[AudioFile, list[WorkerDiedError]] = {}
         self._n_open = 0  # files that were taken from `_to_hash` and are not done
         self._jobs_changed = threading.Condition()
         self._stopped = threading.Event()
         self._events: queue.Queue[Event | Exception | None] = queue.Queue(max(1, n_waiting))
-        self._workers: dict[int, _WorkerProcess] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         self._lanes = [
             threading.Thread(target=self._lane, args=(number,), name=f"decode-{number}", daemon=True)
             for number in range(max(1, min(n_workers, len(files))))
         ]
-        for lane in self._lanes:
-            lane.start()
+        self._watch = threading.Thread(target=self._watch_workers, name="decode-watch", daemon=True)
+        for thread in (*self._lanes, self._watch):
+            thread.start()
 
     def __enter__(self) -> DecodePool:
         return self
@@ -168,7 +165,6 @@ class DecodePool:
         """
         n_running = len(self._lanes)
         while n_running:
-            self._kill_stalled()
             try:
                 event = self._events.get(timeout=_TICK_S)
             except queue.Empty:
@@ -197,15 +193,18 @@ class DecodePool:
         with self._jobs_changed:
             self._jobs_changed.notify_all()
         for worker in list(self._workers.values()):
-            worker.kill("stopped", transient=True)
-        for lane in self._lanes:
-            lane.join()
+            worker.kill("stopped", Cause.OUTSIDE)
+        for thread in (*self._lanes, self._watch):
+            thread.join()
 
-    def _kill_stalled(self) -> None:
-        for worker in list(self._workers.values()):
-            limit_s = self._stall_s if worker.ready else max(self._stall_s, _START_S)
-            if worker.waiting_s() > limit_s:
-                worker.kill(f"the decoder stalled: nothing came from it for {limit_s:g} s", transient=True)
+    def _watch_workers(self) -> None:
+        # In a thread, so that the time in which the model works counts too.
+        last_s = time.monotonic()
+        while not self._stopped.wait(_TICK_S):
+            now_s = time.monotonic()
+            elapsed_s, last_s = min(now_s - last_s, _LONGEST_TICK_S), now_s
+            for worker in list(self._workers.values()):
+                worker.tick(elapsed_s, stall_s=self._stall_s)
 
     def _put(self, event: Event | Exception | None) -> None:
         while not self._stopped.is_set():
@@ -237,7 +236,7 @@ class DecodePool:
             self._jobs_changed.notify_all()
 
     def _lane(self, number: int) -> None:
-        worker: _WorkerProcess | None = None
+        worker: WorkerProcess | None = None
         try:
             while (job := self._next_job()) is not None:
                 try:
@@ -246,7 +245,7 @@ class DecodePool:
                         self._hash(worker, job)
                     else:
                         self._decode(worker, job)
-                except _WorkerDiedError as death:
+                except WorkerDiedError as death:
                     self._report_death(job if isinstance(job, AudioFile) else job.file, death)
                     self._end(number)
                     worker = None
@@ -256,22 +255,26 @@ class DecodePool:
             self._end(number)
             self._put(None)
 
-    def _report_death(self, file: AudioFile, death: _WorkerDiedError) -> None:
-        if death.transient and file not in self._restarted:
-            self._restarted.add(file)
+    def _report_death(self, file: AudioFile, death: WorkerDiedError) -> None:
+        deaths = self._deaths.setdefault(file, [])
+        deaths.append(death)
+        if len(deaths) < _TRIES:
             self._put(Restarted(file, str(death)))
             self._done(again=file)
+            return
+        causes = {died.cause for died in deaths}
+        reasons = list(dict.fromkeys(map(str, deaths)))
+        if causes == {Cause.CRASH}:
+            self._put(Failed(file, reasons[-1], transient=False))
         else:
-            self._put(Failed(file, str(death) + (", twice" if death.transient else ""), death.transient))
-            self._done()
+            reason = "; then ".join(reasons) if len(reasons) > 1 else f"{reasons[0]}, twice"
+            self._put(Failed(file, reason, transient=True, hangs=Cause.OUTSIDE not in causes))
+        self._done()
 
-    def _start(self, number: int) -> _WorkerProcess:
-        try:
-            worker = self._workers[number] = _WorkerProcess(self._command)
-        except OSError as error:
-            raise WorkerStartError(f"a decoding process does not start: {error}") from error
-        if self._stopped.is_set():  # closed between the two lines above, perhaps before this worker was seen
-            worker.kill("stopped", transient=True)
+    def _start(self, number: int) -> WorkerProcess:
+        worker = self._workers[number] = WorkerProcess(self._command)
+        if self._stopped.is_set():  # closed while it started, perhaps before it was seen
+            worker.kill("stopped", Cause.OUTSIDE)
         worker.wait_ready()
         return worker
 
@@ -280,25 +283,25 @@ class DecodePool:
         if worker is not None:
             worker.close()
 
-    def _hash(self, worker: _WorkerProcess, file: AudioFile) -> None:
-        worker.request("hash", file.path)
+    def _hash(self, worker: WorkerProcess, file: AudioFile) -> None:
+        worker.request_hash(file)
         kind, payload = worker.answer()
         if kind == Kind.HASH:
             self._put(Hashed(file, bytes(payload).decode("ascii")))
         else:
             self._fail(file, payload)
 
-    def _decode(self, worker: _WorkerProcess, job: Hashed) -> None:
+    def _decode(self, worker: WorkerProcess, job: Hashed) -> None:
         file = job.file
-        worker.request("decode", file.path, sample_rate_hz=self._sample_rate_hz, chunk_s=self._chunk_s)
+        worker.request_chunks(file, sample_rate_hz=self._sample_rate_hz, chunk_s=self._chunk_s)
         kind, payload = worker.answer()
         if kind == Kind.BEGIN:
             self._put(Begun(file, job.content_hash, json.loads(bytes(payload))["expected_s"]))
             kind, payload = worker.answer()
         while kind == Kind.CHUNK and not self._stopped.is_set():
-            start_s, end_s = SPAN.unpack_from(payload)
+            start_s, worker.reached_s = SPAN.unpack_from(payload)
             samples = np.frombuffer(payload, dtype="<f4", offset=SPAN.size)
-            self._put(Chunk(file, samples, start_s, end_s))
+            self._put(Chunk(file, samples, start_s, worker.reached_s))
             kind, payload = worker.answer()
         if kind == Kind.END:
             self._put(Finished(file, **json.loads(bytes(payload))))
@@ -309,113 +312,3 @@ class DecodePool:
     def _fail(self, file: AudioFile, payload: memoryview) -> None:
         self._put(Failed(file, **json.loads(bytes(payload))))
         self._done()
-
-
-class _WorkerDiedError(RuntimeError):
-    """The process ended within a request.
-
-    Attributes:
-        transient: it stalled or was killed from outside, so the file may not be the cause.
-    """
-
-    def __init__(self, reason: str, *, transient: bool) -> None:
-        super().__init__(reason)
-        self.transient = transient
-
-
-class _WorkerProcess:
-    """The parent's end of one decoding process; used by one thread, except `kill` and `waiting_s`."""
-
-    def __init__(self, command: Sequence[str]) -> None:
-        self.ready = False
-        self._killed: _WorkerDiedError | None = None
-        self._waiting_since: float | None = None
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **_ONE_THREAD},
-            start_new_session=True,  # Ctrl-C reaches every process of the terminal's group: only the parent handles it
-        )
-        self._kill_lock = threading.Lock()
-
-    def wait_ready(self) -> None:
-        """Wait for the first sign of life.
-
-        Raises:
-            WorkerStartError: the process ended before it.
-        """
-        try:
-            self.answer()
-            self.ready = True
-        except _WorkerDiedError as death:
-            printed = b"" if self._process.stderr is None else self._process.stderr.read()
-            last = printed.decode("utf-8", "replace").strip().splitlines()[-1:] or [str(death)]
-            raise WorkerStartError(f"a decoding process does not start: {last[0]}") from None
-
-    def request(self, do: str, path: str, *, sample_rate_hz: int = 0, chunk_s: float = 0.0) -> None:
-        """Send a request: `hash`, or `decode` into chunks of a rate and a length."""
-        assert self._process.stdin is not None
-        try:
-            request = {"do": do, "path": path, "sample_rate_hz": sample_rate_hz, "chunk_s": chunk_s}
-            self._process.stdin.write(json.dumps(request).encode("ascii") + b"\n")
-            self._process.stdin.flush()
-        except OSError as error:
-            raise self._death() from error
-
-    def answer(self) -> tuple[Kind, memoryview]:
-        """Return the next message: its kind and payload.
-
-        Raises:
-            _WorkerDiedError: the process has ended.
-        """
-        while True:
-            self._waiting_since = time.monotonic()
-            try:
-                kind, n_bytes = HEADER.unpack(self._read(HEADER.size))
-                payload = self._read(n_bytes)
-            finally:
-                self._waiting_since = None
-            if kind != Kind.ALIVE:
-                return Kind(kind), payload
-
-    def waiting_s(self) -> float:
-        """Return for how long the parent has been waiting for a message; 0.0 if it is not."""
-        since = self._waiting_since
-        return 0.0 if since is None else time.monotonic() - since
-
-    def kill(self, reason: str, *, transient: bool) -> None:
-        """End the process at once; whoever reads from it gets the reason."""
-        with self._kill_lock:
-            self._killed = self._killed or _WorkerDiedError(reason, transient=transient)
-            self._process.kill()
-
-    def close(self) -> None:
-        """End the process and free what it held. Safe to repeat."""
-        self.kill("closed", transient=True)
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
-                with contextlib.suppress(OSError):  # a request that was never read
-                    stream.close()
-
-    def _read(self, n_bytes: int) -> memoryview:
-        assert self._process.stdout is not None
-        buffer = memoryview(bytearray(n_bytes))
-        n_read = 0
-        while n_read < n_bytes:
-            n_new = self._process.stdout.readinto(buffer[n_read:])  # type: ignore[attr-defined]
-            if not n_new:
-                raise self._death()
-            n_read += n_new
-        return buffer
-
-    def _death(self) -> _WorkerDiedError:
-        status = self._process.wait()
-        if self._killed is not None:
-            return self._killed
-        if -status in _SENT_SIGNALS:
-            return _WorkerDiedError(f"the decoding process was killed (signal {-status})", transient=True)
-        how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        return _WorkerDiedError(f"the decoder crashed ({how})", transient=False)

@@ -55,10 +55,10 @@ def make_plan(
             n_unchanged += 1
             if track[2] is not None:
                 known_partial.append(Problem(file.path, track[2]))
-        elif skip is not None and (skip.size_bytes, skip.mtime_ns) == stamp and not retry_skipped:
-            known_bad.append(Problem(file.path, skip.reason))
-        else:
+        elif skip is None or (skip.size_bytes, skip.mtime_ns) != stamp or skip.n_tries or retry_skipped:
             todo.append(file)
+        else:
+            known_bad.append(Problem(file.path, skip.reason))
     return Plan(
         todo=tuple(todo),
         n_unchanged=n_unchanged,

@@ -33,7 +33,9 @@ class IngestOptions:
         retry_skipped: decode files again that were skipped before and have not changed since.
         prune: forget the tracks of roots and links that are gone or hold no audio file any more. Otherwise they are
             kept and reported, because a disk may not be mounted.
-        stall_s: a decoding process that sends nothing for so many seconds is killed.
+        stall_s: a decoding process that neither sends nor reads anything for so many seconds is killed.
+        most_hangs: a file on which the decoder hung in so many builds in a row is not tried again unless it changes or
+            `retry_skipped` is set.
         worker_command: what starts a decoding process; None: this Python.
 
     Raises:
@@ -46,6 +48,7 @@ class IngestOptions:
     retry_skipped: bool = False
     prune: bool = False
     stall_s: float = 60.0
+    most_hangs: int = 3
     worker_command: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
@@ -53,6 +56,8 @@ class IngestOptions:
             raise ValueError(f"workers must be 1 or more, not {self.workers}")
         if self.batch_chunks < 1:
             raise ValueError(f"batch_chunks must be 1 or more, not {self.batch_chunks}")
+        if self.most_hangs < 1:
+            raise ValueError(f"most_hangs must be 1 or more, not {self.most_hangs}")
         if not (math.isfinite(self.stall_s) and self.stall_s > 0):
             raise ValueError(f"stall_s must be a number of seconds above 0, not {self.stall_s}")
 

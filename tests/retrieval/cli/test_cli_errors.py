@@ -122,7 +122,7 @@ def test_every_named_exception_is_expected_or_said_to_be_a_fault() -> None:
     handled = {
         "retrieval.datasets.safe_pickle.UnsafePickleError",
         "retrieval.indexing.types.IngestInterrupted",
-        "retrieval.indexing.decode_pool._WorkerDiedError",
+        "retrieval.indexing.worker_process.WorkerDiedError",
     }
     assert named - set(EXPECTED) <= handled
     assert {name for name in EXPECTED if name.startswith(("encoders.", "index.", "retrieval."))} <= named

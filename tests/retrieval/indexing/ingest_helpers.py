@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,27 +17,47 @@ from retrieval.indexing.types import BuildSummary
 
 RATE_HZ = 16_000
 
-# What a decoding process runs in place of its own code: one file crashes it, others make it stall, stop itself, or be
-# killed. A name with "once" in it does so the first time only.
+# What a decoding process runs in place of its own code: by a word in the name of the file, it crashes, hangs, stops
+# itself, is killed, or gets its data slowly. A name with "header" in it does so before the first chunk, others after
+# it; one with "once" in it does so the first time only.
 FAULTY = """
 import json, os, signal, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 import retrieval.indexing.decode_worker as worker
 decode = worker.stream_chunks
+def fail(path):
+    name = os.path.basename(path)
+    if "once" in name and os.path.exists(path + ".tried"):
+        return
+    open(path + ".tried", "w").close()
+    if "crash" in name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "abort" in name:
+        os.abort()
+    if "exit" in name:
+        os._exit(3)
+    if "hang" in name:
+        time.sleep(600)
+    if "loop" in name:
+        with open(path, "rb", buffering=0) as file:
+            while True:
+                file.seek(0)
+                file.read()
+    if "stopped" in name:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if "killed" in name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "slow" in name:
+        with open(path, "rb", buffering=0) as file:
+            while file.read(os.path.getsize(path) // 12):
+                time.sleep(0.25)
 def stream_chunks(path, **form):
     chunks = decode(path, **form)
+    if "header" in os.path.basename(path):
+        fail(path)
     yield next(chunks)
-    name = os.path.basename(path)
-    if "once" not in name or not os.path.exists(path + ".tried"):
-        open(path + ".tried", "w").close()
-        if "crash" in name:
-            os.abort()
-        if "hang" in name:
-            time.sleep(600)
-        if "suspended" in name:
-            os.kill(os.getpid(), signal.SIGSTOP)
-        if "killed" in name:
-            os.kill(os.getpid(), signal.SIGKILL)
+    if "header" not in os.path.basename(path):
+        fail(path)
     return (yield from chunks)
 worker.stream_chunks = stream_chunks
 worker.main()
@@ -102,3 +124,25 @@ def vectors_in(index_path: Path, path: Path) -> np.ndarray:
 def counts(summary: BuildSummary) -> dict[str, int]:
     keys = ("added", "updated", "unchanged", "moved", "removed", "skipped", "transient")
     return {key: getattr(summary, key) for key in keys if getattr(summary, key)}
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """Parent and state of every process of this machine."""
+    if not Path("/proc/self/stat").exists():
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True)
+        return {int(pid): (int(parent), state) for pid, parent, state in map(str.split, listed.stdout.splitlines())}
+    found = {}
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # one that ends just now
+            state, parent = place.read_text().rpartition(")")[2].split()[:2]
+            found[int(place.parent.name)] = (int(parent), state)
+    return found
+
+
+def children_of(pid: int) -> list[int]:
+    return [child for child, (parent, _) in processes().items() if parent == pid]
+
+
+def is_running(pid: int) -> bool:
+    _, state = processes().get(pid, (0, "Z"))
+    return not state.startswith("Z")

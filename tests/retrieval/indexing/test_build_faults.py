@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
 import sys
@@ -12,7 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from ingest_helpers import FAULTY, RATE_HZ, Model, counts, library, paths_in, song, vectors_in, worker_running
+from ingest_helpers import (
+    FAULTY,
+    RATE_HZ,
+    Model,
+    children_of,
+    counts,
+    is_running,
+    library,
+    paths_in,
+    song,
+    vectors_in,
+    worker_running,
+)
 
 import retrieval
 from index import VectorIndex
@@ -92,41 +103,6 @@ def test_a_refusal_of_the_system_is_not_remembered(music: Path, place: Path) -> 
     assert summary.problems[0].reason == "Permission denied (the next build tries it again)"
     assert counts(build([music], index_path=place, model=Model())) == {"added": 1}
     assert paths_in(place) == [str(path)]
-
-
-def test_a_decoder_that_crashes_costs_one_file_until_it_changes(music: Path, place: Path) -> None:
-    for number in range(3):
-        song(music / f"{number}.wav", duration_s=12.0, seed=number)
-    song(music / "1crash.wav", duration_s=12.0, seed=9)
-    options = IngestOptions(workers=1, worker_command=worker_running(FAULTY))
-    summary = build([music], index_path=place, model=Model(), options=options)
-    assert counts(summary) == {"added": 3, "skipped": 1}
-    assert str(summary.problems[0]) == f"{music / '1crash.wav'}: the decoder crashed (signal 6)"
-    assert counts(build([music], index_path=place, model=Model())) == {"unchanged": 3, "skipped": 1}
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("hang", "the decoder stalled: nothing came from it for 1 s, twice (the next build tries it again)"),
-        ("suspended", "the decoder stalled: nothing came from it for 1 s, twice (the next build tries it again)"),
-        ("killed", "the decoding process was killed (signal 9), twice (the next build tries it again)"),
-    ],
-)
-def test_a_decoder_that_is_stopped_from_outside_is_tried_again(
-    music: Path, place: Path, name: str, reason: str
-) -> None:
-    song(music / "good.wav", duration_s=12.0)
-    song(music / f"{name}.wav", duration_s=12.0, seed=1)
-    song(music / f"{name} once.wav", duration_s=12.0, seed=2)
-    model = Model()
-    options = IngestOptions(workers=1, batch_chunks=1, stall_s=1.0, worker_command=worker_running(FAULTY))
-    summary = build([music], index_path=place, model=model, options=options)
-    assert counts(summary) == {"added": 2, "skipped": 1, "transient": 1}
-    assert [str(problem) for problem in summary.problems] == [f"{music / name}.wav: {reason}"]
-    assert paths_in(place) == [str(music / "good.wav"), str(music / f"{name} once.wav")]
-    assert len(vectors_in(place, music / f"{name} once.wav")) == 2  # no chunk of the first try is left
-    assert counts(build([music], index_path=place, model=Model())) == {"added": 1, "unchanged": 2}
 
 
 def test_a_track_stays_where_its_file_cannot_be_read_for_now(music: Path, place: Path) -> None:
@@ -253,28 +229,6 @@ except IngestInterrupted as stop:
     print(stop, flush=True)
     sys.exit(128 + stop.signal_number)
 """  # no `if __name__ == "__main__"` on purpose
-
-
-def processes() -> dict[int, tuple[int, str]]:
-    """Parent and state of every process of this machine."""
-    if not Path("/proc/self/stat").exists():
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True)
-        return {int(pid): (int(parent), state) for pid, parent, state in map(str.split, listed.stdout.splitlines())}
-    found = {}
-    for place in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # one that ends just now
-            state, parent = place.read_text().rpartition(")")[2].split()[:2]
-            found[int(place.parent.name)] = (int(parent), state)
-    return found
-
-
-def children_of(pid: int) -> list[int]:
-    return [child for child, (parent, _) in processes().items() if parent == pid]
-
-
-def is_running(pid: int) -> bool:
-    _, state = processes().get(pid, (0, "Z"))
-    return not state.startswith("Z")
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
