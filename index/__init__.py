@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from index.catalog import Segment, Skipped, Track
+    from index.entries import Entry, Sheet
     from index.files import printable
     from index.lock import IndexBusyError
     from index.manifest import IndexDamagedError, IndexMismatchError, IndexMissingError, Manifest
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from index.vector_index import IndexStats, VectorIndex
 
 __all__ = [
+    "Entry",
     "IndexBusyError",
     "IndexDamagedError",
     "IndexMismatchError",
@@ -27,6 +29,7 @@ __all__ = [
     "Manifest",
     "Segment",
     "SegmentMatch",
+    "Sheet",
     "Skipped",
     "Track",
     "VectorIndex",
@@ -41,7 +44,9 @@ _MODULE_OF = {
     "IndexMissingError": "index.manifest",
     "IndexStats": "index.vector_index",
     "Manifest": "index.manifest",
+    "Entry": "index.entries",
     "Segment": "index.catalog",
+    "Sheet": "index.entries",
     "Skipped": "index.catalog",
     "Track": "index.catalog",
     "VectorIndex": "index.vector_index",

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from index.entries import ENTRY_TABLES, EntryTables, storable
 from index.files import PathLike, printable
 from index.manifest import IndexMismatchError, Manifest, damaged
 from index.sqlite import Database
@@ -27,17 +28,18 @@ __all__ = ["CATALOG_NAME", "Catalog", "RowRange", "Segment", "Skipped", "Track"]
 CATALOG_NAME = "catalog.sqlite3"
 
 _APPLICATION_ID = 0x4561726D  # "Earm"
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE parts (number INTEGER PRIMARY KEY, first_row INTEGER NOT NULL UNIQUE, n_rows INTEGER NOT NULL);
 CREATE TABLE tracks (
     id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     content_hash TEXT NOT NULL, duration_s REAL NOT NULL,
-    title TEXT, artist TEXT, album TEXT, genre TEXT, year TEXT, note TEXT,
+    title TEXT, artist TEXT, album TEXT, genre TEXT, year TEXT, note TEXT, audio_hash TEXT, cue_sheet TEXT,
     first_row INTEGER NOT NULL UNIQUE, n_rows INTEGER NOT NULL CHECK (n_rows > 0), checksum INTEGER NOT NULL
 );
 CREATE INDEX tracks_content ON tracks (content_hash);
+CREATE INDEX tracks_audio ON tracks (audio_hash);
 CREATE TABLE segments (
     row INTEGER PRIMARY KEY, track INTEGER NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL
 );
@@ -47,31 +49,45 @@ CREATE TABLE skipped (
     n_tries INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 """
+_ALL_TABLES = (*_SCHEMA.split(";"), *ENTRY_TABLES)
 # What turns a catalogue of a version into one of the next.
 _MIGRATIONS = {
     1: ("ALTER TABLE tracks ADD COLUMN note TEXT",),
     2: ("ALTER TABLE skipped ADD COLUMN n_tries INTEGER NOT NULL DEFAULT 0",),
+    3: (
+        "ALTER TABLE tracks ADD COLUMN audio_hash TEXT",
+        "ALTER TABLE tracks ADD COLUMN cue_sheet TEXT",
+        "CREATE INDEX tracks_audio ON tracks (audio_hash)",
+        *ENTRY_TABLES,
+    ),
 }
 # Statements are literals throughout, so that none is ever glued from data. A reader may not migrate, so it selects by
 # the version that it finds.
 _SELECT_TRACK = {
-    1: """SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, NULL, id
-        FROM tracks """,
-    2: """SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, note, id
-        FROM tracks """,
+    1: """SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, NULL,
+        NULL, NULL, id FROM tracks """,
+    2: """SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, note,
+        NULL, NULL, id FROM tracks """,
+    4: """SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, note,
+        audio_hash, cue_sheet, id FROM tracks """,
+}
+_COUNT_NOTES = {
+    1: "SELECT 0",
+    2: "SELECT count(*) FROM tracks WHERE note IS NOT NULL",
 }
 _SELECT_TRACK[3] = _SELECT_TRACK[2]
-_COUNT_NOTES = {1: "SELECT 0", 2: "SELECT count(*) FROM tracks WHERE note IS NOT NULL"}
-_COUNT_NOTES[3] = _COUNT_NOTES[2]
+_COUNT_NOTES[3] = _COUNT_NOTES[4] = _COUNT_NOTES[2]
 _INSERT_TRACK = """INSERT INTO tracks (path, size_bytes, mtime_ns, content_hash, duration_s, title, artist,
-    album, genre, year, note, first_row, n_rows, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    album, genre, year, note, audio_hash, cue_sheet, first_row, n_rows, checksum)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE_TRACK = """UPDATE tracks SET path = ?, size_bytes = ?, mtime_ns = ?, content_hash = ?, duration_s = ?,
-    title = ?, artist = ?, album = ?, genre = ?, year = ?, note = ? WHERE id = ?"""
+    title = ?, artist = ?, album = ?, genre = ?, year = ?, note = ?, audio_hash = ?, cue_sheet = ? WHERE id = ?"""
 _SELECT_SKIPPED = {
     2: "SELECT path, reason, size_bytes, mtime_ns, 0 FROM skipped ",
     3: "SELECT path, reason, size_bytes, mtime_ns, n_tries FROM skipped ",
 }
 _SELECT_SKIPPED[1] = _SELECT_SKIPPED[2]
+_SELECT_SKIPPED[4] = _SELECT_SKIPPED[3]
 _SELECT_RANGE = "SELECT id, path, first_row, n_rows, checksum FROM tracks "
 
 
@@ -86,6 +102,8 @@ class Track:
         duration_s: true duration.
         title, artist, album, genre, year: from its tags, None where unknown. Lone surrogates become "?".
         note: why its segments do not cover all of it; None: they do.
+        audio_hash: hexadecimal digest of its audio without its tags; None in a record of an older Earmark.
+        cue_sheet: the text of the cue sheet in its tags.
 
     Raises:
         ValueError: the duration is negative or not finite.
@@ -102,6 +120,8 @@ class Track:
     genre: str | None = None
     year: str | None = None
     note: str | None = None
+    audio_hash: str | None = None
+    cue_sheet: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", os.fsencode(self.path))
@@ -109,9 +129,9 @@ class Track:
             raise ValueError(
                 f"{printable(self.path)}: duration_s must be finite and not negative, not {self.duration_s}"
             )
-        for name in ("title", "artist", "album", "genre", "year", "note"):
+        for name in ("title", "artist", "album", "genre", "year", "note", "cue_sheet"):
             value = getattr(self, name)
-            object.__setattr__(self, name, None if value is None else _storable(str(value)))
+            object.__setattr__(self, name, None if value is None else storable(str(value)))
 
     @property
     def file(self) -> str:
@@ -147,7 +167,7 @@ class Skipped:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", os.fsencode(self.path))
-        object.__setattr__(self, "reason", _storable(" ".join(self.reason.split())))
+        object.__setattr__(self, "reason", storable(" ".join(self.reason.split())))
 
 
 @dataclass(frozen=True)
@@ -193,7 +213,7 @@ class Catalog:
         try:
             with catalog.writing():
                 if catalog._sql("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
-                    for statement in _SCHEMA.split(";"):
+                    for statement in _ALL_TABLES:
                         catalog._sql(statement)
                     catalog._sql(f"PRAGMA application_id = {_APPLICATION_ID}")
                     catalog._sql(f"PRAGMA user_version = {_SCHEMA_VERSION}")
@@ -269,6 +289,25 @@ class Catalog:
         sql = _SELECT_TRACK[self._version] + "WHERE content_hash = ? ORDER BY path"
         return [Track(*row[:-1]) for row in self._sql(sql, (content_hash,))]
 
+    def find_audio(self, audio_hash: str) -> list[Track]:
+        """Return the tracks with this audio, whatever their tags, by path."""
+        if self._version < 4:
+            return []
+        sql = _SELECT_TRACK[self._version] + "WHERE audio_hash = ? ORDER BY path"
+        return [Track(*row[:-1]) for row in self._sql(sql, (audio_hash,))]
+
+    def embedded_sheets(self) -> list[tuple[int, bytes, float, str]]:
+        """Return (key, path, duration in seconds, text) of the tracks with a cue sheet in their tags, by path."""
+        if self._version < 4:
+            return []
+        sql = "SELECT id, path, duration_s, cue_sheet FROM tracks WHERE cue_sheet IS NOT NULL ORDER BY path"
+        return self._sql(sql).fetchall()
+
+    @property
+    def entries(self) -> EntryTables:
+        """The entries of cue sheets; call its methods inside a transaction, too."""
+        return EntryTables(self._connection, exist=self._version >= 4)
+
     def skipped(self) -> list[Skipped]:
         """Return all skipped files, by path."""
         return [Skipped(*row) for row in self._sql(_SELECT_SKIPPED[self._version] + "ORDER BY path")]
@@ -312,7 +351,10 @@ class Catalog:
             return False
         if track.path != rows.path:
             self.delete(track.path)
+            self.entries.forget(rows.key)
         self._sql("DELETE FROM skipped WHERE path = ?", (track.path,))
+        if track.cue_sheet is None:
+            self.entries.set_embedded(rows.key, ())
         self._sql(_UPDATE_TRACK, (*astuple(track), rows.key))
         return True
 
@@ -323,6 +365,7 @@ class Catalog:
         if rows is None:
             return n_skipped > 0
         self._sql("DELETE FROM segments WHERE row >= ? AND row < ?", (rows.first_row, rows.end_row))
+        self.entries.forget(rows.key)
         self._sql("DELETE FROM tracks WHERE id = ?", (rows.key,))
         self._sql("INSERT INTO removed VALUES (?, ?)", (rows.first_row, rows.n_rows))
         return True
@@ -428,7 +471,3 @@ class Catalog:
     def _meta(self, name: str) -> object:
         row = self._sql("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if row is None else row[0]
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -15,6 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from index.catalog import Catalog, RowRange, Track
+from index.entries import Entry, stretches
 from index.manifest import damaged
 from index.vectors import MappedParts
 
@@ -27,7 +28,7 @@ _SCORED_ROWS = 4096
 
 @dataclass(frozen=True)
 class SegmentMatch:
-    """A segment of a track that matches a query.
+    """A segment of a file that matches a query.
 
     Attributes:
         rank: 1 for the best.
@@ -35,6 +36,7 @@ class SegmentMatch:
         track: the file.
         start_s, end_s: the segment, seconds from the start of the file.
         row: the row of its vector, for `VectorIndex.vectors_at`; valid until the next compaction.
+        entry: the entry of a cue sheet that the middle of the segment lies in, None if there is none.
     """
 
     rank: int
@@ -43,6 +45,7 @@ class SegmentMatch:
     start_s: float
     end_s: float
     row: int
+    entry: Entry | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class SearchParams:
 
     Attributes:
         top: how many at most.
-        per_segment: every segment may match; otherwise only the best one of each track.
+        per_segment: every segment may match; otherwise only the best one of each track: of each entry where a cue sheet
+            divides the file.
         min_score: none below it; None for no limit.
         allow: only tracks for which it is true; None for all.
 
@@ -179,8 +183,18 @@ def find_hits(
         k *= 4
 
 
+@dataclass(frozen=True)
+class _Stretch:
+    """Consecutive rows that match once: those of a track, or of one entry of it; `key` is the track's."""
+
+    key: int
+    first_row: int
+    end_row: int
+    entry: Entry | None = None
+
+
 class _CandidateSet:
-    """The rows that may be matches, their exact scores, and the tracks that own them."""
+    """The rows that may be matches, their exact scores, and the stretches that own them, known by their first row."""
 
     def __init__(
         self, query: np.ndarray, *, params: SearchParams, folder: Path, catalog: Catalog, parts: MappedParts
@@ -192,9 +206,11 @@ class _CandidateSet:
         self._parts = parts
         self.margin = _ROUNDING * max(1.0, float(np.linalg.norm(query)))
         self._rows: np.ndarray = np.empty(0, dtype=np.int64)
-        self._keys: np.ndarray = np.empty(0, dtype=np.int64)
+        self._places: np.ndarray = np.empty(0, dtype=np.int64)
         self._scores: np.ndarray = np.empty(0, dtype=np.float32)
         self._tracks: dict[int, Track] = {}
+        self._has_entries = catalog.entries.exist()
+        self._stretches: dict[int, _Stretch] = {}
         self._allowed: dict[int, bool] = {}
         self._seen: list[np.ndarray] = []
 
@@ -208,25 +224,25 @@ class _CandidateSet:
         owners = self._owners_of(rows)
         self._look_up([owner.key for owner, _ in owners])
         if self._params.per_segment:
-            keys = np.repeat([owner.key for owner, _ in owners], [n for _, n in owners]).astype(np.int64)
+            places = np.repeat([owner.first_row for owner, _ in owners], [n for _, n in owners]).astype(np.int64)
             allowed = np.repeat([self._allowed[owner.key] for owner, _ in owners], [n for _, n in owners]).astype(bool)
             self._seen.append(np.stack([rows, rows + 1], axis=1))
-            rows, keys = rows[allowed], keys[allowed]
+            rows, places = rows[allowed], places[allowed]
             scores = self._scores_of(rows)
             whole = [owner for owner, _ in owners if not self._allowed[owner.key]]
         else:
             whole = [owner for owner, _ in owners]
-            best = [(owner.key, *self._best_of(owner)) for owner in whole if self._allowed[owner.key]]
-            keys = np.array([key for key, _, _ in best], dtype=np.int64)
+            best = [(owner.first_row, *self._best_of(owner)) for owner in whole if self._allowed[owner.key]]
+            places = np.array([place for place, _, _ in best], dtype=np.int64)
             rows = np.array([row for _, row, _ in best], dtype=np.int64)
             scores = np.array([score for _, _, score in best], dtype=np.float32)
         if whole:
             self._seen.append(np.array([(owner.first_row, owner.end_row) for owner in whole], dtype=np.int64))
         if self._params.min_score is not None:
             kept = scores >= self._params.min_score
-            rows, keys, scores = rows[kept], keys[kept], scores[kept]
+            rows, places, scores = rows[kept], places[kept], scores[kept]
         self._rows = np.concatenate([self._rows, rows])
-        self._keys = np.concatenate([self._keys, keys])
+        self._places = np.concatenate([self._places, places])
         self._scores = np.concatenate([self._scores, scores])
 
     def count_above(self, score: float) -> int:
@@ -235,39 +251,57 @@ class _CandidateSet:
 
     def best(self) -> list[SegmentMatch]:
         """Return the best candidates in full, in order."""
-        paths = {key: self._tracks[key].path for key in set(self._keys.tolist())}
-        place = {key: number for number, key in enumerate(sorted(paths, key=paths.__getitem__))}
-        by_path = np.array([place[key] for key in self._keys.tolist()], dtype=np.int64)
+        paths = {place: self._track_at(place).path for place in set(self._places.tolist())}
+        number_of = {path: number for number, path in enumerate(sorted(set(paths.values())))}
+        by_path = np.array([number_of[paths[place]] for place in self._places.tolist()], dtype=np.int64)
         order = np.lexsort((self._rows, by_path, -self._scores))[: self._params.top]
         rows = self._rows[order].tolist()
         segments = self._catalog.segments_at(rows)
         if len(segments) < len(rows):
             raise damaged(self._folder, f"{len(rows) - len(segments)} rows belong to no segment")
-        found = zip(rows, self._keys[order].tolist(), self._scores[order].tolist(), strict=True)
+        found = zip(rows, self._places[order].tolist(), self._scores[order].tolist(), strict=True)
         return [
             SegmentMatch(
                 rank=rank,
                 score=score,
-                track=self._tracks[key],
+                track=self._track_at(place),
                 start_s=segments[row].start_s,
                 end_s=segments[row].end_s,
                 row=row,
+                entry=self._stretches[place].entry,
             )
-            for rank, (row, key, score) in enumerate(found, start=1)
+            for rank, (row, place, score) in enumerate(found, start=1)
         ]
 
-    def _owners_of(self, rows: np.ndarray) -> list[tuple[RowRange, int]]:
-        """Return the tracks that own sorted rows, and how many of the rows each of them owns."""
+    def _track_at(self, place: int) -> Track:
+        return self._tracks[self._stretches[place].key]
+
+    def _owners_of(self, rows: np.ndarray) -> list[tuple[_Stretch, int]]:
+        """Return the stretches that own sorted rows, and how many of the rows each of them owns."""
         owners = []
         i = 0
         while i < len(rows):
             owner = self._catalog.owner_of(int(rows[i]))
             if owner is None:
                 raise damaged(self._folder, f"row {rows[i]} belongs to no track")
-            end = int(np.searchsorted(rows, owner.end_row))
-            owners.append((owner, end - i))
-            i = end
+            for stretch in self._stretches_of(owner):
+                end = int(np.searchsorted(rows, stretch.end_row))
+                if end > i:
+                    self._stretches[stretch.first_row] = stretch
+                    owners.append((stretch, end - i))
+                    i = end
         return owners
+
+    def _stretches_of(self, owner: RowRange) -> list[_Stretch]:
+        """Return the stretches of a track, by row."""
+        entries = self._catalog.entries.of([owner.key]).get(owner.key) if self._has_entries else None
+        if not entries:
+            return [_Stretch(owner.key, owner.first_row, owner.end_row)]
+        middles_s = np.array([(segment.start_s + segment.end_s) / 2 for segment in self._catalog.segments(owner)])
+        return [
+            _Stretch(owner.key, owner.first_row + first, owner.first_row + end, entry)
+            for entry, first, end in stretches(entries, middles_s)
+        ]
 
     def _look_up(self, keys: list[int]) -> None:
         """Fetch the tracks that are new, and ask once for each whether it may match."""
@@ -283,11 +317,11 @@ class _CandidateSet:
         scores = [inner_products(self._parts.take(piece), self._query) for piece in pieces]
         return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
 
-    def _best_of(self, track: RowRange) -> tuple[int, float]:
-        """Return the best row of a track, the first of equal ones, and its exact score."""
-        vectors = self._parts.stretch(track.first_row, n_rows=track.n_rows)
+    def _best_of(self, owner: _Stretch) -> tuple[int, float]:
+        """Return the best row of a stretch, the first of equal ones, and its exact score."""
+        vectors = self._parts.stretch(owner.first_row, n_rows=owner.end_row - owner.first_row)
         rough = vectors @ self._query
         near = np.flatnonzero(rough >= rough.max() - 2 * self.margin)
-        scores = self._scores_of(track.first_row + near)
+        scores = self._scores_of(owner.first_row + near)
         best = int(np.argmax(scores))
-        return track.first_row + int(near[best]), float(scores[best])
+        return owner.first_row + int(near[best]), float(scores[best])

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from index.catalog import CATALOG_NAME, Catalog, RowRange, Segment, Skipped, Track
+from index.cue_sheets import CueSheets
 from index.files import PathLike, fsync_folder, printable
 from index.lock import WriterLock
 from index.maintenance import catalog_problems, checksum, compact_part, size_on_disk, vector_problems
@@ -201,6 +202,11 @@ class VectorIndex:
         with self._reading():
             return self._catalog.find_content(content_hash)
 
+    def find_audio(self, audio_hash: str) -> list[Track]:
+        """Return the tracks with this audio, whatever their tags, by path."""
+        with self._reading():
+            return self._catalog.find_audio(audio_hash)
+
     def skipped(self) -> list[Skipped]:
         """Return all skipped files, by path."""
         with self._reading():
@@ -262,6 +268,11 @@ class VectorIndex:
             # Outside the transaction: a writer must not wait until gigabytes have been read.
             return problems + vector_problems(ranges, parts=self._parts)
 
+    @property
+    def cue_sheets(self) -> CueSheets:
+        """The cue sheets that divide files into entries."""
+        return CueSheets(self._catalog, reading=self._reading, writing=self._writing)
+
     # Search
 
     def search(
@@ -278,7 +289,8 @@ class VectorIndex:
         Args:
             query: [shape=(dim,)], of any norm.
             top: how many matches at most.
-            per_segment: each segment may match; otherwise a track matches once, with its best segment.
+            per_segment: each segment may match; otherwise a track (or an entry of a cue sheet) matches once, with its
+                best segment.
             min_score: no match below it.
             allow: only tracks for which it is true.
 

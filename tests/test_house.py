@@ -79,9 +79,9 @@ LAYERS = {
     "index": (
         ("files",),
         ("lock", "manifest"),
-        ("sqlite", "vectors"),
+        ("entries", "sqlite", "vectors"),
         ("catalog",),
-        ("maintenance", "search"),
+        ("cue_sheets", "maintenance", "search"),
         ("vector_index",),
     ),
     "retrieval": (
