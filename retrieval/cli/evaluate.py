@@ -35,9 +35,9 @@ def evaluate(
     split: Annotated[
         list[str] | None, typer.Option("--split", metavar="NAME", help="Evaluate only this split (repeatable).")
     ] = None,
-    unseen_file: Annotated[
+    unseen_labels: Annotated[
         Path | None,
-        typer.Option("--unseen-file", metavar="FILE", help="Tags that were held out from training, one a line."),
+        typer.Option("--unseen-labels", metavar="FILE", help="Tags that were held out from training, one a line."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
     per_tag: Annotated[bool, typer.Option("--per-tag", help="Print a table of the tags too.")] = False,
@@ -68,14 +68,14 @@ def evaluate(
 
       retrieve evaluate --data ~/clips
       retrieve evaluate my_model --data ~/clips --split test --bootstrap 1000
-      retrieve evaluate my_model --data ~/clips --unseen-file unseen.txt --json
+      retrieve evaluate my_model --data ~/clips --unseen-labels unseen.txt --json
 
     DIR contains labels.csv with the columns file, labels (separated by ;) and
     optionally split and group; or the 663 clips with data_mapping.pkl. Clips
     without labels count as negatives of every tag.
 
     Each tag ranks the clips: mAP, ROC-AUC, precision and recall of the first
-    clips. Each clip ranks the tags. With --unseen-file, seen and unseen tags
+    clips. Each clip ranks the tags. With --unseen-labels, seen and unseen tags
     are measured separately and together.
     """
     _check_outputs(plot)
@@ -87,7 +87,7 @@ def evaluate(
     n_unlabeled = sum(not clip.labels for clip in clips.clips)
     if n_unlabeled:
         print_warning(f"{n_unlabeled} of {len(clips)} clips have no labels: they count as negatives of every tag")
-    unseen = [] if unseen_file is None else read_label_file(unseen_file)
+    unseen = [] if unseen_labels is None else read_label_file(unseen_labels)
     from retrieval.tagging import open_tagger
 
     tagger = open_tagger(model, device=device)

@@ -132,10 +132,10 @@ def train(
             rich_help_panel=_LABELS,
         ),
     ] = TrainConfig.synonym_cosine,
-    zero_shot_labels: Annotated[
+    unseen_labels: Annotated[
         Path | None,
         typer.Option(
-            "--zero-shot-labels",
+            "--unseen-labels",
             metavar="FILE",
             help="Tags to exclude from training and evaluate separately; one a line.",
             rich_help_panel=_LABELS,
@@ -291,8 +291,8 @@ def train(
     command = {name: options.pop(name) for name in ("data", "objective", "resume", "as_json", "drop_bad")}
     command |= {name: options.pop(name) for name in ("drop_unknown_labels", "array_rate", "train_split", "val_split")}
     _check_installed()
-    if zero_shot_labels is not None:
-        options["zero_shot_labels"] = tuple(read_label_file(zero_shot_labels))
+    if unseen_labels is not None:
+        options["unseen_labels"] = tuple(read_label_file(unseen_labels))
     options |= {"size": options.pop("batch"), "learning_rate": options.pop("lr")}
     options |= {"tag_sampling": options.pop("tags_per_clip")}
     try:
@@ -356,10 +356,10 @@ def _print(result: RunResult, *, as_json: bool) -> None:
         typer.echo(json.dumps(result.to_dict()))
         return
     typer.echo(f"{result.steps} steps; validation: {_metrics(result.validation)}")
-    if result.zero_shot.tags:
-        leaking = f" and {len(result.zero_shot.leaking_tags)} that leak them" if result.zero_shot.leaking_tags else ""
-        metrics = _metrics(result.validation_zero_shot) or "none: a closed-set tagger cannot score them"
-        typer.echo(f"{len(result.zero_shot.tags)} zero-shot tags{leaking} were excluded; their validation: {metrics}")
+    if result.unseen.tags:
+        leaking = f" and {len(result.unseen.leaking_tags)} that leak them" if result.unseen.leaking_tags else ""
+        metrics = _metrics(result.validation_unseen) or "none: a closed-set tagger cannot score them"
+        typer.echo(f"{len(result.unseen.tags)} unseen tags{leaking} were excluded; their validation: {metrics}")
     typer.echo(f"model: {shown(str(result.out))}")
 
 

@@ -202,7 +202,7 @@ class TrainConfig:
         init: initial weights: a model directory, or a published checkpoint that `published` names.
         text: input of the text tower: a word-vector file, a model directory, or "sentence:DIR". None: that of `init`,
             or of the shipped model.
-        zero_shot_labels: tags to exclude from training together with the tags that leak them; evaluated separately.
+        unseen_labels: tags to exclude from training together with the tags that leak them; evaluated separately.
         chunk_s: length of a chunk in seconds. None: the backbone's own.
         crop_s: length of the crop of a clip in seconds, rounded to whole chunks. None: one segment.
         normalize: level of the clips, one of `NORMALIZATIONS`.
@@ -226,7 +226,7 @@ class TrainConfig:
     init: Path | None = None
     published: str | None = None
     text: Path | str | None = None
-    zero_shot_labels: tuple[str, ...] = ()
+    unseen_labels: tuple[str, ...] = ()
     chunk_s: float | None = None
     crop_s: float | None = None
     normalize: Literal["none", "peak", "rms"] = "none"

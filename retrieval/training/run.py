@@ -32,7 +32,7 @@ from retrieval.training.spec_augment import SpecAugment
 from retrieval.training.tasks import ContrastiveTask, TaggerTask, Task, validation_metrics
 from retrieval.training.text_encoder import load_phrase_encoder
 from retrieval.training.trainer import TaskTrainer, last_checkpoint, training_arguments
-from retrieval.training.zero_shot_labels import ZeroShotSplit, exclude_zero_shot_tags
+from retrieval.training.unseen_labels import UnseenSplit, exclude_unseen_tags
 
 if TYPE_CHECKING:
     from encoders.text.sentence import SentenceTower
@@ -42,9 +42,7 @@ __all__ = ["RunResult", "TrainingRun"]
 
 TRAINING_FILE = "training.json"
 _GREATEST_WEIGHT = 100.0
-_NOT_RECORDED = frozenset(
-    {"out", "init", "text", "cache_dir", "zero_shot_labels"}
-)  # paths, and what stands in the result
+_NOT_RECORDED = frozenset({"out", "init", "text", "cache_dir", "unseen_labels"})  # paths, and what stands in the result
 _STATES_PER_PARAMETER = 3  # a weight and two moments of the optimizer
 _CHECKPOINTS_KEPT = 2
 
@@ -58,16 +56,16 @@ class RunResult:
         steps: number of steps.
         validation: validation metrics of the saved weights for the trained tags; empty without validation.
         dropped_labels: labels without a text vector, which were left out.
-        zero_shot: what was excluded from training.
-        validation_zero_shot: metrics for the zero-shot tags; empty for a closed-set tagger, which cannot score them.
+        unseen: what was excluded from training.
+        validation_unseen: metrics for the unseen tags; empty for a closed-set tagger, which cannot score them.
     """
 
     out: Path
     steps: int
     validation: dict[str, float]
     dropped_labels: tuple[str, ...]
-    zero_shot: ZeroShotSplit = field(default_factory=ZeroShotSplit)
-    validation_zero_shot: dict[str, float] = field(default_factory=dict)
+    unseen: UnseenSplit = field(default_factory=UnseenSplit)
+    validation_unseen: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; NaN as None."""
@@ -77,8 +75,8 @@ class RunResult:
             "validation": _rounded(self.validation),
             "dropped_labels": list(self.dropped_labels),
         }
-        if self.zero_shot.tags:
-            values |= {"validation_zero_shot": _rounded(self.validation_zero_shot), "zero_shot": asdict(self.zero_shot)}
+        if self.unseen.tags:
+            values |= {"validation_unseen": _rounded(self.validation_unseen), "unseen": asdict(self.unseen)}
         return values
 
 
@@ -87,13 +85,13 @@ class _Labels:
     """What is trained and evaluated, before any audio is read.
 
     Attributes:
-        train: the training clips, without zero-shot labels.
+        train: the training clips, without unseen labels.
         table: their labels.
         encoder: the text tower's input; None for a closed-set tagger.
         vectors: unit vectors of the tags at that input [shape=(n_tags, input_dim)]; None for a closed-set tagger.
         dropped: labels without a vector.
-        zero_shot: what was excluded.
-        zero_shot_vectors: unit vectors of the zero-shot tags that some validation clip has, by tag.
+        unseen: what was excluded.
+        unseen_vectors: unit vectors of the unseen tags that some validation clip has, by tag.
     """
 
     train: TaggedClips
@@ -101,8 +99,8 @@ class _Labels:
     encoder: WordVectors | SentenceTower | None
     vectors: np.ndarray | None
     dropped: tuple[str, ...]
-    zero_shot: ZeroShotSplit
-    zero_shot_vectors: dict[str, np.ndarray]
+    unseen: UnseenSplit
+    unseen_vectors: dict[str, np.ndarray]
 
 
 class TrainingRun:
@@ -147,9 +145,9 @@ class TrainingRun:
             self.model = self._build_model(config)
             self.config = config = _with_crop_length(config, self.model)
             self._truth = None if validation is None else validation.truth(self._labels.table.tags)
-            self._zero_shot_truth = None
-            if validation is not None and self._labels.zero_shot_vectors:
-                self._zero_shot_truth = validation.truth(list(self._labels.zero_shot_vectors))
+            self._unseen_truth = None
+            if validation is not None and self._labels.unseen_vectors:
+                self._unseen_truth = validation.truth(list(self._labels.unseen_vectors))
             with self._args.main_process_first():  # of several processes one decodes, the others find it decoded
                 self._announce(validation)
                 self._sounds = self._store(self._labels.train, "train")
@@ -274,15 +272,15 @@ class TrainingRun:
         assert self._held_out is not None and self._truth is not None
         return validation_metrics(self.task.scores(self._held_out), self._truth, self.labels.tags)
 
-    def measure_zero_shot(self) -> dict[str, float]:
-        """Return the metrics for the zero-shot tags, over all validation clips; empty where there are none."""
-        if self._held_out is None or self._zero_shot_truth is None:
+    def measure_unseen(self) -> dict[str, float]:
+        """Return the metrics for the unseen tags, over all validation clips; empty where there are none."""
+        if self._held_out is None or self._unseen_truth is None:
             return {}
-        vectors = np.stack(list(self._labels.zero_shot_vectors.values()))
-        scores = self.task.zero_shot_scores(self._held_out, vectors)
+        vectors = np.stack(list(self._labels.unseen_vectors.values()))
+        scores = self.task.unseen_scores(self._held_out, vectors)
         if scores is None:
             return {}
-        return validation_metrics(scores, self._zero_shot_truth, list(self._labels.zero_shot_vectors))
+        return validation_metrics(scores, self._unseen_truth, list(self._labels.unseen_vectors))
 
     def run(self) -> RunResult:
         """Train, from the newest checkpoint if the run is resumed, and write the model directory."""
@@ -299,8 +297,8 @@ class TrainingRun:
             steps=int(state.global_step),
             validation=self.measure() if self._held_out is not None else {},
             dropped_labels=self.dropped,
-            zero_shot=self._labels.zero_shot,
-            validation_zero_shot=self.measure_zero_shot(),
+            unseen=self._labels.unseen,
+            validation_unseen=self.measure_unseen(),
         )
         if self.trainer.is_world_process_zero():
             self._save(result)
@@ -326,35 +324,35 @@ class TrainingRun:
 def _prepare_labels(
     config: TrainConfig, train: TaggedClips, validation: TaggedClips | None, *, drop_unknown: bool
 ) -> _Labels:
-    encoder = load_phrase_encoder(config.text_source) if config.contrastive or config.zero_shot_labels else None
-    zero_shot = ZeroShotSplit()
-    if encoder is not None and config.zero_shot_labels:
-        train, zero_shot = exclude_zero_shot_tags(
-            train, validation, config.zero_shot_labels, encoder=encoder, synonym_cosine=config.synonym_cosine
+    encoder = load_phrase_encoder(config.text_source) if config.contrastive or config.unseen_labels else None
+    unseen = UnseenSplit()
+    if encoder is not None and config.unseen_labels:
+        train, unseen = exclude_unseen_tags(
+            train, validation, config.unseen_labels, encoder=encoder, synonym_cosine=config.synonym_cosine
         )
     tags: list[str] = list(train.tags)
     dropped: list[str] = []
     vectors = None
-    zero_shot_vectors: dict[str, np.ndarray] = {}
+    unseen_vectors: dict[str, np.ndarray] = {}
     if not config.contrastive:
         encoder = None  # it has found the leaking labels; a closed-set tagger needs no words
     if encoder is not None:
         tags, dropped = known_tags(encoder, tags, drop_unknown=drop_unknown)
         vectors = encoder.encode(tags)
         # A tag that no validation clip has cannot be evaluated.
-        present = [] if validation is None else [tag for tag in zero_shot.tags if tag in set(validation.tags)]
-        zero_shot_vectors = phrase_vectors(encoder, present)
-        unknown = [tag for tag in present if tag not in zero_shot_vectors]
+        present = [] if validation is None else [tag for tag in unseen.tags if tag in set(validation.tags)]
+        unseen_vectors = phrase_vectors(encoder, present)
+        unknown = [tag for tag in present if tag not in unseen_vectors]
         if unknown and not drop_unknown:
             raise DatasetError(
-                f"zero-shot tags out of the vocabulary: {format_names(unknown)}; choose another vocabulary with "
+                f"unseen tags out of the vocabulary: {format_names(unknown)}; choose another vocabulary with "
                 "--text, or leave such labels out with --drop-unknown-labels"
             )
         dropped += unknown
     table = label_table(
         train, tags, vectors, synonym_cosine=config.synonym_cosine, missing_labels=config.missing_labels
     )
-    return _Labels(train, table, encoder, vectors, tuple(dropped), zero_shot, zero_shot_vectors)
+    return _Labels(train, table, encoder, vectors, tuple(dropped), unseen, unseen_vectors)
 
 
 def _with_crop_length(config: TrainConfig, model: TwoTowerModel | TaggerModel) -> TrainConfig:

@@ -61,7 +61,7 @@ def run_identity(
         "validation clips": f"{len(held)} clips, sha256 {_clips_digest(held)}",
         "labels": f"{len(train.tags)} tags, sha256 {_labels_digest((*train.clips, *held))}",
         "initial weights (--init)": None if config.init is None else _digest_of(config.init),
-        "text encoder (--text)": _text_digest(config) if config.contrastive or config.zero_shot_labels else None,
+        "text encoder (--text)": _text_digest(config) if config.contrastive or config.unseen_labels else None,
     }
 
 

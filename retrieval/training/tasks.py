@@ -33,7 +33,7 @@ class Task(Protocol):
     def scores(self, sounds: WaveformStore) -> np.ndarray:
         """Return the score of each clip for each trained tag, in inference mode [shape=(n_clips, n_tags)]."""
 
-    def zero_shot_scores(self, sounds: WaveformStore, text_inputs: np.ndarray) -> np.ndarray | None:
+    def unseen_scores(self, sounds: WaveformStore, text_inputs: np.ndarray) -> np.ndarray | None:
         """Return scores for other tags [shape=(n_clips, n)]; None where the model cannot score them.
 
         Args:
@@ -68,8 +68,8 @@ class ContrastiveTask:
         self.module.eval()
         return clip_vectors(self.module.model, sounds) @ self.module.tag_vectors().T
 
-    def zero_shot_scores(self, sounds: WaveformStore, text_inputs: np.ndarray) -> np.ndarray | None:
-        """See `Task.zero_shot_scores`."""
+    def unseen_scores(self, sounds: WaveformStore, text_inputs: np.ndarray) -> np.ndarray | None:
+        """See `Task.unseen_scores`."""
         self.module.eval()
         return clip_vectors(self.module.model, sounds) @ self.module.tag_vectors(text_inputs).T
 
@@ -116,7 +116,7 @@ class TaggerTask:
         self.module.eval()
         return _tagger_scores(self.module.model, sounds)
 
-    def zero_shot_scores(self, sounds: WaveformStore, text_inputs: np.ndarray) -> np.ndarray | None:
+    def unseen_scores(self, sounds: WaveformStore, text_inputs: np.ndarray) -> np.ndarray | None:
         """Return None: a closed-set tagger has no scores for other tags."""
         return None
 

@@ -250,7 +250,7 @@ def test_audio_that_does_not_fit_on_the_disk_is_refused(tmp_path: Path, call: Ca
         (("--train-split", "val", "--val-split", "val"), "is in both"),
         (("--text", "sentence:/nowhere"), "/nowhere"),
         (("--init", "/nowhere"), "/nowhere"),
-        (("--zero-shot-labels", "/nowhere"), "/nowhere"),
+        (("--unseen-labels", "/nowhere"), "/nowhere"),
     ],
 )
 def test_wrong_options_end_as_one_line_and_touch_nothing(
@@ -269,11 +269,11 @@ def test_an_out_that_is_a_file_is_refused_first(data: Path, tmp_path: Path, call
     assert code == 2 and "out" in stderr and [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_zero_shot_labels_come_from_a_file(data: Path, tmp_path: Path, call: Call) -> None:
+def test_unseen_labels_come_from_a_file(data: Path, tmp_path: Path, call: Call) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("# excluded\nhigh\n\noboe\n", encoding="utf-8")
     options = ("train", "--data", data, "--out", tmp_path / "out", "--text", data / "words.safetensors")
-    options = (*options, "--device", "cpu", "--zero-shot-labels", labels)
+    options = (*options, "--device", "cpu", "--unseen-labels", labels)
     code, _, stderr = call(*options)
     assert code == 2 and "oboe" in stderr
     labels.write_bytes(b"\xff\xfe")

@@ -149,7 +149,7 @@ def test_the_command_end_to_end(call: Call, demo_table: Path, tmp_path: Path) ->
     unseen = tmp_path / "unseen.txt"
     unseen.write_text("# held out\nbanjo\n\nviolin\n", encoding="utf-8")
     common = ["evaluate", "--data", str(demo_table), "--split", "test", "--cache", str(tmp_path / "cache")]
-    status, out, err = call(*common, "--unseen-file", unseen, "--json", "--bootstrap", "10")
+    status, out, err = call(*common, "--unseen-labels", unseen, "--json", "--bootstrap", "10")
     assert (status, err) == (0, "warning: left out: 1 unseen tags of no clip: violin\n")
     found = json.loads(out)
     assert found["parts"]["all"]["tag_to_clip"]["map"] == 1.0
@@ -181,8 +181,8 @@ def test_bad_rows_stop_an_evaluation_or_are_left_out(call: Call, demo_table: Pat
     [
         (["--plot", "p.txt"], "--plot"),
         (["--split", "dev"], "'dev'"),
-        (["--unseen-file", "{unseen}"], "no clip has any of the unseen tags (violin)"),
-        (["--unseen-file", "{table}"], "not UTF-8"),
+        (["--unseen-labels", "{unseen}"], "no clip has any of the unseen tags (violin)"),
+        (["--unseen-labels", "{table}"], "not UTF-8"),
     ],
 )
 def test_an_evaluation_that_cannot_be_made(

@@ -10,16 +10,16 @@ from retrieval.datasets.base import DatasetError, TaggedClips
 from retrieval.datasets.label_leakage import LeakageFilter
 from retrieval.datasets.splits import hold_out_tags
 
-__all__ = ["ZeroShotSplit", "exclude_zero_shot_tags"]
+__all__ = ["UnseenSplit", "exclude_unseen_tags"]
 
 
 @dataclass(frozen=True)
-class ZeroShotSplit:
+class UnseenSplit:
     """What was excluded from training.
 
     Attributes:
-        tags: the zero-shot tags, sorted.
-        leaking_tags: other tags that were excluded because they leak a zero-shot tag -> that tag.
+        tags: the unseen tags, sorted.
+        leaking_tags: other tags that were excluded because they leak an unseen tag -> that tag.
         clips_left_out: clips without another tag, which are not trained on.
     """
 
@@ -28,20 +28,20 @@ class ZeroShotSplit:
     clips_left_out: int = 0
 
 
-def exclude_zero_shot_tags(
+def exclude_unseen_tags(
     train: TaggedClips,
     validation: TaggedClips | None,
     tags: Sequence[str],
     *,
     encoder: PhraseEncoder,
     synonym_cosine: float,
-) -> tuple[TaggedClips, ZeroShotSplit]:
-    """Remove zero-shot tags, and the tags that leak them, from the labels of the training clips.
+) -> tuple[TaggedClips, UnseenSplit]:
+    """Remove unseen tags, and the tags that leak them, from the labels of the training clips.
 
     Args:
         train: training clips; their other labels stay.
         validation: validation clips, whose labels stay.
-        tags: the zero-shot tags.
+        tags: the unseen tags.
         encoder: gives the text vectors by which near-synonyms are found; a tag without a vector is compared by its
             words.
         synonym_cosine: cosine from which a tag is a near-synonym.
@@ -60,5 +60,5 @@ def exclude_zero_shot_tags(
     kept = tuple(clip for clip in stripped if clip.labels)
     if not kept:
         raise DatasetError(f"excluding {len(held.removed)} tags leaves no training clip with a label: exclude fewer")
-    leaking = {tag: zero_shot for tag, zero_shot in held.removed.items() if tag != zero_shot}
-    return replace(train, clips=kept), ZeroShotSplit(held.zero_shot, leaking, len(stripped) - len(kept))
+    leaking = {tag: unseen for tag, unseen in held.removed.items() if tag != unseen}
+    return replace(train, clips=kept), UnseenSplit(held.zero_shot, leaking, len(stripped) - len(kept))
