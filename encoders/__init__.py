@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from encoders.mel import LogMel, MelSpec
     from encoders.tagger import Tagger, build_tagger
     from encoders.text.tower import TextEncoder
-    from encoders.text.vocabulary import UnknownWordsError
+    from encoders.text.unknown import UnknownWordsError
     from encoders.two_tower import ChunkFeatureExtractor, PhraseTokenizer, TwoTowerConfig, TwoTowerModel
 
 __all__ = [
@@ -65,7 +65,7 @@ _HOME = {
     "TextEncoder": "text.tower",
     "TwoTowerConfig": "two_tower",
     "TwoTowerModel": "two_tower",
-    "UnknownWordsError": "text.vocabulary",
+    "UnknownWordsError": "text.unknown",
     "build_backbone": "backbones.registry",
     "build_tagger": "tagger",
     "list_taggers": "backbones.registry",

@@ -360,7 +360,7 @@ class TwoTowerModel(PreTrainedModel):
         for phrase in several:
             known, unknown = self.vocabulary.split(phrase)
             if not known:
-                raise self.vocabulary.unknown_error(unknown)
+                raise self.vocabulary.unknown_error(unknown, phrase=phrase)
             ids = torch.tensor([[self.vocabulary.ids[token] for token in known]], device=self.device)
             rows.append(self.words(ids))
         if not rows:

@@ -68,7 +68,8 @@ HOMES = {
 LAYERS = {
     "encoders": (
         ("arrays", "decode", "mel"),
-        ("audio", "calibration", "checkpoint", "device", "heads", "text.tokenizer"),
+        ("audio", "calibration", "checkpoint", "device", "heads", "text.tokenizer", "text.spelling", "text.writing"),
+        ("text.unknown",),
         ("text.vocabulary", "backbones.base"),
         ("text", "backbones.blocks", "audio_config", "embed"),
         ("backbones",),

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from encoders.text.vocabulary import UnknownWordsError
+from encoders.text.unknown import UnknownWordsError
 
 __all__ = ["PhraseEncoder", "phrase_vectors"]
 

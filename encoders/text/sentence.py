@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from encoders.checkpoint import ModelDirError
-from encoders.text.vocabulary import UnknownWordsError
+from encoders.text.unknown import UnknownWordsError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

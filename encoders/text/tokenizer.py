@@ -2,14 +2,15 @@
 
 The rules, in this order:
 
-1. Case is folded. Accents and letters that extend the Latin alphabet are replaced (`é` by `e`, `ø` by `o`, `ß` by
-   `ss`). Letters of other scripts stay as they are.
-2. Typographic quotes, hyphens, fraction bars and signs become ASCII (`♯` becomes `#`, `½` becomes `1/2`); invisible
-   characters are removed; `♭` after a note becomes `b`.
+1. Case is folded. Accents and letters that extend the Latin alphabet are replaced (`é` by `e`, `ø` by `o`, `ŧ` by `t`,
+   `ß` by `ss`). Letters of other scripts stay as they are.
+2. Typographic quotes, hyphens, fraction bars and signs become ASCII (`♯` becomes `#`, `½` becomes `1/2`, an en dash
+   between letters is a hyphen); invisible characters are removed; `♭` after a note becomes `b`.
 3. Initials lose their full stops (`D.J.` is `dj`), `&` is `and`, and genres with several common spellings get one
    (`R&B`, `r'n'b` and `rhythm and blues` are `rnb`).
 4. A word is a run of letters and digits, with at most one apostrophe inside. A note with a sharp is one word (`c#`), as
-   is a number with a slash (`3/4`). All other characters separate words.
+   is a number with a slash (`3/4`). All other characters separate words, and so does a change between Latin letters
+   and those of another script (`rock音楽`).
 5. A possessive `'s` is removed (`guitar's` is `guitar`), but a decade keeps its plural (`80's` is `80s`).
 """
 
@@ -33,8 +34,8 @@ _REPLACEMENTS = {
     "þ": "th",
     "ı": "i",
     "ħ": "h",
-    **dict.fromkeys("\u2018\u2019\u02bc\u2032\u00b4", "'"),
-    **dict.fromkeys("\u2010\u2011", "-"),
+    **dict.fromkeys("\u2018\u2019\u201b\u02bb\u02bc\u2032\u00b4", "'"),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-"),
     "\u2044": "/",
     "\u2215": "/",
     "\u266f": "#",
@@ -52,9 +53,12 @@ _SPELLINGS = (
     (re.compile(r"\b(?:hi|high)[\s-]?hat(s?)\b"), r"hi hat\1"),
     (re.compile(r"&"), " and "),
 )
-_LETTER = r"[a-z0-9\x80-\U0010ffff]"  # of the folded text, which has no other character beyond ASCII
-_WORD = re.compile(rf"\d+(?:/\d+)+|[a-g]#{_LETTER}*|{_LETTER}+(?:'{_LETTER}+)?")
+# Of the folded text, which beyond ASCII has letters, digits and marks only: Latin ones, and those of other scripts.
+_LATIN_BLOCKS = r"\x80-\u02af\u1d00-\u1dbf\u1e00-\u1eff\u2c60-\u2c7f\ua720-\ua7ff\uab30-\uab6f"
+_LATIN, _OTHER = rf"[a-z0-9{_LATIN_BLOCKS}]", rf"[^\x00-\x7f{_LATIN_BLOCKS}]"
+_WORD = re.compile(rf"[0-9]+(?:/[0-9]+)+|[a-g]#{_LATIN}*|(?:{_LATIN}+|{_OTHER}+)(?:'(?:{_LATIN}+|{_OTHER}+))?")
 _DECADE = re.compile(r"\d+'s")
+_LATIN_NAME = re.compile(r"LATIN (?:SMALL|CAPITAL) LETTER ([A-Z]) WITH ")  # Unicode's name of a letter with a stroke
 
 
 class Word(NamedTuple):
@@ -124,6 +128,7 @@ def _stripped(word: str) -> str:
 def _normalised(text: str) -> str:
     """Apply rules 1 to 3."""
     text = text.lower() if text.isascii() else _folded(text)
+    text = " ".join(text.split())  # the patterns below would try each way to share a long run of spaces
     text = _INITIALS.sub(lambda match: match[0].replace(".", "") + " ", text)
     for pattern, replacement in _SPELLINGS:
         text = pattern.sub(replacement, text)
@@ -141,6 +146,8 @@ def _folded(text: str) -> str:
             folded.append(_REPLACEMENTS.get(char) or _REPLACEMENTS[base])
         elif base and base.isascii():
             folded.append(base)
+        elif (named := _LATIN_NAME.match(unicodedata.name(char, ""))) is not None:
+            folded.append(named[1].lower())
         elif unicodedata.category(char)[0] in "LN" or (_is_mark(char) and folded and not folded[-1].isascii()):
             folded.append(char)
         elif not _is_mark(char) and unicodedata.category(char) != "Cf":

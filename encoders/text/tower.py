@@ -25,7 +25,8 @@ from encoders.checkpoint import (
     sha256_of,
 )
 from encoders.text.subwords import SUBWORDS_FILE, Subwords, read_subwords
-from encoders.text.vocabulary import UnknownWordsError, Vocabulary
+from encoders.text.unknown import LeftOut, UnknownWordsError
+from encoders.text.vocabulary import Vocabulary
 from encoders.text.word_vectors import WordVectors
 
 if TYPE_CHECKING:
@@ -155,6 +156,10 @@ class TextEncoder:
         if self._sentence_dir is not None:
             return []
         return self._words.split(phrase)[2]
+
+    def left_out(self, phrase: str) -> LeftOut:
+        """Return the parts of a phrase without a vector, with near spellings; a sentence encoder leaves out nothing."""
+        return LeftOut() if self._sentence_dir is not None else self._words.left_out(phrase)
 
     def _sentence_tower(self, folder: Path) -> SentenceTower:
         if self._sentences is None:

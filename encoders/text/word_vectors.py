@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from encoders.arrays import unit
 from encoders.checkpoint import VOCABULARY_FILE, WEIGHTS_FILE
 from encoders.text.subwords import SUBWORDS_FILE, Subwords, quantised, read_subwords
+from encoders.text.unknown import LeftOut
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 
 __all__ = ["SIF_A", "WordVectors", "WordVectorsError"]
@@ -157,8 +158,18 @@ class WordVectors:
     def split(self, phrase: str) -> tuple[list[str], list[str], list[str]]:
         """Return the words of a phrase in three lists: in the vocabulary, from subwords, unknown."""
         known, others = self.vocabulary.split(phrase)
-        from_subwords = [word for word in others if self.vector(word) is not None]
+        if self.subwords is None:
+            return known, [], others
+        # Not those that the vocabulary has but a phrase does not mean, such as single letters.
+        has_vector = {
+            word for word in others if word not in self.vocabulary.ids and self.subwords.centred(word) is not None
+        }
+        from_subwords = [word for word in others if word in has_vector]
         return known, from_subwords, [word for word in others if word not in from_subwords]
+
+    def left_out(self, phrase: str) -> LeftOut:
+        """Return what the vector of a phrase does not contain."""
+        return self.vocabulary.left_out(phrase, self.split(phrase)[2])
 
     def encode(self, phrases: Sequence[str]) -> np.ndarray:
         """Return the weighted mean word vector of each phrase, unit length [shape=(n, dim)], float32.
@@ -172,7 +183,7 @@ class WordVectors:
         for row, phrase in zip(rows, phrases, strict=True):
             known, from_subwords, unknown = self.split(phrase)
             if not known and not from_subwords:
-                raise self.vocabulary.unknown_error(unknown)
+                raise self.vocabulary.unknown_error(unknown, phrase=phrase)
             ids = np.array([self.vocabulary.ids[token] for token in known], dtype=np.int64)
             vectors = self.codes[ids].astype(np.float32) * self.scales[ids, None]
             row += (self.weights[ids, None] * vectors).sum(0)

@@ -12,7 +12,7 @@ EXPECTED = (
     "encoders.checkpoint.ModelDirError",
     "encoders.decode.AudioDecodeError",
     "encoders.device.DeviceError",
-    "encoders.text.vocabulary.UnknownWordsError",
+    "encoders.text.unknown.UnknownWordsError",
     "encoders.text.word_vectors.WordVectorsError",
     "index.lock.IndexBusyError",
     "index.manifest.IndexDamagedError",

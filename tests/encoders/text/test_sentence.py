@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from encoders.checkpoint import ModelDirError
 from encoders.text.sentence import SentenceTower
-from encoders.text.vocabulary import UnknownWordsError
+from encoders.text.unknown import UnknownWordsError
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "sad", "piano", "loud", "drum", "##s", "rain"]
 PHRASES = ["sad piano", "drums", "loud rain loud rain loud drums", "zither"]

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from encoders.checkpoint import DEFAULT_MODEL_DIR, ModelDirError, write_checksums
 from encoders.text.subwords import SUBWORDS_FILE, Subwords, ngram_hash, ngrams, quantised
 from encoders.text.tower import TextEncoder
-from encoders.text.vocabulary import UnknownWordsError
+from encoders.text.unknown import UnknownWordsError
 from encoders.text.word_vectors import WordVectors, WordVectorsError
 
 STRANGE_WORDS = ["guitar", "a", "", "don't", "café", "naïve", "Müllabfuhr", "東京", "🎸🎶", "ÿþ", "x" * 40]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders.text.vocabulary import UnknownWordsError
+from encoders.text.unknown import UnknownWordsError
 from retrieval.datasets.base import DatasetError, TaggedClip, TaggedClips
 from retrieval.datasets.label_leakage import LeakageFilter
 from retrieval.datasets.splits import TrainingSplits, choose_splits, concat_datasets, hold_out_tags, split_by_group
