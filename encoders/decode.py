@@ -345,6 +345,8 @@ def _by_av(
     with _av_container(raw, path) as container:
         if not container.streams.audio:
             raise AudioDecodeError(path, "it has no audio stream")
+        if container.streams.audio[0].codec_context is None:  # PyAV's decode() crashes the process then
+            raise AudioDecodeError(path, "its audio is in a codec that FFmpeg does not know")
         pending: list[np.ndarray] = []
         n_pending = n_skip = frames = rate_hz = n_channels = 0
         for samples, frame_rate_hz in _av_frames(container, path, on_error=on_error):

@@ -181,6 +181,11 @@ def write_bad(path: Path, kind: str) -> None:
             stream.width = stream.height = 32
             frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))
             output.mux([*stream.encode(frame), *stream.encode(None)])
+    elif kind == "unknown codec":
+        sf.write(path, tone(1.0), RATE_HZ, format="WAV", subtype="PCM_16")
+        whole = bytearray(path.read_bytes())
+        whole[20:22] = b"\x34\x12"  # the format tag
+        path.write_bytes(whole)
     elif kind != "missing":
         raise ValueError(kind)
 
@@ -195,6 +200,7 @@ def write_bad(path: Path, kind: str) -> None:
         ("random", "not audio in any known format"),
         ("header only", "not audio in any known format"),
         ("no audio stream", "it has no audio stream"),
+        ("unknown codec", "its audio is in a codec that FFmpeg does not know"),
         ("folder", "it is a folder, not an audio file"),
         ("missing", "no such file"),
     ],
