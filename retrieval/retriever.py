@@ -19,6 +19,7 @@ from encoders.checkpoint import DEFAULT_MODEL_DIR
 from encoders.text.tower import TextEncoder
 from index import VectorIndex
 from retrieval.query import QueryError, combine, mean_direction
+from retrieval.words import QueryReading, read_query
 
 if TYPE_CHECKING:
     from index import SegmentMatch, Track
@@ -145,6 +146,23 @@ class Retriever:
         """Return the words of a phrase that the model does not know; a search ignores them."""
         return self.text.unknown_words(phrase)
 
+    def read(
+        self, text: str = "", *, exclude: Sequence[str] = (), like: str | os.PathLike[str] | None = None
+    ) -> QueryReading:
+        """Return how `search` reads the words of a query, which is not searched.
+
+        >>> retriever.read("accoustic guitar without drums").to_dict()  # doctest: +SKIP
+        {'text': 'accoustic guitar', 'exclude': ['drums'], 'notes': ["'without drums' is read as --not 'drums'"],
+         'unknown': {'accoustic': ['acoustic', 'acoustics', 'acousitc']}}
+
+        Args:
+            text: see `search`, like `exclude` and `like`.
+
+        Raises:
+            QueryError: the words say only what to leave out, and there is no sound.
+        """
+        return read_query(text, exclude=exclude, encoder=self.text, has_sound=like is not None)
+
     def search(
         self,
         text: str = "",
@@ -158,7 +176,8 @@ class Retriever:
         """Return the tracks that fit a query best, each with its best segment, by falling score.
 
         Args:
-            text: words to search for; unknown ones are ignored (`unknown_words`).
+            text: words to search for. Unknown ones are ignored, and "guitar without drums" excludes drums; `read`
+                says how a query is read.
             top: the most hits to return.
             exclude: phrases to exclude. They turn the query vector away (`retrieval.query`), and segments that have one
                 with a probability of at least 0.5 are left out; another segment of the same track may still be a hit.
@@ -171,7 +190,8 @@ class Retriever:
             min_score: leave out hits with a lower score.
 
         Raises:
-            QueryError: there are neither words nor a sound, or a number is out of range.
+            QueryError: there are neither words nor a sound, the words say only what to leave out, or a number is out
+                of range.
             UnknownWordsError: `text` or a phrase of `exclude` has no known word; the error has similar spellings.
             AudioDecodeError, OSError: the file `like` cannot be read.
         """
@@ -179,8 +199,9 @@ class Retriever:
             raise QueryError(f"top must be at least 1, not {top}")
         if min_score is not None and not math.isfinite(min_score):
             raise QueryError(f"min_score must be a finite number, not {min_score}")
-        wanted = [self.text.encode([text])[0]] if text.strip() else []
-        exclusions = [phrase for phrase in exclude if phrase.strip()]
+        reading = read_query(text, exclude=exclude, encoder=self.text, has_sound=like is not None, explain=False)
+        wanted = [self.text.encode([reading.text])[0]] if reading.text.strip() else []
+        exclusions = list(reading.exclude)
         excluded = self.text.encode(exclusions)
         sample, allow = None, None
         if like is not None:

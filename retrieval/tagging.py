@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,6 +28,8 @@ from encoders.device import no_progress_bars, usable_device
 from encoders.embed import Audio, AudioEncoder, FileEmbedding, embed_audio, map_chunks
 from encoders.loading import load_model
 from encoders.text.tower import TextEncoder, UnknownWordsError
+from retrieval.label_file import clean_labels
+from retrieval.words import find_negations
 
 if TYPE_CHECKING:
     from encoders.tagger import Tagger as TaggerNetwork
@@ -41,7 +43,6 @@ __all__ = [
     "TagScore",
     "Tagger",
     "ZeroShotTagger",
-    "clean_labels",
     "open_tagger",
     "split_spec",
 ]
@@ -49,6 +50,7 @@ __all__ = [
 SPEC_PREFIX = "published:"
 _BATCH_S = 30.0  # of audio that goes through a closed-set tagger at once
 _MAX_SUGGESTIONS = 5
+_MOST_NAMED = 10  # labels in a message
 
 
 class LabelError(ValueError):
@@ -94,16 +96,6 @@ class FileTags:
         }
 
 
-def clean_labels(labels: Iterable[str]) -> list[str]:
-    """Return labels in order with single spaces, without empty ones and without repetitions in any case."""
-    first_of: dict[str, str] = {}
-    for label in labels:
-        tidy = " ".join(label.split())
-        if tidy:
-            first_of.setdefault(tidy.casefold(), tidy)
-    return list(first_of.values())
-
-
 class Tagger(ABC):
     """Scores labels for audio.
 
@@ -126,6 +118,10 @@ class Tagger(ABC):
 
     def unknown_words(self, label: str) -> list[str]:
         """Return the words of a label that its score ignores."""
+        return []
+
+    def remarks(self, label: str) -> list[str]:
+        """Return what the score of a label ignores, one sentence each: unknown words and negations."""
         return []
 
     @abstractmethod
@@ -266,7 +262,9 @@ class ZeroShotTagger(Tagger):
                 self._vectors_of = {key: self.text.encode(labels)}
             except UnknownWordsError as error:
                 unknown = self.unknown_labels(labels)
-                message = f"no known word in these labels: {', '.join(map(repr, unknown))}"
+                some = ", ".join(map(repr, unknown[:_MOST_NAMED]))
+                more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
+                message = f"no known word in these labels: {some}{more}; {error}"
                 raise LabelError(str(error) if len(unknown) == 1 else message) from error
         return self._vectors_of[key]
 
@@ -277,6 +275,13 @@ class ZeroShotTagger(Tagger):
     def unknown_words(self, label: str) -> list[str]:
         """Return the words of a label that the model does not know."""
         return self.text.unknown_words(label)
+
+    def remarks(self, label: str) -> list[str]:
+        """Return what the score of a label ignores; a negation counts unless the label is a tag of the model."""
+        lost = self.text.left_out(label)
+        remarks = [f"{lost.message()}: it is scored without"] if lost else []
+        negated = find_negations(label, encoder=self.text)
+        return [*remarks, "a negation has no effect"] if negated.read or negated.unread else remarks
 
     def resolve(self, labels: Sequence[str]) -> list[str]:
         """Return the labels as they are. Raises LabelError: see `label_vectors`."""

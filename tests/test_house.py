@@ -88,6 +88,7 @@ LAYERS = {
     "retrieval": (
         ("label_file",),
         ("datasets", "library", "query"),
+        ("words",),
         ("tagging",),
         ("evaluation", "indexing", "retriever", "taggram"),
         ("training",),

@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +31,7 @@ _OWN_OPTIONS = frozenset({"--help", "-h", "--version", "--install-completion", "
 class CheckedCommand(TyperCommand):
     """A command that refuses numbers that are not finite, and empty values of options and paths.
 
-    An empty path would be the working directory; NaN passes every check of a range.
+    An empty path would be the working directory; NaN passes every check of a range; no file name has a NUL character.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -45,6 +46,8 @@ class CheckedCommand(TyperCommand):
             if no_empty and "" in _as_list(texts.get(str(param.name))):
                 raise typer.BadParameter("the value is empty", ctx=ctx, param=param)
             for value in values:
+                if "\0" in (str(value) if isinstance(value, (str, Path)) else "") and no_empty:
+                    raise typer.BadParameter("the value has a NUL character", ctx=ctx, param=param)
                 if isinstance(value, float) and not math.isfinite(value):
                     raise typer.BadParameter(f"{value} is not a finite number", ctx=ctx, param=param)
         return rest
@@ -104,14 +107,12 @@ class QueryFirstGroup(CommandGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in _OWN_OPTIONS:
             args = ["search", *args]
-        return super().parse_args(ctx, args)
+        with _reader_may_go():  # --help and --version are printed here
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _reader_may_go():
             return self._invoke(ctx)
-        except BrokenPipeError:  # the reader has gone, as in `| head`
-            _discard_stdout()
-            raise typer.Exit(0) from None
 
     def _invoke(self, ctx: Any) -> Any:
         try:
@@ -129,6 +130,20 @@ class QueryFirstGroup(CommandGroup):
                 raise
             print_error(message)
             raise typer.Exit(_EXIT_EXPECTED_ERROR) from error
+
+
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """End with status 0 where the reader of stdout has gone, as in `| head`: it has what it wants."""
+    try:
+        yield
+    except BrokenPipeError:
+        _discard_stdout()
+        raise typer.Exit(0) from None
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich, which prints help, exits with status 1
+            raise typer.Exit(0) from None
+        raise
 
 
 def _discard_stdout() -> None:

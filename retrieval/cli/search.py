@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.options import IndexOption, ModelOption
-from retrieval.cli.output import clock, print_error, print_table, print_warning, shown_path
+from retrieval.cli.options import IndexOption, ModelOption, check_output_file
+from retrieval.cli.output import clock, print_error, print_note, print_table, print_warning, shown_path
 
 if TYPE_CHECKING:
-    from retrieval.retriever import Hit, Retriever
+    from retrieval.retriever import Hit
+    from retrieval.words import QueryReading
 
 __all__ = ["search"]
 
@@ -38,7 +39,10 @@ def search(
         float | None, typer.Option("--min-score", min=-1.0, max=1.0, help="Leave out hits with a lower score.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per hit and line.")] = False,
-    m3u: Annotated[Path | None, typer.Option("--m3u", metavar="FILE", help="Also write a playlist.")] = None,
+    m3u: Annotated[
+        Path | None,
+        typer.Option("--m3u", metavar="FILE", help="Also write a playlist; - prints it instead of the hits."),
+    ] = None,
 ) -> None:
     """Find the tracks, and the segments in them, that fit words or a sound.
 
@@ -51,6 +55,8 @@ def search(
       retrieve --like song.mp3 faster              ... and matching words
       retrieve techno --json | jq .path
       retrieve techno --m3u techno.m3u
+      retrieve techno --m3u - | mpv --playlist=-
+      retrieve guitar without drums                the same as guitar --not drums
 
     The score is the cosine of the query and the segment. It ranks the tracks
     of one query; scores of different queries cannot be compared.
@@ -59,6 +65,10 @@ def search(
     has it with a probability of at least 0.5 (see `retrieve tag --help`).
     --like and words have equal weight; the file itself is never a hit.
 
+    Words that the model does not know are left out, with a warning that names
+    similar ones; in JSON the hits then have a field "query" with what was
+    searched and what was left out.
+
     In JSON, bytes of a file name that are not UTF-8 are lone surrogates
     (\\udc80 to \\udcff), which Python's os.fsencode turns back into bytes.
     """
@@ -66,35 +76,51 @@ def search(
     if not text.strip() and like is None:
         print_error("nothing to search for: give words, or a sound with --like FILE; see retrieve search --help")
         raise typer.Exit(2)
+    prints_playlist = m3u == Path("-")
+    if m3u is not None and prints_playlist and as_json:
+        raise typer.BadParameter("- and --json both print to stdout: give --m3u a file", param_hint="--m3u")
+    if m3u is not None and not prints_playlist:
+        check_output_file(m3u, option="--m3u")
     from retrieval.retriever import Retriever
 
     with Retriever.open(index, model_dir=model) as retriever:
+        reading = retriever.read(text, exclude=exclude or (), like=like)
         hits = retriever.search(
-            text,
+            reading.text,
             top=top,
-            exclude=exclude or (),
+            exclude=reading.exclude,
             like=like,
             per_segment=per_segment,
             min_score=min_score,
         )
-        _warn_of_unknown_words(retriever, [text, *(exclude or [])])
+    _say(reading)
     if m3u is not None:
-        from retrieval.library.playlist import write_playlist
-
-        write_playlist(m3u, hits, with_times=per_segment)
+        _write_playlist(None if prints_playlist else m3u, hits, with_times=per_segment)
     if as_json:
+        query = {"query": reading.to_dict()} if reading else {}
         for hit in hits:
-            typer.echo(json.dumps(hit.to_dict()))
-    elif hits:
+            typer.echo(json.dumps({**hit.to_dict(), **query}))
+    elif hits and not prints_playlist:
         _print_hits(hits)
-    else:
+    if not hits:
         print_warning("no hits")
 
 
-def _warn_of_unknown_words(retriever: Retriever, phrases: Sequence[str]) -> None:
-    unknown = [word for phrase in phrases for word in retriever.unknown_words(phrase)]
-    if unknown:
-        print_warning(f"the model does not know {', '.join(map(repr, unknown))}: they are ignored")
+def _say(reading: QueryReading) -> None:
+    for note in reading.notes:
+        print_note(note)
+    if reading.left_out:
+        print_warning(f"{reading.left_out.message()}: left out of the search")
+
+
+def _write_playlist(path: Path | None, hits: Sequence[Hit], *, with_times: bool) -> None:
+    """Write a playlist to a file; None: to stdout."""
+    from retrieval.library.playlist import playlist_bytes, write_playlist
+
+    if path is not None:
+        write_playlist(path, hits, with_times=with_times)
+    else:
+        typer.echo(playlist_bytes(hits, with_times=with_times), nl=False)
 
 
 def _print_hits(hits: Sequence[Hit]) -> None:

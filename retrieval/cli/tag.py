@@ -13,7 +13,7 @@ import typer
 from retrieval.cli.options import DeviceOption, TaggerOption
 from retrieval.cli.output import clock, print_error, print_table, print_warning, shown, shown_path
 from retrieval.cli.progress import show_progress
-from retrieval.label_file import read_label_file
+from retrieval.label_file import clean_labels, read_label_file
 
 if TYPE_CHECKING:
     from retrieval.tagging import FileTags, Tagger
@@ -22,6 +22,7 @@ __all__ = ["tag"]
 
 _EXIT_SOME_FAILED = 1
 _EXIT_ALL_FAILED = 2
+_LABELS_SHOWN = 10  # in warnings; the rest is counted
 _MANY_FILES = 4  # fewer files show no progress bar
 
 
@@ -34,7 +35,9 @@ def tag(
     labels_file: Annotated[
         Path | None,
         typer.Option(
-            "--labels-file", metavar="FILE", help="Labels, one a line; a line that begins with # is a comment."
+            "--labels-file",
+            metavar="FILE",
+            help="Labels, one a line, or - for stdin; a line that begins with # is a comment.",
         ),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="The most tags per file.")] = 10,
@@ -74,7 +77,6 @@ def tag(
     _check_taggram(taggram, n_files=len(files))
     given = _given_labels(labels, labels_file)
     from encoders.audio import AudioDecodeError
-    from retrieval.tagging import clean_labels
 
     names = None if given is None else clean_labels(given)
     tagger = _open(model, names, device=device)
@@ -124,11 +126,23 @@ def _open(model: str | None, labels: Sequence[str] | None, *, device: str) -> Ta
     tagger = open_tagger(model, device=device)
     if labels is not None:
         tagger.resolve(labels)
-        for label in labels:
-            unknown = ", ".join(map(repr, tagger.unknown_words(label)))
-            if unknown:
-                print_warning(f"the model does not know {unknown} in the label {label!r}: it is scored without them")
+        _warn_of_labels(tagger, labels)
     return tagger
+
+
+def _warn_of_labels(tagger: Tagger, labels: Sequence[str]) -> None:
+    """Say which labels are scored without some of their words."""
+    n_said = n_more = 0
+    for label in labels:
+        if n_said < _LABELS_SHOWN:
+            remarks = tagger.remarks(label)
+            n_said += bool(remarks)
+            for remark in remarks:
+                print_warning(f"label {label!r}: {remark}")
+        else:
+            n_more += bool(tagger.unknown_words(label))
+    if n_more:
+        print_warning(f"{n_more} more labels have words that the model does not know: they are scored without them")
 
 
 def _print_tags(found: FileTags, *, as_json: bool, path_first: bool) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from encoders.text.train import KINDS, WordVectorSettings
 from retrieval.cli.group import CheckedCommand, CommandGroup
+from retrieval.cli.options import check_output_file
 from retrieval.cli.output import print_table, print_warning, shown, shown_path
 from retrieval.cli.progress import show_progress
 from retrieval.label_file import read_label_file
@@ -81,7 +82,7 @@ def train(
         seed=seed,
         workers=workers,
     )
-    _check_out(out)
+    check_output_file(out, option="--out")
     with show_progress() as progress:
         sentences = read_sentences(text_dir, on_file=partial(progress.update, "reading files"))
         on_epoch = partial(progress.update, "training epochs")
@@ -114,7 +115,7 @@ def import_(
     """
     from encoders.text.importers import import_word_vectors
 
-    _check_out(out)
+    check_output_file(out, option="--out")
     with show_progress() as progress:
         on_words = partial(progress.update, "reading words")
         imported = import_word_vectors(source, limit=limit or None, on_words=on_words)
@@ -210,11 +211,3 @@ def _print_coverage(covered: Coverage) -> None:
         some = ", ".join(found[:_LABELS_SHOWN]) + (" ..." if len(found) > _LABELS_SHOWN else "")
         rows.append([kind, str(len(found)), "" if kind == "known" else some])
     print_table(["labels", "count", "which"], rows, right=frozenset({"count"}))
-
-
-def _check_out(out: Path) -> None:
-    """Fail before the work starts where the result could not be written."""
-    if out.is_dir():
-        raise typer.BadParameter(f"{shown(str(out))} is a folder: give the file to write", param_hint="--out")
-    if not out.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {shown(str(out.absolute().parent))}", param_hint="--out")

@@ -11,7 +11,8 @@ import soundfile
 from doubles import AXES, PitchEar, WordAxes, pitches
 
 from encoders.audio import AudioDecodeError
-from retrieval.tagging import FileTags, LabelError, TagScore, ZeroShotTagger, clean_labels
+from retrieval.label_file import clean_labels
+from retrieval.tagging import FileTags, LabelError, TagScore, ZeroShotTagger
 from retrieval.taggram import time_edges_s, write_taggram
 
 

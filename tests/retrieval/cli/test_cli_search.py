@@ -14,6 +14,7 @@ import pytest
 from cli_helpers import AWKWARD_NAMES, Call, Run, environment, one_line, run_python
 
 from encoders.checkpoint import DEFAULT_MODEL_DIR
+from retrieval.cli.app import main
 
 KEYS = ["rank", "score", "path", "start_s", "end_s", "title", "artist", "album"]
 
@@ -139,8 +140,95 @@ def test_a_playlist_that_cannot_be_written(call: Call, music_index: Path, tmp_pa
 def test_an_unknown_word_is_named_and_the_rest_searched(call: Call, music_index: Path) -> None:
     status, out, err = call("violin", "xqzzyv", "--index", music_index, "--json")
     assert status == 0
-    assert one_line(err, start="warning: the model does not know 'xqzzyv'")
-    assert out == call("violin", "--index", music_index, "--json")[1]
+    assert one_line(err, start="warning: the model does not know 'xqzzyv': left out of the search")
+    query = {"text": "violin xqzzyv", "exclude": [], "unknown": {"xqzzyv": []}}
+    plain = hits(call("violin", "--index", music_index, "--json")[1])
+    assert hits(out) == [{**hit, "query": query} for hit in plain]
+
+
+def test_near_spellings_are_given_where_some_words_are_known(call: Call, music_index: Path) -> None:
+    status, out, err = call("accoustic violin", "--index", music_index)
+    assert (status, out) == (0, call("violin", "--index", music_index)[1])
+    assert one_line(err, start="warning: the model does not know 'accoustic' (did you mean acoustic, acoustics or ")
+    near = hits(call("accoustic violin", "--index", music_index, "--json")[1])[0]["query"]["unknown"]  # type: ignore[index]
+    assert near["accoustic"][0] == "acoustic"
+
+
+def test_other_scripts_are_named_with_the_reason(call: Call, music_index: Path) -> None:
+    status, out, err = call("violin \u97f3\u697d \U0001f3bb", "--index", music_index)
+    assert (status, out) == (0, call("violin", "--index", music_index)[1])
+    assert one_line(err, start="warning: the model reads English words, not '\u97f3\u697d' (Chinese characters), ")
+    status, out, err = call("\u97f3\u697d", "--index", music_index)
+    assert (status, out) == (2, "")
+    assert one_line(err, start="error: the model reads English words, not '\u97f3\u697d' (Chinese characters): say in")
+
+
+def test_a_negation_is_read_as_not_and_said(call: Call, music_index: Path) -> None:
+    status, out, err = call("violin without piano", "--index", music_index)
+    assert (status, out) == (0, call("violin", "--not", "piano", "--index", music_index)[1])
+    assert one_line(err, start="note: 'without piano' is read as --not 'piano'")
+    status, out, err = call("not sad", "--index", music_index)
+    assert (status, out) == (2, "")
+    assert one_line(err, start="error: 'not sad' says only what to leave out: add what to find, as in: retrieve music")
+    assert call("no doubt", "--index", music_index)[0] == 0
+    assert call("no vocals", "--index", music_index)[2] == ""
+
+
+def test_a_playlist_on_stdout_stands_alone(
+    music_index: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    written = tmp_path / "hits.m3u"
+    with pytest.raises(SystemExit) as end:
+        main(["violin", "--index", str(music_index), "--m3u", str(written), "--per-segment"])
+    capfdbinary.readouterr()
+    assert end.value.code == 0
+    with pytest.raises(SystemExit) as end:
+        main(["violin", "--index", str(music_index), "--m3u", "-", "--per-segment"])
+    out, err = capfdbinary.readouterr()
+    assert (end.value.code, out, err) == (0, written.read_bytes(), b"")
+    assert b"\xff\xfe" in out  # names are printed as they are on disk
+
+
+@pytest.mark.parametrize(
+    ("place", "advice"),
+    [("folder", "is a folder: give the file to write"), ("none/hits.m3u", "there is no folder"), ("-", "both print")],
+)
+def test_a_playlist_that_has_no_place_is_refused_before_the_search(
+    call: Call, tmp_path: Path, place: str, advice: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    where = place if place == "-" else str(tmp_path / place)
+    status, out, err = call("violin", "--index", "/none", "--m3u", where, "--json")
+    assert (status, out) == (2, "")
+    assert one_line(err, start="error: Invalid value for")
+    assert "--m3u" in err and advice in err
+
+
+@pytest.mark.parametrize("words", [(" ",), ("\t\n",), ("", ""), ("\0",), ("!?",), ("\u200b",)])
+def test_a_query_without_a_word_is_refused(call: Call, music_index: Path, words: tuple[str, ...]) -> None:
+    status, out, err = call(*words, "--index", music_index)
+    assert (status, out) == (2, "")
+    assert one_line(err, start="error: ")
+    assert "to search for" in err
+
+
+def test_more_hits_than_there_are_segments_may_be_asked_for(call: Call, music_index: Path) -> None:
+    for more in ((), ("--not", "piano"), ("--per-segment",)):
+        status, out, _ = call("violin", *more, "--index", music_index, "--json", "--top", "1000000000")
+        assert status == 0
+        assert len(hits(out)) >= (1 if "--not" in more else len(AWKWARD_NAMES))
+    status, _, err = call("violin", "--index", music_index, "--top", "1e9")
+    assert status == 2
+    assert one_line(err, start="error: Invalid value for '--top'") and "a valid integer" in err
+
+
+def test_a_long_query_is_answered_with_a_short_warning(call: Call, music_index: Path) -> None:
+    status, _, err = call("violin " + "xyzzy\0abc " * 20_000, "--index", music_index)
+    assert status == 0
+    assert one_line(err, start="warning: the model does not know 'xyzzy'")
+    status, _, err = call("x" * 200_000, "--index", music_index)
+    assert status == 2
+    assert one_line(err, start="error: the model knows none of these words: 'xxx") and len(err) < 200
 
 
 def test_only_unknown_words_is_an_error_with_near_spellings(call: Call, music_index: Path) -> None:
@@ -224,7 +312,10 @@ def test_a_model_that_is_not_there_is_refused(call: Call, music_index: Path, tmp
     "arguments",
     [
         ("violin", "--top", "0"),
+        ("violin", "--top", "-3"),
         ("violin", "--top", "many"),
+        ("violin", "--m3u", "a\0b"),
+        ("violin", "--model", "a\0b"),
         ("violin", "--no-such-option"),
         ("--top", "3"),
         ("",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -108,8 +109,37 @@ def test_labels_that_cannot_be_scored(call: Call, song: Path, labels: str) -> No
 def test_an_unknown_word_in_a_label_is_named(call: Call, song: Path) -> None:
     status, out, err = call("tag", song, "--labels", "xqzzyv piano", "--json")
     assert status == 0
-    assert one_line(err, start="warning: the model does not know 'xqzzyv'")
+    assert one_line(err, start="warning: label 'xqzzyv piano': the model does not know 'xqzzyv': it is scored without")
     assert json.loads(out)["tags"][0]["tag"] == "xqzzyv piano"
+
+
+def test_near_spellings_other_scripts_and_negations_of_labels_are_named(call: Call, song: Path) -> None:
+    labels = "violinn solo,guitar \u97f3,not sad,no vocals,piano"
+    status, out, err = call("tag", song, "--labels", labels, "--json")
+    assert (status, len(json.loads(out)["tags"])) == (0, 5)
+    assert err.splitlines() == [
+        "warning: label 'violinn solo': the model does not know 'violinn' (did you mean violin, violins or violent?): "
+        "it is scored without",
+        "warning: label 'guitar \u97f3': the model reads English words, not '\u97f3' (Chinese characters): "
+        "it is scored without",
+        "warning: label 'not sad': a negation has no effect",
+    ]
+
+
+def test_many_labels_from_stdin_give_a_bounded_number_of_warnings(
+    call: Call, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "".join(f"piano xqz{i}y\n" for i in range(500))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"# labels\n{text}C# piano\n".encode())))
+    status, out, err = call("tag", song, "--labels-file", "-", "--json", "--top", "1000")
+    assert (status, len(json.loads(out)["tags"])) == (0, 501)
+    assert len(err.splitlines()) == 11
+    assert err.splitlines()[-1].startswith("warning: 491 more labels have words that the model does not know")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("".join(f"xqz{i}y\n" for i in range(500)).encode())))
+    status, out, err = call("tag", song, "--labels-file", "-")
+    assert (status, out) == (2, "")
+    assert one_line(err, start="error: no known word in these labels: 'xqz0y', ")
+    assert "and 490 more" in err and len(err) < 600
 
 
 def test_a_taggram(call: Call, song: Path, tmp_path: Path) -> None:

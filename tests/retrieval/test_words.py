@@ -1,0 +1,143 @@
+"""How the words of a query are read: negations, names that look like one, and what is said."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from encoders.text.tower import TextEncoder
+from retrieval.query import QueryError
+from retrieval.words import QueryReading, find_negations, read_query
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TextEncoder:
+    return TextEncoder.load()
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "exclude"),
+    [
+        ("guitar without drums", "guitar", ("drums",)),
+        ("Guitar, No Drums", "guitar", ("drums",)),
+        ("piano w/o strings", "piano", ("strings",)),
+        ("instrumental without voice", "instrumental", ("voice",)),
+        ("piano, no drums or bass, slow", "piano, slow", ("drums", "bass")),
+        ("guitar but no vocals and no drums", "guitar", ("vocals", "drums")),
+        ("no vocals, piano", "piano", ("vocals",)),
+        ("no piano and guitar", "guitar", ("piano",)),
+        ("ambient without drums and bass", "ambient", ("drums", "bass")),
+        ("ambient without drum and bass", "ambient", ("drum and bass",)),
+        ("jazz with no singing", "jazz", ("singing",)),
+        ("techno, not too loud", "techno", ("loud",)),
+        ("not too loud piano", "piano", ("loud",)),
+        ("no drums acoustic guitar", "acoustic guitar", ("drums",)),
+        ("guitar without any electric guitar solo", "guitar", ("electric guitar solo",)),
+        ("non-vocal jazz", "jazz", ("vocal",)),
+        ("no-vocals techno", "techno", ("vocals",)),
+        ("vocal-free jazz", "jazz", ("vocal",)),
+        ("drumless hip-hop", "hip hop", ("drum",)),
+        ("drums without snares", "drums", ("snares",)),
+        ("something without drums", "music", ("drums",)),
+        ("no wave guitar without drums", "no wave guitar", ("drums",)),
+        # Music without voice has a tag of its own.
+        ("non-vocal", "instrumental", ("vocal",)),
+        ("nonvocal", "instrumental", ("vocal",)),
+        ("no voices", "instrumental", ("voices",)),
+        ("songs without lyrics", "instrumental", ("lyrics",)),
+    ],
+)
+def test_a_negation_of_a_tag_is_read_as_not(
+    encoder: TextEncoder, query: str, text: str, exclude: tuple[str, ...]
+) -> None:
+    reading = read_query(query, encoder=encoder)
+    assert (reading.text, reading.exclude) == (text, exclude)
+    assert all(f"--not {phrase!r}" in " ".join(reading.notes) for phrase in exclude)
+    again = read_query(reading.text, exclude=reading.exclude, encoder=encoder)
+    assert (again.text, again.exclude, again.notes) == (text, exclude, ())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "no vocals",  # tags of the model
+        "no voice",
+        "without snares",
+        "non vibrato",
+        "no wave",  # names
+        "no woman no cry",
+        "no man's land",
+        "without you",
+        "fretless bass",
+        "royalty-free music",
+        "free jazz",
+        "non-stop techno",
+        "no",
+        "guitar no",
+        "nonet",
+        "nocturne",
+    ],
+)
+def test_what_is_no_negation_is_searched_as_it_is(encoder: TextEncoder, query: str) -> None:
+    assert read_query(query, encoder=encoder, explain=False) == QueryReading(query)
+
+
+@pytest.mark.parametrize(
+    ("query", "part"), [("no doubt", "no doubt"), ("not dead yet", "not dead"), ("techno without 4/4", "without 4/4")]
+)
+def test_a_negation_of_another_word_changes_nothing_and_is_said(encoder: TextEncoder, query: str, part: str) -> None:
+    reading = read_query(query, encoder=encoder)
+    assert (reading.text, reading.exclude) == (query, ())
+    assert reading.notes == (f"'{part}': a negation has no effect in a query; to leave something out, use --not",)
+
+
+@pytest.mark.parametrize(
+    ("query", "advice"),
+    [
+        ("not sad", "'not sad' says only what to leave out: add what to find, as in: retrieve music --not 'sad'"),
+        ("no drums, no bass", "retrieve music --not 'drums' --not 'bass'"),
+        ("without drum and bass", "--not 'drum and bass'"),
+    ],
+)
+def test_a_query_that_says_only_what_to_leave_out_is_refused_with_the_fix(
+    encoder: TextEncoder, query: str, advice: str
+) -> None:
+    with pytest.raises(QueryError) as error:
+        read_query(query, encoder=encoder)
+    assert advice in str(error.value)
+    with_sound = read_query(query, encoder=encoder, has_sound=True)  # the sound says what to find
+    assert with_sound.text == ""
+    assert with_sound.exclude
+
+
+def test_a_negated_exclusion_excludes_once(encoder: TextEncoder) -> None:
+    reading = read_query("guitar without bass", exclude=["no drums", "bass", ""], encoder=encoder)
+    assert reading.exclude == ("drums", "bass")
+    assert "--not 'no drums' is read as --not 'drums'" in reading.notes
+
+
+def test_a_reading_names_what_is_left_out_of_words_and_exclusions(encoder: TextEncoder) -> None:
+    reading = read_query("accoustic guitar without drums", exclude=["violinn \u97f3"], encoder=encoder)
+    assert reading.to_dict() == {
+        "text": "accoustic guitar",
+        "exclude": ["violinn \u97f3", "drums"],
+        "notes": ["'without drums' is read as --not 'drums'"],
+        "unknown": {"accoustic": ["acoustic", "acoustics", "acousitc"], "violinn": ["violin", "violins", "violent"]},
+        "not_english": {"\u97f3": "Chinese characters"},
+    }
+    assert reading
+    assert not read_query("acoustic guitar", exclude=["drums"], encoder=encoder)
+
+
+@pytest.mark.parametrize("query", ["no " * 60_000, "piano no drums " * 15_000, "drumless " * 25_000, "no a " * 40_000])
+def test_a_query_of_200000_characters_is_read_in_linear_time(encoder: TextEncoder, query: str) -> None:
+    start_s = time.perf_counter()
+    reading = read_query(query, encoder=encoder, has_sound=True)
+    assert time.perf_counter() - start_s < 15.0
+    assert sum(map(len, reading.notes)) < 1000
+
+
+def test_negations_have_no_cost_for_a_query_without_one(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "tag_names", lambda: pytest.fail("looked up for nothing"))
+    assert find_negations("acoustic guitar", encoder=encoder).text == "acoustic guitar"
