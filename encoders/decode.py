@@ -8,6 +8,7 @@ it is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import unicodedata
@@ -313,8 +314,17 @@ class _Nameless:
 
     def __init__(self, raw: FileIO) -> None:
         self.read = raw.read
-        self.seek = raw.seek
         self.tell = raw.tell
+        self._seek = raw.seek
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move; where the system refuses the place, which a damaged header named, return a negative error number."""
+        try:
+            return self._seek(offset, whence)
+        except OSError as error:  # FFmpeg goes on or gives up; an exception here would look like a fault of the disk
+            if error.errno in (errno.EINVAL, errno.EOVERFLOW):
+                return -error.errno
+            raise
 
 
 def _av_container(raw: FileIO, path: str | os.PathLike[str]) -> Any:

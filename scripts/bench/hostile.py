@@ -274,7 +274,6 @@ def report(batches: Sequence[Batch]) -> dict[str, Any]:
     faults = [fault for batch in batches for fault in batch.faults]
     slowest = max(files, key=lambda outcome: outcome.seconds, default=None)
     seconds = sum(batch.seconds for batch in batches)
-    kinds = Counter(_kind_of(outcome.reason) for outcome in files if outcome.reason)
     return {
         "faults": faults,
         "states": dict(Counter(outcome.state for outcome in files)),
@@ -292,7 +291,7 @@ def report(batches: Sequence[Batch]) -> dict[str, Any]:
         },
         "by_format": _states_by(files, lambda outcome: outcome.format),
         "by_damage": _states_by(files, lambda outcome: outcome.damage),
-        "reasons": dict(kinds.most_common(30)),
+        "reasons": _reasons(files),
         "oracles": _oracles(files),
     }
 
@@ -300,6 +299,18 @@ def report(batches: Sequence[Batch]) -> dict[str, Any]:
 def _named(files: Sequence[Outcome], words: str) -> list[str]:
     """Return the first files whose reason has these words."""
     return [f"{outcome.name}: {outcome.reason}" for outcome in files if words in (outcome.reason or "")][:_EXAMPLES]
+
+
+def _reasons(files: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
+    """Return every kind of reason, the commonest first, with its number of files and one of them."""
+    named: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in files:
+        if outcome.reason:
+            named[_kind_of(outcome.reason)].append(outcome)
+    return {
+        kind: {"files": len(named[kind]), "example": f"{named[kind][0].name}: {named[kind][0].reason}"}
+        for kind in sorted(named, key=lambda kind: (-len(named[kind]), kind))
+    }
 
 
 def _kind_of(reason: str) -> str:

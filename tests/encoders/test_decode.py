@@ -186,6 +186,12 @@ def write_bad(path: Path, kind: str) -> None:
         whole = bytearray(path.read_bytes())
         whole[20:22] = b"\x34\x12"  # the format tag
         path.write_bytes(whole)
+    elif kind == "impossible place":
+        sf.write(path, tone(1.0), RATE_HZ, format="CAF", subtype="PCM_16")
+        whole = bytearray(path.read_bytes())
+        size = whole.index(b"free") + 4
+        whole[size : size + 8] = b"\x00\x00\xff\xff\xff\xff\x00\x7f"
+        path.write_bytes(whole)
     elif kind != "missing":
         raise ValueError(kind)
 
@@ -200,6 +206,7 @@ def write_bad(path: Path, kind: str) -> None:
         ("random", "not audio in any known format"),
         ("header only", "not audio in any known format"),
         ("no audio stream", "it has no audio stream"),
+        ("impossible place", "not audio in any known format"),
         ("unknown codec", "its audio is in a codec that FFmpeg does not know"),
         ("folder", "it is a folder, not an audio file"),
         ("missing", "no such file"),
