@@ -11,6 +11,7 @@ either at any point. The process ends when stdin closes. `retrieval.indexing.dec
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -19,6 +20,7 @@ import sys
 import threading
 import time
 from enum import IntEnum
+from pathlib import Path
 from typing import IO, Any
 
 from encoders.audio import AudioDecodeError, stream_chunks
@@ -53,6 +55,7 @@ class Kind(IntEnum):
 
 def main() -> None:
     """Serve requests until stdin closes, which it does when the parent ends in whatever way."""
+    _go_first()
     answers = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)  # what a C library prints must not get between the messages
@@ -65,6 +68,12 @@ def main() -> None:
             _serve(json.loads(requests.get()), answers)
     except OSError:  # the parent has gone
         os._exit(1)
+
+
+def _go_first() -> None:
+    """Have the system's memory killer take this process rather than the build, which would lose more."""
+    with contextlib.suppress(OSError):  # Linux only
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 def _read_requests(requests: queue.SimpleQueue[bytes]) -> None:

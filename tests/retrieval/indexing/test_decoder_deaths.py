@@ -83,6 +83,16 @@ def test_what_is_done_to_a_decoder_is_not_held_against_the_file(
     assert counts(build([music], index_path=place, model=Model())) == {"added": 1, "unchanged": 2}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a memory killer with scores")
+def test_the_memory_killer_takes_a_decoder_before_the_build(music: Path, place: Path, tmp_path: Path) -> None:
+    song(music / "a.wav")
+    told = tmp_path / "score"
+    tell = f"open({str(told)!r}, 'w').write(open('/proc/self/oom_score_adj').read())"
+    code = FAULTY.replace("    yield next(chunks)", f"    {tell}\n    yield next(chunks)")
+    build([music], index_path=place, model=Model(), options=IngestOptions(worker_command=worker_running(code)))
+    assert int(told.read_text()) > int(Path("/proc/self/oom_score_adj").read_text())
+
+
 def test_a_crash_and_a_kill_are_not_two_crashes(music: Path, place: Path) -> None:
     song(music / "crash once, killed.wav", duration_s=12.0)
     code = FAULTY.replace('if "once" in name and', "if False and").replace(
