@@ -12,6 +12,7 @@ __all__ = ["Activity", "Patience", "Verdict", "activity_of"]
 
 _STOPPED = frozenset("Tt")
 _WAITS_FOR_DISK = "D"
+_LEAST_BYTES = 4096  # within the limit: from a disk that delivers less, a file would take days
 _READ = re.compile(rb"^rchar: (\d+)$", re.MULTILINE)
 
 
@@ -89,12 +90,15 @@ class Patience:
         seen = self._look()
         if seen is None:
             return Verdict.HANGS
-        if _read_between(self._last, seen) > 0 and _read_between(self._first, seen) <= most_bytes:
-            self._waited_s, self._last = 0.0, seen
-            return None
         if seen.is_stopped:
             return Verdict.STOPPED
-        return Verdict.DISK if seen.waits_for_disk else Verdict.HANGS
+        n_read = _read_between(self._last, seen)
+        if n_read and _read_between(self._first, seen) > most_bytes:
+            return Verdict.HANGS
+        if n_read >= _LEAST_BYTES:
+            self._waited_s, self._last = 0.0, seen
+            return None
+        return Verdict.DISK if n_read or seen.waits_for_disk else Verdict.HANGS
 
 
 def _read_between(before: Activity | None, after: Activity) -> int:

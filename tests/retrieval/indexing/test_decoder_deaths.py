@@ -178,7 +178,7 @@ def test_a_disk_that_delivers_nothing_is_not_the_fault_of_the_file(music: Path, 
 
 # ---- the wait itself
 
-LIMITS = {"elapsed_s": 0.5, "limit_s": 2.0, "most_bytes": 1000}
+LIMITS = {"elapsed_s": 0.5, "limit_s": 2.0, "most_bytes": 40_000}
 
 
 @pytest.mark.parametrize(
@@ -196,18 +196,26 @@ def test_patience_ends_after_the_limit_and_says_why(activity: Activity | None, v
     assert [patience.tick(message, **LIMITS) for message in (2, 3, 4, None, None, None, None, None)] == [None] * 8
 
 
-def test_patience_lasts_while_the_process_reads_but_not_round_in_circles() -> None:
+@pytest.mark.parametrize(
+    ("bytes_a_look", "n_looks", "verdict"),
+    [
+        (6_000, 7, Verdict.HANGS),  # 36,000 bytes are allowed, 42,000 are round in circles
+        (41_000, 1, Verdict.HANGS),
+        (10, 1, Verdict.DISK),  # a disk that delivers next to nothing
+    ],
+)
+def test_patience_lasts_while_the_process_reads(bytes_a_look: int, n_looks: int, verdict: Verdict) -> None:
     n_read = 0
 
     def look() -> Activity:
         nonlocal n_read
-        n_read += 150
+        n_read += bytes_a_look
         return Activity(read_bytes=n_read)
 
     patience = Patience(look)
     verdicts = [patience.tick(1, **LIMITS) for _ in range(60)]
-    n_waited = verdicts.index(Verdict.HANGS)
-    assert 25 <= n_waited <= 50  # six looks at 150 bytes are allowed, each after five ticks
+    assert next(number for number, found in enumerate(verdicts) if found) in range(4 * n_looks, 6 * n_looks)
+    assert next(found for found in verdicts if found) == verdict
 
 
 def test_activity_tells_a_stopped_process() -> None:
