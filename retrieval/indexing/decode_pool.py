@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrieval.indexing.decode_worker import SPAN, Kind
-from retrieval.indexing.worker_process import Cause, WorkerDiedError, WorkerProcess
+from retrieval.indexing.worker_process import Cause, WorkerDiedError, WorkerProcess, WorkerStartError
 from retrieval.library.scan import AudioFile
 
 __all__ = ["Begun", "Chunk", "DecodePool", "Event", "Failed", "Finished", "Hashed", "Restarted"]
@@ -31,6 +31,7 @@ __all__ = ["Begun", "Chunk", "DecodePool", "Event", "Failed", "Finished", "Hashe
 _TICK_S = 0.25
 _LONGEST_TICK_S = 1.0  # beyond it, this process or the whole computer was suspended, and the decoders may have been too
 _TRIES = 2  # of a file whose process ends
+_STARTS = 3  # of a process that is killed before it is ready
 
 # -I: neither the current folder (a music folder may hold a numpy.py) nor PYTHON* variables; the parent's own search
 # path is passed instead. Unlike multiprocessing, this needs no `if __name__ == "__main__"` in the calling program.
@@ -272,11 +273,19 @@ class DecodePool:
         self._done()
 
     def _start(self, number: int) -> WorkerProcess:
-        worker = self._workers[number] = WorkerProcess(self._command)
-        if self._stopped.is_set():  # closed while it started, perhaps before it was seen
-            worker.kill("stopped", Cause.OUTSIDE)
-        worker.wait_ready()
-        return worker
+        n_starts = 0
+        while True:
+            worker = self._workers[number] = WorkerProcess(self._command)
+            if self._stopped.is_set():  # closed while it started, perhaps before it was seen
+                worker.kill("stopped", Cause.OUTSIDE)
+            try:
+                worker.wait_ready()
+                return worker
+            except WorkerDiedError as death:
+                self._end(number)
+                n_starts += 1
+                if n_starts == _STARTS or self._stopped.is_set():
+                    raise WorkerStartError(f"a decoding process does not start: {death}") from None
 
     def _end(self, number: int) -> None:
         worker = self._workers.pop(number, None)

@@ -97,12 +97,15 @@ class WorkerProcess:
         """Wait for the first sign of life.
 
         Raises:
-            WorkerStartError: the process ended before it.
+            WorkerDiedError: the process was killed or stopped from outside before it.
+            WorkerStartError: it ended by itself.
         """
         try:
             self.answer()
             self._ready = True
         except WorkerDiedError as death:
+            if death.cause == Cause.OUTSIDE:
+                raise
             printed = b"" if self._process.stderr is None else self._process.stderr.read()
             last = printed.decode("utf-8", "replace").strip().splitlines()[-1:] or [str(death)]
             raise WorkerStartError(f"a decoding process does not start: {last[0]}") from None
@@ -142,7 +145,9 @@ class WorkerProcess:
             limit_s=limit_s,
             most_bytes=_MOST_READINGS * size_bytes + _READING_MARGIN_BYTES,
         )
-        if verdict == Verdict.STOPPED:
+        if verdict and not self._ready:
+            self.kill(f"nothing came from it for {limit_s:g} s", Cause.OUTSIDE)
+        elif verdict == Verdict.STOPPED:
             self.kill(f"the decoding process was stopped for {limit_s:g} s", Cause.OUTSIDE)
         elif verdict == Verdict.DISK or (verdict == Verdict.HANGS and self._is_hashing):
             # A hash only reads: whatever keeps it waiting is not the content.
@@ -190,10 +195,10 @@ class WorkerProcess:
         if self._killed is not None:
             return self._killed
         how = _signal_name(-status) if status < 0 else f"exit status {status}"
-        if not self._ready:
-            return WorkerDiedError(f"it ended ({how})", Cause.OUTSIDE)
         if status < 0 and -status not in _CRASHES:
             return WorkerDiedError(f"the decoding process was killed ({how})", Cause.OUTSIDE)
+        if not self._ready:
+            return WorkerDiedError(f"it ended ({how})", Cause.CRASH)
         return WorkerDiedError(f"the file is damaged ({self._place()}) (decoder: {how})", Cause.CRASH)
 
     def _place(self) -> str:

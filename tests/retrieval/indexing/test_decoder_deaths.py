@@ -17,7 +17,7 @@ import retrieval
 from index import VectorIndex
 from retrieval.indexing.build import build
 from retrieval.indexing.liveness import Activity, Patience, Verdict, activity_of
-from retrieval.indexing.types import BuildSummary, IngestOptions
+from retrieval.indexing.types import BuildSummary, IngestError, IngestOptions
 
 ROOT = Path(retrieval.__file__).parents[1]
 AGAIN = " (the next build tries it again)"
@@ -81,6 +81,24 @@ def test_what_is_done_to_a_decoder_is_not_held_against_the_file(
     assert paths_in(place) == [str(music / "good.wav"), str(music / f"{name} once.wav")]
     assert len(vectors_in(place, music / f"{name} once.wav")) == 2
     assert counts(build([music], index_path=place, model=Model())) == {"added": 1, "unchanged": 2}
+
+
+@pytest.mark.parametrize("n_kills", [1, 2, 3])
+def test_a_decoder_that_is_killed_while_it_starts_is_started_again(music: Path, place: Path, n_kills: int) -> None:
+    song(music / "a.wav")
+    code = (
+        "import json, os, sys; sys.path[:] = json.loads(sys.argv[1])\n"
+        f"marks = [{str(music / 'kill')!r} + str(number) for number in range({n_kills})]\n"
+        "left = [mark for mark in marks if not os.path.exists(mark)]\n"
+        "if left: open(left[0], 'w').close(); os.kill(os.getpid(), 9)\n"
+        "import retrieval.indexing.decode_worker as worker; worker.main()"
+    )
+    options = IngestOptions(workers=1, worker_command=worker_running(code))
+    if n_kills < 3:
+        assert counts(build([music], index_path=place, model=Model(), options=options)) == {"added": 1}
+        return
+    with pytest.raises(IngestError, match=r"does not start: the decoding process was killed \(SIGKILL\)$"):
+        build([music], index_path=place, model=Model(), options=options)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a memory killer with scores")
