@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from encoders.calibration import Calibration
     from encoders.checkpoint import DEFAULT_MODEL_DIR, ModelDirError
     from encoders.mel import LogMel, MelSpec
-    from encoders.tagger import Tagger, build_tagger
+    from encoders.tagger import TaggerNetwork, build_tagger
     from encoders.text.tower import TextEncoder
     from encoders.text.unknown import UnknownWordsError
     from encoders.two_tower import ChunkFeatureExtractor, PhraseTokenizer, TwoTowerConfig, TwoTowerModel
@@ -35,7 +35,7 @@ __all__ = [
     "ModelDirError",
     "PhraseTokenizer",
     "PublishedError",
-    "Tagger",
+    "TaggerNetwork",
     "TextEncoder",
     "TwoTowerConfig",
     "TwoTowerModel",
@@ -61,7 +61,7 @@ _HOME = {
     "ModelDirError": "checkpoint",
     "PhraseTokenizer": "two_tower",
     "PublishedError": "backbones.published",
-    "Tagger": "tagger",
+    "TaggerNetwork": "tagger",
     "TextEncoder": "text.tower",
     "TwoTowerConfig": "two_tower",
     "TwoTowerModel": "two_tower",

@@ -1,4 +1,4 @@
-"""Feature extractor and tokenizer for ``transformers.pipeline("zero-shot-audio-classification", model=dir)``."""
+"""Feature extractor and tokenizer for `transformers.pipeline("zero-shot-audio-classification", model=dir)`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def save_label_tokenizer(tokenizer: Any, folder: Path) -> None:
 
 
 class ChunkFeatureExtractor(FeatureExtractionMixin):
-    """Waveforms -> ``input_values`` [shape=(n, n_chunks, chunk_samples)] and ``chunk_mask`` [shape=(n, n_chunks)]."""
+    """Waveforms -> `input_values` [shape=(n, n_chunks, chunk_samples)] and `chunk_mask` [shape=(n, n_chunks)]."""
 
     model_input_names: ClassVar[list[str]] = ["input_values", "chunk_mask"]
 
@@ -72,7 +72,7 @@ class ChunkFeatureExtractor(FeatureExtractionMixin):
         """Cut mono waveforms [shape=(n_samples,)] into chunks.
 
         Raises:
-            ValueError: ``sampling_rate`` is not the model's.
+            ValueError: `sampling_rate` is not the model's.
         """
         if sampling_rate not in (None, self.sampling_rate):
             raise ValueError(f"sampling_rate={sampling_rate}: this model takes {self.sampling_rate} Hz, resample first")
@@ -88,7 +88,7 @@ class ChunkFeatureExtractor(FeatureExtractionMixin):
 
 
 class PhraseTokenizer(PreTrainedTokenizer):
-    """Words and known word groups of a phrase -> ids; see ``encoders.text.vocabulary.Vocabulary``."""
+    """Words and known word groups of a phrase -> ids; see `encoders.text.vocabulary.Vocabulary`."""
 
     vocab_files_names: ClassVar[dict[str, str]] = {"vocab_file": "vocab.txt"}  # type: ignore[misc]
     model_input_names: ClassVar[list[str]] = ["input_ids", "attention_mask"]  # type: ignore[misc]

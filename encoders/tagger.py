@@ -9,12 +9,12 @@ from encoders.backbones.base import Backbone, check_waveform
 from encoders.backbones.registry import build_backbone
 from encoders.heads import AttentionHead, LinearHead, MLPHead
 
-__all__ = ["HEADS", "Tagger", "build_tagger", "make_head"]
+__all__ = ["HEADS", "TaggerNetwork", "build_tagger", "make_head"]
 
 HEADS = ("linear", "mlp", "attention")
 
 
-class Tagger(nn.Module):
+class TaggerNetwork(nn.Module):
     """Waveform [shape=(batch, n_samples)] at the backbone's rate -> logits [shape=(batch, n_classes)].
 
     Args:
@@ -81,7 +81,7 @@ def make_head(head: str, backbone: Backbone, *, n_classes: int) -> nn.Module:
     raise ValueError(f"unknown head {head!r}: choose one of {', '.join(HEADS)}")
 
 
-def build_tagger(name: str, *, n_classes: int, head: str = "linear") -> Tagger:
+def build_tagger(name: str, *, n_classes: int, head: str = "linear") -> TaggerNetwork:
     """Build a tagger with fresh weights, drawn from torch's global generator.
 
     Args:
@@ -97,4 +97,4 @@ def build_tagger(name: str, *, n_classes: int, head: str = "linear") -> Tagger:
         TypeError: attention on an architecture that keeps no time axis.
     """
     backbone = build_backbone(name)
-    return Tagger(backbone, make_head(head, backbone, n_classes=n_classes))
+    return TaggerNetwork(backbone, make_head(head, backbone, n_classes=n_classes))

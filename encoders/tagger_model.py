@@ -57,7 +57,7 @@ class TaggerConfig(PreTrainedConfig):
 
 @dataclass
 class TaggerOutput(ModelOutput):
-    """``logits`` [shape=(batch, n_tags)]."""
+    """`logits` [shape=(batch, n_tags)]."""
 
     logits: Tensor | None = None
 

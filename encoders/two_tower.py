@@ -99,7 +99,7 @@ class TwoTowerConfig(PreTrainedConfig):
 
 @dataclass
 class TwoTowerOutput(ModelOutput):
-    """``logits_per_audio`` [shape=(n_audio, n_labels)]: calibrated log-odds; the towers' vectors beside them."""
+    """`logits_per_audio` [shape=(n_audio, n_labels)]: calibrated log-odds; the towers' vectors beside them."""
 
     logits_per_audio: Tensor | None = None
     logits_per_text: Tensor | None = None

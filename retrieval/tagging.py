@@ -32,7 +32,7 @@ from retrieval.label_file import clean_labels
 from retrieval.words import find_negations
 
 if TYPE_CHECKING:
-    from encoders.tagger import Tagger as TaggerNetwork
+    from encoders.tagger import TaggerNetwork
 
 __all__ = [
     "SPEC_PREFIX",
@@ -355,7 +355,7 @@ class ClosedSetTagger(Tagger):
             DeviceError: the device cannot be used.
         """
         from encoders.backbones.published import PUBLISHED, PublishedError, load_published, published_tags
-        from encoders.tagger import Tagger as TaggerNetwork
+        from encoders.tagger import TaggerNetwork
 
         if name not in PUBLISHED:
             raise PublishedModelError(f"unknown published tagger {name!r}: choose one of {', '.join(PUBLISHED)}")

@@ -89,7 +89,8 @@ class Backbone(nn.Module):
 def check_waveform(waveform: Tensor, backbone: Backbone) -> Tensor:
     """Return the waveform if the backbone can take it.
 
-    The values are not checked, because a search for NaN would stall a GPU; `Tagger.check` does that for a user's audio.
+    The values are not checked, because a search for NaN would stall a GPU; `TaggerNetwork.check` does that for a
+    user's audio.
 
     Raises:
         ValueError: wrong shape, too short, or not the fixed length.

@@ -129,7 +129,7 @@ def _musicnn2019_names() -> set[str]:
 def musicnn2019_state(
     published: Mapping[str, np.ndarray], *, what: str = "this musicnn 2019 checkpoint"
 ) -> dict[str, Tensor]:
-    """Return the state of a `Tagger` of `Musicnn2019`, converted from musicnn's TensorFlow variables.
+    """Return the state of a `TaggerNetwork` of `Musicnn2019`, converted from musicnn's TensorFlow variables.
 
     TensorFlow numbers layers in the order of their construction: five of the front end, three in the middle, two dense.
 

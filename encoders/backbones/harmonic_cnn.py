@@ -83,7 +83,7 @@ class HarmonicSTFT(nn.Module):
 
 
 class _ResidualPool2d(nn.Module):
-    """Two 3 × 3 convolutions beside an identity shortcut, then max pooling by ``pool`` = (band, time)."""
+    """Two 3 × 3 convolutions beside an identity shortcut, then max pooling by `pool` = (band, time)."""
 
     def __init__(self, width: int, pool: tuple[int, int]) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ from encoders.backbones.convert import (
 )
 from encoders.backbones.registry import TAGGERS, build_backbone
 from encoders.heads import LinearHead, MLPHead
-from encoders.tagger import Tagger
+from encoders.tagger import TaggerNetwork
 
 __all__ = ["PUBLISHED", "PublishedCheckpoint", "PublishedError", "load_published", "published_tags"]
 
@@ -60,15 +60,15 @@ class PublishedCheckpoint:
         """The repository and the file."""
         return f"{TAGGERS[self.architecture].published}, {self.file}"
 
-    def build(self) -> Tagger | Backbone:
+    def build(self) -> TaggerNetwork | Backbone:
         """Return the network with fresh weights; without a head if it has no classes."""
         backbone = build_backbone(self.architecture)
         if self.tags is None:
             return backbone
         n_classes = len(_tags(self.tags))
         if self.mlp_hidden is None:
-            return Tagger(backbone, LinearHead(backbone.dim, n_classes))
-        return Tagger(backbone, MLPHead(backbone.dim, n_classes, hidden=self.mlp_hidden))
+            return TaggerNetwork(backbone, LinearHead(backbone.dim, n_classes))
+        return TaggerNetwork(backbone, MLPHead(backbone.dim, n_classes, hidden=self.mlp_hidden))
 
 
 def _tags(name: str) -> tuple[str, ...]:
@@ -129,7 +129,7 @@ def published_tags(name: str) -> tuple[str, ...] | None:
     return None if tags is None else _tags(tags)
 
 
-def load_published(name: str, path: str | os.PathLike[str]) -> Tagger | Backbone:
+def load_published(name: str, path: str | os.PathLike[str]) -> TaggerNetwork | Backbone:
     """Load a published tagger, in eval mode.
 
     Args:

@@ -30,7 +30,7 @@ def build_two_tower(
     init: Path | None = None,
     published: str | None = None,
 ) -> TwoTowerModel:
-    """Build both towers with fresh weights, drawn from torch's global generator, or with those of ``init``.
+    """Build both towers with fresh weights, drawn from torch's global generator, or with those of `init`.
 
     Args:
         backbone: a name of the registry.
@@ -38,11 +38,11 @@ def build_two_tower(
         tag_names: the model's own tags.
         chunk_s: length of a chunk; the backbone's own by default.
         init: a model directory (two towers: all of it; a tagger: its backbone) or a published checkpoint.
-        published: the name of that checkpoint; see ``encoders.backbones.published``.
+        published: the name of that checkpoint; see `encoders.backbones.published`.
 
     Raises:
         ValueError: unknown backbone, or a chunk length that it does not accept.
-        ModelDirError: ``init`` is of another architecture.
+        ModelDirError: `init` is of another architecture.
     """
     config = TwoTowerConfig(
         backbone=backbone,
@@ -77,7 +77,7 @@ def build_tagger_model(
     init: Path | None = None,
     published: str | None = None,
 ) -> TaggerModel:
-    """Build a closed-set tagger; see ``build_two_tower``. Of two towers in ``init`` it takes the backbone."""
+    """Build a closed-set tagger; see `build_two_tower`. Of two towers in `init` it takes the backbone."""
     model = TaggerModel(TaggerConfig(backbone=backbone, head=head, tag_names=tag_names, chunk_s=chunk_s))
     if init is not None:
         start_backbone(model.tagger.backbone, init, name=backbone, published=published)

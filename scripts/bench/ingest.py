@@ -3,7 +3,7 @@
     python -m scripts.bench.ingest --audio DIR [--files 40] [--minutes 4] [--runs 3]
 
 Joins the clips below DIR into mp3 files (44.1 kHz, stereo) and builds an index over them by the command.
-``x_real_time`` is hours of audio per hour, process start and model loading included. A FLAC file of three hours then
+`x_real_time` is hours of audio per hour, process start and model loading included. A FLAC file of three hours then
 shows how much memory its length adds: the peak of the building process and its workers, beside a short file's.
 """
 

@@ -1,9 +1,9 @@
-"""A cold query as a whole process, beside ``import torch``, in one run; one JSON line at the end.
+"""A cold query as a whole process, beside `import torch`, in one run; one JSON line at the end.
 
     python -m scripts.bench.query [--segments 100000] [--runs 9]
 
-Makes an index of random unit vectors (ten segments a track), then runs ``retrieve "acoustic guitar"`` and
-``python -c "import torch"`` in turn. Figures are medians of wall seconds; the ratio is the median of the pairs' ratios.
+Makes an index of random unit vectors (ten segments a track), then runs `retrieve "acoustic guitar"` and
+`python -c "import torch"` in turn. Figures are medians of wall seconds; the ratio is the median of the pairs' ratios.
 """
 
 from __future__ import annotations

@@ -73,15 +73,15 @@ def noises(folder: Path, *, count: int, seconds: float, sample_rate_hz: int) -> 
 
 
 def step(
-    learner: ContrastiveModule, inputs: dict[str, Any], bank: MemoryBank, optimiser: torch.optim.Optimizer
+    learner: ContrastiveModule, inputs: dict[str, Any], bank: MemoryBank, optimizer: torch.optim.Optimizer
 ) -> None:
     """One step as the trainer takes it."""
     device = next(learner.parameters()).device
     clips = inputs.pop("clips").numpy()
     outputs = learner(**{name: value.to(device) for name, value in inputs.items()})
     outputs["loss"].backward()
-    optimiser.step()
-    optimiser.zero_grad()
+    optimizer.step()
+    optimizer.zero_grad()
     bank.update(clips, outputs["audio"].cpu().numpy())
 
 
@@ -116,7 +116,7 @@ def main() -> None:
         rng = np.random.default_rng(1)
         random = rng.standard_normal(bank.clips.shape).astype(np.float32)
         bank.update(np.arange(len(clips)), random / np.linalg.norm(random, axis=1, keepdims=True))
-        optimiser = torch.optim.AdamW(learner.parameters(), lr=1e-4)
+        optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-4)
         chunks = 0.1 * torch.randn(options.batch * n_chunks, model.chunk_samples, device=options.device)
         whole_s, bare_s = [], []
         batches: Any = iter(())
@@ -129,7 +129,7 @@ def main() -> None:
                 batches = iter(train_loader(dataset))
                 inputs = next(batches)
             n_clips = len(inputs["clips"])
-            step(learner, inputs, bank, optimiser)
+            step(learner, inputs, bank, optimizer)
             whole_s.append(time.perf_counter() - began_s)
             began_s = time.perf_counter()
             bare(model.audio_tower.backbone, chunks[: n_clips * n_chunks])

@@ -8,7 +8,7 @@ labels.csv. --init is the published checkpoint efficientat-mn04 (see encoders.ba
 soundfonts are added to the training set; clips of a soundfont without training clips are the second test set.
 
 All methods start from the same network with the same frozen stages, train on the same clips and seen tags with the
-same optimiser (AdamW), and see the same number of clips. A quarter of the clips of a contrastive batch, and some of its
+same optimizer (AdamW), and see the same number of clips. A quarter of the clips of a contrastive batch, and some of its
 tags, are negatives; only their choice differs. The learning rate of the baseline, and that of all contrastive runs, is
 the best of --rates on a fifth of the training recordings, which only that search holds out (contrastive runs: with
 random negatives). The weights after the last step are tested. Seeds change initial weights and batches, not the data.

@@ -9,7 +9,7 @@ import torch
 from encoders.backbones.fcn import FCN
 from encoders.backbones.musicnn import Musicnn
 from encoders.heads import AttentionHead, LinearHead, MLPHead
-from encoders.tagger import Tagger, make_head
+from encoders.tagger import TaggerNetwork, make_head
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_mlp_has_one_hidden_layer() -> None:
 
 def test_attention_needs_a_time_axis() -> None:
     with pytest.raises(TypeError, match="FCN keeps no time axis: give it a linear or mlp head"):
-        Tagger(FCN(), AttentionHead(64, 3))
+        TaggerNetwork(FCN(), AttentionHead(64, 3))
     with pytest.raises(TypeError, match="FCN keeps no time axis"):
         make_head("attention", FCN(), n_classes=3)
 
@@ -79,7 +79,7 @@ def test_wrong_heads_are_refused() -> None:
 
 
 def test_the_door_checks_rate_shape_length_and_values() -> None:
-    tagger = Tagger(Musicnn(), LinearHead(200, 3))
+    tagger = TaggerNetwork(Musicnn(), LinearHead(200, 3))
     audio = torch.zeros(2, 16000)
     assert tagger.check(audio, sample_rate_hz=16000) is audio
     with pytest.raises(ValueError, match="Musicnn takes 16000 Hz, this audio has 44100 Hz: resample it to 16000 Hz"):

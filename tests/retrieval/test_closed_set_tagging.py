@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from encoders.backbones.base import Backbone
 from encoders.backbones.convert import WON_DENSE2_KEYS
 from encoders.backbones.published import published_tags
-from encoders.tagger import Tagger, build_tagger
+from encoders.tagger import TaggerNetwork, build_tagger
 from retrieval.tagging import ClosedSetTagger, LabelError, PublishedModelError, split_spec
 
 NAME = "won2020-mtat-musicnn"
@@ -49,11 +49,11 @@ def loudness(backbone: Loudness) -> ClosedSetTagger:
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[8.0, 0.0], [0.0, 8.0], [-8.0, 0.0]]))
         head.bias.zero_()
-    return ClosedSetTagger(Tagger(backbone, head).eval(), ["Loud", "loud, then soft", "genre---quiet"])
+    return ClosedSetTagger(TaggerNetwork(backbone, head).eval(), ["Loud", "loud, then soft", "genre---quiet"])
 
 
 @pytest.fixture(scope="module")
-def tagger() -> Tagger:
+def tagger() -> TaggerNetwork:
     torch.manual_seed(4)
     made = build_tagger("musicnn", n_classes=50).eval()
     with torch.no_grad():
@@ -62,7 +62,7 @@ def tagger() -> Tagger:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tagger: Tagger, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(tagger: TaggerNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tagger in the published layout."""
     path = tmp_path_factory.mktemp("published") / "best_model.pth"
     state = {WON_DENSE2_KEYS.theirs(key): tensor for key, tensor in tagger.state_dict().items()}
@@ -79,7 +79,7 @@ def sound(path: Path, *, duration_s: float, rate_hz: int = RATE_HZ) -> np.ndarra
     return samples
 
 
-def test_scores_are_the_mean_probability_of_segments(tagger: Tagger, checkpoint: Path, tmp_path: Path) -> None:
+def test_scores_are_the_mean_probability_of_segments(tagger: TaggerNetwork, checkpoint: Path, tmp_path: Path) -> None:
     samples = sound(tmp_path / "a.wav", duration_s=7.3)
     n = 3 * RATE_HZ
     segments = torch.from_numpy(np.stack([samples[:n], samples[n : 2 * n], samples[-n:]]))
@@ -140,7 +140,7 @@ def test_scores_are_in_the_order_of_the_labels(loudness: ClosedSetTagger, tmp_pa
 
 
 def test_own_tags_may_differ_by_case_only(backbone: Loudness, tmp_path: Path) -> None:
-    made = ClosedSetTagger(Tagger(backbone, nn.Linear(2, 2)).eval(), ["Bass", "bass"])
+    made = ClosedSetTagger(TaggerNetwork(backbone, nn.Linear(2, 2)).eval(), ["Bass", "bass"])
     sound(tmp_path / "a.wav", duration_s=2)
     both = made.scores(tmp_path / "a.wav")
     assert both[0] != both[1]

@@ -15,7 +15,7 @@ import torch
 
 from encoders.audio import load_audio, stream_chunks
 from encoders.backbones.mobilenet import MobileNet
-from encoders.tagger import Tagger
+from encoders.tagger import TaggerNetwork
 from scripts.recipes.default.packs import EXHAUSTIVE_PACKS, MUSIC_PACKS, TRAINING_PACKS, TrainingClip, training_clips
 from scripts.recipes.default.single_sounds import render_single_sounds
 from scripts.recipes.default.synth import SAMPLE_RATE_HZ, SynthClip, render_clips
@@ -93,7 +93,7 @@ def _rendered(clips: Iterable[SynthClip], pack: str, first: int) -> Iterator[_Cl
 
 @torch.inference_mode()
 def _write_shard(
-    folder: Path, clips: Iterable[_Clip], teacher: Tagger, music: list[MusicTeacher], n_music_tags: int
+    folder: Path, clips: Iterable[_Clip], teacher: TaggerNetwork, music: list[MusicTeacher], n_music_tags: int
 ) -> None:
     """Write one shard. The folder gets its name last, so that a folder of that name is complete."""
     mels: list[np.ndarray] = []
@@ -130,7 +130,7 @@ def write_recorded_shards(
     audio_dir: Path,
     cache_dir: Path,
     *,
-    teacher: Tagger,
+    teacher: TaggerNetwork,
     music_teachers: list[MusicTeacher],
     on_shard: Callable[[str], None],
 ) -> None:
@@ -156,7 +156,7 @@ def write_rendered_shards(
     *,
     count: int,
     seed: int,
-    teacher: Tagger,
+    teacher: TaggerNetwork,
     n_music_tags: int,
     on_shard: Callable[[str], None],
 ) -> None:

@@ -65,15 +65,15 @@ def invert_features(
     target = target_low[classes] + uniform * (target_high - target_low)[classes]
     start = pool[torch.from_numpy(rng.integers(len(pool), size=len(classes)))].clone()
     moved = start.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([moved], lr=0.03)
+    optimizer = torch.optim.Adam([moved], lr=0.03)
     for _ in range(steps):
         logits = head(moved)
         own = logits.gather(1, classes[:, None])[:, 0]
         distance = ((moved - start) / std).square().mean(1)
         loss = ((target - own).clamp_min(0) + distance_weight * distance).sum()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     alone = moved.detach()
     partner = alone[torch.from_numpy(rng.permutation(len(alone)))]
     share = torch.from_numpy(rng.uniform(0.3, 0.7, (len(alone), 1)).astype(np.float32))

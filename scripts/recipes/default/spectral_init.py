@@ -106,8 +106,8 @@ def fit_text_tower(
     rng = np.random.default_rng([seed, 3])
     torch.manual_seed(seed)
     tower = model.text_tower.train()
-    optimiser = torch.optim.AdamW(tower.parameters(), lr=3e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(tower.parameters(), lr=3e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
     one, two = (rng.choice(len(book.phrases), size=MIXTURES, p=p) for p in (book.share, None))
     mixed = book.vectors[one] * rng.random((MIXTURES, 1)) + book.vectors[two] * rng.random((MIXTURES, 1))
     mixed = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
@@ -119,9 +119,9 @@ def fit_text_tower(
     for step in range(steps):
         rows = torch.from_numpy(rng.choice(len(words), size=512, p=share)).to(model.device)
         loss = (1 - (tower(words[rows]) * targets[rows]).sum(1)).mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         if step % 200 == 199:
             log({"stage": "text initialisation", "step": step + 1, "of": steps, "loss": round(loss.item(), 4)})

@@ -199,9 +199,9 @@ class Student:
         torch.manual_seed(recipe.seed)
         rng = np.random.default_rng([recipe.seed, 1])
         heads = self._heads()
-        optimiser = torch.optim.AdamW(heads, lr=recipe.head_learning_rate, weight_decay=0.01)
+        optimizer = torch.optim.AdamW(heads, lr=recipe.head_learning_rate, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, recipe.head_learning_rate, total_steps=recipe.head_steps, pct_start=0.1
+            optimizer, recipe.head_learning_rate, total_steps=recipe.head_steps, pct_start=0.1
         )
         self.model.train()
         for step in range(recipe.head_steps):
@@ -213,9 +213,9 @@ class Student:
                 [(int(i),) for i in clips],
                 rng,
             )
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             if step % 50 == 49:
                 log({"stage": "heads", "step": step + 1, "of": recipe.head_steps, "loss": loss.item()})
@@ -236,7 +236,7 @@ class Student:
             parameter.requires_grad_(False)
         upper = list(backbone.features[recipe.frozen_stages :].parameters())
         heads = self._heads()
-        optimiser = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             [
                 {"params": upper, "lr": recipe.backbone_learning_rate},
                 {"params": heads, "lr": recipe.head_learning_rate},
@@ -244,18 +244,18 @@ class Student:
             weight_decay=0.01,
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, [g["lr"] for g in optimiser.param_groups], total_steps=recipe.steps, pct_start=0.1
+            optimizer, [g["lr"] for g in optimizer.param_groups], total_steps=recipe.steps, pct_start=0.1
         )
         average = copy.deepcopy(self.model.state_dict())
         self._published = copy.deepcopy(backbone.features[recipe.frozen_stages :]).eval()
-        first = self._resume(out_dir / CHECKPOINT_FILE, optimiser, schedule, average)
+        first = self._resume(out_dir / CHECKPOINT_FILE, optimizer, schedule, average)
         started, losses = time.monotonic(), []
         for step in range(first, recipe.steps):
             loss = self._step(step)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(upper + heads, 5.0)
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             _update_average(average, self.model.state_dict(), min(recipe.average_decay, (step + 1) / (step + 10)))
             losses.append(loss.item())
@@ -264,7 +264,7 @@ class Student:
                 log({"stage": "towers", "step": step + 1, "of": recipe.steps, "loss": float(np.mean(losses[-20:])),
                      "steps_per_s": round(rate, 3)})  # fmt: skip
             if (step + 1) % recipe.checkpoint_steps == 0:
-                self._checkpoint(out_dir / CHECKPOINT_FILE, step + 1, optimiser, schedule, average)
+                self._checkpoint(out_dir / CHECKPOINT_FILE, step + 1, optimizer, schedule, average)
         self.model.load_state_dict(average)
         self.model.eval()
 
@@ -306,7 +306,7 @@ class Student:
             published = torch.cat([self._published(part).mean((2, 3)) for part in parts])
         return torch.cat([backbone.features[frozen:](part).mean((2, 3)) for part in parts]), published
 
-    def _checkpoint(self, path: Path, step: int, optimiser: Any, schedule: Any, average: dict[str, Tensor]) -> None:
+    def _checkpoint(self, path: Path, step: int, optimizer: Any, schedule: Any, average: dict[str, Tensor]) -> None:
         temporary = path.with_suffix(".tmp")
         state = {
             "recipe": asdict(self.recipe),
@@ -314,13 +314,13 @@ class Student:
             "model": self.model.state_dict(),
             "log_scale": self.log_scale.detach(),
             "average": average,
-            "optimiser": optimiser.state_dict(),
+            "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
         }
         torch.save(on_cpu(state), temporary)
         temporary.replace(path)
 
-    def _resume(self, path: Path, optimiser: Any, schedule: Any, average: dict[str, Tensor]) -> int:
+    def _resume(self, path: Path, optimizer: Any, schedule: Any, average: dict[str, Tensor]) -> int:
         if not path.is_file():
             return 0
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -329,7 +329,7 @@ class Student:
         self.model.load_state_dict(saved["model"])
         self.log_scale.data.copy_(saved["log_scale"])
         average.update({name: self._on_device(value) for name, value in saved["average"].items()})
-        optimiser.load_state_dict(saved["optimiser"])
+        optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
         return int(saved["step"])
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from encoders.backbones.fcn import FCN
 from encoders.backbones.published import load_published, published_tags
-from encoders.tagger import Tagger
+from encoders.tagger import TaggerNetwork
 from encoders.text.tokenizer import tokenize
 
 __all__ = ["MUSIC_TEACHERS", "MusicTeacher", "load_audioset_teacher", "load_music_teachers"]
@@ -72,10 +72,10 @@ class MusicTeacher:
         return self.model(batch).mean(0).numpy()
 
 
-def load_audioset_teacher(weights_dir: Path) -> Tagger:
+def load_audioset_teacher(weights_dir: Path) -> TaggerNetwork:
     """Load EfficientAT mn04 (527 AudioSet classes, 32 kHz) from `efficientat_mn04_audioset.pt`, ready to infer."""
     teacher = load_published("efficientat-mn04", weights_dir / "efficientat_mn04_audioset.pt")
-    assert isinstance(teacher, Tagger)
+    assert isinstance(teacher, TaggerNetwork)
     return teacher
 
 
@@ -91,7 +91,7 @@ def load_music_teachers(weights_dir: Path) -> list[MusicTeacher]:
     teachers = []
     for name, (published, file) in _PUBLISHED.items():
         model = load_published(published, weights_dir / file)
-        assert isinstance(model, Tagger)
+        assert isinstance(model, TaggerNetwork)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         input_samples = FCN_INPUT_SAMPLES if isinstance(model.backbone, FCN) else model.backbone.input_samples
         teachers.append(MusicTeacher(name, model, input_samples, [_tag(t) for t in published_tags(published) or ()]))

@@ -14,7 +14,7 @@ from torch import nn
 from encoders.backbones.convert import PANNS_KEYS, VGGISH_KEYS, KeyNames
 from encoders.backbones.registry import build_backbone
 from encoders.backbones.vggish import VGGish
-from encoders.tagger import Tagger, build_tagger
+from encoders.tagger import TaggerNetwork, build_tagger
 
 GOLDEN: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "golden" / "published_taggers.json").read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ def fill(module: nn.Module, keys: KeyNames, golden: dict[str, Any]) -> None:
 
 @functools.cache
 @torch.inference_mode(mode=False)  # the first caller may be in inference mode, the next one may want gradients
-def filled_cnn14() -> Tagger:
+def filled_cnn14() -> TaggerNetwork:
     """Return CNN14 with its published head, filled by the rule."""
     tagger = build_tagger("cnn14", n_classes=527)
     fill(tagger, PANNS_KEYS, GOLDEN["cnn14"])

@@ -17,7 +17,7 @@ from encoders.backbones.mobilenet import EFFICIENTAT_MEL, MobileNet
 from encoders.backbones.musicnn import MUSICNN2019_MEL
 from encoders.backbones.published import PUBLISHED
 from encoders.mel import LogMel
-from encoders.tagger import Tagger, build_tagger
+from encoders.tagger import TaggerNetwork, build_tagger
 
 WON = {
     "fcn": ("fcn", WON_DENSE_KEYS),
@@ -75,7 +75,7 @@ def test_vggish_agrees_with_torchvggish() -> None:
 def test_mobilenet_agrees_with_efficientat(name: str) -> None:
     golden = GOLDEN[name]
     tagger = PUBLISHED[f"efficientat-{name}"].build()
-    assert isinstance(tagger, Tagger) and isinstance(tagger.backbone, MobileNet)
+    assert isinstance(tagger, TaggerNetwork) and isinstance(tagger.backbone, MobileNet)
     assert (tagger.backbone.input_samples, tagger.backbone.sample_rate_hz) == (golden["input_samples"], 32000)
     fill(tagger, EFFICIENTAT_KEYS, golden)
     waveform = torch.from_numpy(wave(golden["input_samples"]))

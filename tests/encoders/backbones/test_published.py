@@ -12,7 +12,7 @@ from torch import Tensor
 
 from encoders.backbones.convert import EFFICIENTAT_KEYS, PANNS_KEYS, WON_DENSE2_KEYS, WON_DENSE_KEYS, KeyNames
 from encoders.backbones.published import PUBLISHED, PublishedError, load_published, published_tags
-from encoders.tagger import Tagger, build_tagger
+from encoders.tagger import TaggerNetwork, build_tagger
 
 WON_FRONT_END = {"spec.spectrogram.window": torch.ones(512), "spec.mel_scale.fb": torch.ones(257, 96)}
 ONE_LINE = r"^[^\n]{1,400}$"
@@ -42,7 +42,7 @@ def efficientat_name(key: str) -> str:
 def test_a_published_state_is_loaded_and_ready_to_infer(tmp_path: Path) -> None:
     state = won_state()
     tagger = load_published("won2020-msd-crnn", saved(tmp_path, state))
-    assert isinstance(tagger, Tagger)
+    assert isinstance(tagger, TaggerNetwork)
     assert not tagger.training
     assert torch.equal(tagger.head.weight, state["dense.weight"])
     assert torch.equal(tagger.backbone.layer1.conv.weight, state["layer1.conv.weight"])

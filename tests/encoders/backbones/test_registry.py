@@ -19,7 +19,7 @@ from encoders.backbones.mobilenet import MobileNet
 from encoders.backbones.registry import TAGGERS, build_backbone, list_taggers
 from encoders.heads import LinearHead
 from encoders.mel import LogMel, MelSpec
-from encoders.tagger import Tagger, build_tagger, make_head
+from encoders.tagger import TaggerNetwork, build_tagger, make_head
 
 N_CLASSES = 7
 # A batch of 65 of anything longer would need gigabytes: its shapes are taken without numbers.
@@ -44,8 +44,8 @@ def sound(backbone: Backbone, *, batch: int = 2, more_samples: int = 0) -> Tenso
     return 0.1 * torch.randn(batch, backbone.min_samples + more_samples, generator=generator)
 
 
-def tagger_of(backbone: Backbone) -> Tagger:
-    return Tagger(backbone, LinearHead(backbone.dim, N_CLASSES)).eval()
+def tagger_of(backbone: Backbone) -> TaggerNetwork:
+    return TaggerNetwork(backbone, LinearHead(backbone.dim, N_CLASSES)).eval()
 
 
 def test_the_declarations_agree_with_each_other(backbone: Backbone) -> None:
@@ -202,7 +202,7 @@ def test_every_head_stands_on_every_backbone_that_suits_it(backbone: Backbone, h
         with pytest.raises(TypeError, match="keeps no time axis"):
             backbone.sequence(sound(backbone))
         return
-    logits = Tagger(backbone, make_head(head, backbone, n_classes=N_CLASSES)).eval()(sound(backbone))
+    logits = TaggerNetwork(backbone, make_head(head, backbone, n_classes=N_CLASSES)).eval()(sound(backbone))
     assert logits.shape == (2, N_CLASSES)
     assert torch.isfinite(logits).all()
 

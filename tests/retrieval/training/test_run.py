@@ -91,9 +91,9 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> No
     for name in ("model.safetensors", "mining.safetensors"):
         states = [load_file(folder / name) for folder in last if folder is not None]
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
-    optimisers = [torch.load(folder / "optimizer.pt", weights_only=True)["state"] for folder in last if folder]
-    for number, state in optimisers[0].items():
-        assert all(torch.equal(state[key], optimisers[1][number][key]) for key in state)
+    optimizers = [torch.load(folder / "optimizer.pt", weights_only=True)["state"] for folder in last if folder]
+    for number, state in optimizers[0].items():
+        assert all(torch.equal(state[key], optimizers[1][number][key]) for key in state)
     assert not list(tmp_path.rglob("training_args.bin"))
 
 

@@ -184,7 +184,7 @@ def test_every_stage_runs_on_a_device(
         again = small_student(collection, recipe, device="cuda")
         again.fit(tmp_path / "cuda", log=lambda record: None)
         resumed = again.model.cpu().state_dict()
-    # The optimiser sums in another order for a tensor subclass, so that only the first digits agree.
+    # The optimizer sums in another order for a tensor subclass, so that only the first digits agree.
     assert found["metrics"]["synth"] == pytest.approx(expected["metrics"]["synth"], abs=0.1)
     assert found["line"] == pytest.approx(expected["line"], rel=0.02)
     for name, value in expected["state"].items():
