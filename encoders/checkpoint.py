@@ -20,6 +20,7 @@ __all__ = [
     "ModelDirError",
     "check_model_dir",
     "check_text_tensors",
+    "checked_config",
     "fingerprint",
     "is_audio_tensor",
     "is_tagger_dir",
@@ -187,6 +188,18 @@ def fingerprint(model_dir: Path = DEFAULT_MODEL_DIR) -> str:
         ModelDirError: there is no model.
     """
     return _fingerprint(_checksums(model_dir))
+
+
+def checked_config(model_dir: Path) -> tuple[str, dict[str, Any]]:
+    """Return the fingerprint and the config of a two-tower model. The weights are neither read nor hashed.
+
+    Raises:
+        ModelDirError: there is no model, or its config was changed.
+    """
+    sums = _checksums(model_dir)
+    _check_files(model_dir, {CONFIG_FILE: sums[CONFIG_FILE]})
+    config: dict[str, Any] = json.loads((model_dir / CONFIG_FILE).read_text(encoding="utf-8"))
+    return _fingerprint(sums), config
 
 
 def write_checksums(model_dir: Path, *, files: Iterable[str] = MODEL_FILES) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,6 @@ from retrieval.cli.output import clock, print_error, print_table, print_warning,
 from retrieval.cli.progress import Progress, show_progress
 
 if TYPE_CHECKING:
-    from encoders.embed import AudioEncoder
     from index import VectorIndex
     from retrieval.indexing.types import BuildProgress, BuildSummary
 
@@ -69,9 +68,9 @@ def build(
     if not prune:
         _check_folders(folders)
     from encoders.checkpoint import DEFAULT_MODEL_DIR
-    from encoders.loading import load_model
+    from encoders.loading import DeferredModel
 
-    towers = load_model(DEFAULT_MODEL_DIR if model is None else model, device=device, share_cores=True)
+    encoder = DeferredModel(DEFAULT_MODEL_DIR if model is None else model, device=device, share_cores=True)
     from retrieval.indexing.build import build as build_index
     from retrieval.indexing.types import IngestError, IngestInterrupted, IngestOptions
 
@@ -82,7 +81,7 @@ def build(
             summary = build_index(
                 folders,
                 index_path=place,
-                model=cast("AudioEncoder", towers),
+                model=encoder,
                 options=options,
                 on_progress=partial(_show, progress),
             )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import soundfile
-from cli_helpers import AWKWARD_NAMES, RATE_HZ, Call, environment, one_line, tone
+from cli_helpers import AWKWARD_NAMES, RATE_HZ, Call, environment, one_line, run_python, tone
 
 from index import VectorIndex
 
@@ -48,6 +48,29 @@ def test_build_counts_what_it_did_and_does_it_once(call: Call, small_library: Pa
     (small_library / "one.wav").unlink()
     status, summary, _ = build(call, small_library, "--index", place)
     assert (summary["removed"], summary["unchanged"]) == (1, 1)
+
+
+NETWORK = ("torch", "transformers", "gensim", "librosa", "sklearn", "scipy", "av", "mutagen")
+REPORT = f"""
+import sys
+from retrieval.cli.app import main
+try:
+    main(sys.argv[1:])
+finally:
+    print([name for name in {NETWORK!r} if name in sys.modules], file=sys.stderr)
+"""
+
+
+def test_a_build_with_nothing_to_embed_loads_no_model(call: Call, small_library: Path, tmp_path: Path) -> None:
+    place = tmp_path / "an.index"
+    build(call, small_library, "--index", place)
+    (small_library / "sub").mkdir()
+    (small_library / "one.wav").rename(small_library / "sub" / "moved.wav")
+    arguments = ("index", "build", str(small_library), "--index", str(place), "--json")
+    for counted in ({"moved": 1, "unchanged": 1}, {"moved": 0, "unchanged": 2}):
+        done = run_python("-c", REPORT, *arguments)
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "[]")
+        assert counted.items() <= json.loads(done.stdout).items()
 
 
 def test_strict_is_an_error_that_keeps_what_could_be_read(call: Call, small_library: Path, tmp_path: Path) -> None:
@@ -176,7 +199,8 @@ def test_a_device_that_is_not_there_is_one_line(call: Call, small_library: Path,
     place = tmp_path / "an.index"
     status, _, err = call("index", "build", small_library, "--index", place, "--device", "nonsense")
     assert status == 2
-    assert one_line(err, start="error: the device 'nonsense'")
+    assert one_line(err.splitlines()[-1], start="error: the device 'nonsense'")
+    assert "Traceback" not in err
     assert not place.exists()
 
 
