@@ -45,13 +45,13 @@ _MAX_BUFFER_VALUES = 1 << 21
 # Containers that FFmpeg may open. Left out on purpose: play lists (hls, concat, dash), which name other files
 # or addresses, and the demuxers that take any text or bytes for a stream.
 _AV_FORMATS = (
-    "3gp,aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,m4a,matroska,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,ogg,"
-    "rm,tta,voc,w64,wav,webm,wv"
+    "3gp,aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,m4a,matroska,mlp,mov,mp3,mp4,mpc,mpc8,"
+    "mpeg,mpegts,ogg,oma,rm,shn,tak,truehd,tta,voc,w64,wav,webm,wv"
 )
 
 
 # Containers whose duration FFmpeg estimates from the bit rate or the last time stamps.
-_ESTIMATING_AV_FORMATS = frozenset(("aac", "ac3", "eac3", "amr", "mp3", "mpeg", "mpegts"))
+_ESTIMATING_AV_FORMATS = frozenset(("aac", "ac3", "amr", "dts", "eac3", "mlp", "mp3", "mpeg", "mpegts", "truehd"))
 # libsndfile shortens the length that any other header declares to the file that is there.
 _DECLARING_SF_FORMATS = frozenset(("FLAC", "OGG"))
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile's number of frames of a stream whose header names none is above

@@ -45,6 +45,13 @@ def build(
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Try files again that could not be read before.")
     ] = False,
+    sniff: Annotated[
+        bool, typer.Option("--sniff", help="Take files with an unknown extension, too, if they begin like sound.")
+    ] = False,
+    include_hidden: Annotated[
+        bool,
+        typer.Option("--include-hidden", help="Take hidden names, and go into recycle bins, snapshots and the like."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Index folders of music, or bring their index up to date.
@@ -54,6 +61,11 @@ def build(
       retrieve index build ~/Music
       retrieve index build /srv/loops /srv/songs --index loops.index --workers 8
       retrieve index build ~/Music --device cuda
+
+    Files are taken by their extension: of sound, and of video, whose sound is
+    indexed. The summary counts what is passed over. Hidden names, recycle
+    bins, snapshots and system folders (.Trash-*, $RECYCLE.BIN, @eaDir, .git)
+    are left out. A file with several names (links) is one track.
 
     Run the same command again to update the index: it embeds only what is
     new or changed, forgets files that are gone, and resumes after an
@@ -75,7 +87,14 @@ def build(
     from retrieval.indexing.types import IngestError, IngestInterrupted, IngestOptions
 
     place = index_dir(index)
-    options = IngestOptions(workers=workers, strict=strict, retry_skipped=retry_skipped, prune=prune)
+    options = IngestOptions(
+        workers=workers,
+        strict=strict,
+        retry_skipped=retry_skipped,
+        prune=prune,
+        sniff=sniff,
+        include_hidden=include_hidden,
+    )
     try:
         with show_progress(lines=True) as progress:
             summary = build_index(
@@ -256,6 +275,7 @@ def _print_summary(summary: BuildSummary, *, place: Path, as_json: bool) -> None
             "partial": summary.partial,
             "segments": summary.n_segments,
             **times,
+            "passed_over": summary.passed_over.as_json(),
             "problems": problems,
         }
         typer.echo(json.dumps(values))
@@ -271,4 +291,6 @@ def _print_summary(summary: BuildSummary, *, place: Path, as_json: bool) -> None
         done += f", {summary.partial} of them in part only"
     rate = f", {summary.audio_s / summary.wall_s:.0f} x real time" if summary.audio_s and summary.wall_s else ""
     typer.echo(f"{done} ({clock(summary.audio_s)} of audio in {summary.wall_s:.1f} s{rate})")
+    for line in summary.passed_over.lines():
+        typer.echo(line)
     typer.echo(f"index: {shown(str(place))}")

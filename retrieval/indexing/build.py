@@ -41,6 +41,7 @@ from retrieval.indexing.types import (
     OnProgress,
 )
 from retrieval.indexing.worker_process import WorkerStartError
+from retrieval.library.passed_over import PassedOver
 from retrieval.library.scan import AudioFile, Problem, Scan, is_under, scan
 
 __all__ = ["build"]
@@ -115,6 +116,7 @@ class _Run:
         self._n_segments = 0
         self._embedder: Embedder | None = None
         self._problems: list[Problem] = []
+        self._passed_over = PassedOver()
         self._n_transient = 0
         self.skipped: list[Problem] = []
         self.partial: list[Problem] = []
@@ -127,7 +129,16 @@ class _Run:
         index = _open_index(index_path, fingerprint)  # first: a wrong index is reported before a long scan
         try:
             prune = self._options.prune and index is not None
-            found = scan(roots, on_folder=self._scanned, allow_missing=prune)
+            known = index.tracks() if index is not None else []
+            found = scan(
+                roots,
+                on_folder=self._scanned,
+                allow_missing=prune,
+                include_hidden=self._options.include_hidden,
+                sniff=self._options.sniff,
+                known={track.file for track in known},
+            )
+            self._passed_over = found.passed_over
             if index is not None and prune:
                 _require_known(found, index)
             self._problems.extend(found.problems)
@@ -165,6 +176,7 @@ class _Run:
             wall_s=time.monotonic() - self._began_s,
             n_segments=self._n_segments,
             problems=tuple(problems),
+            passed_over=self._passed_over,
         )
 
     def _embed(self, plan: Plan, index: VectorIndex, model: AudioEncoder) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from retrieval.library.passed_over import PassedOver
 from retrieval.library.scan import Problem
 
 __all__ = [
@@ -33,6 +34,8 @@ class IngestOptions:
         retry_skipped: decode files again that were skipped before and have not changed since.
         prune: forget the tracks of roots and links that are gone or hold no audio file any more. Otherwise they are
             kept and reported, because a disk may not be mounted.
+        include_hidden: take hidden names, and go into recycle bins, snapshots and the like.
+        sniff: take files with an unknown extension, too, if their first bytes are those of sound.
         stall_s: a decoding process that neither sends nor reads anything for so many seconds is killed.
         most_hangs: a file on which the decoder hung in so many builds in a row is not tried again unless it changes or
             `retry_skipped` is set.
@@ -47,6 +50,8 @@ class IngestOptions:
     strict: bool = False
     retry_skipped: bool = False
     prune: bool = False
+    include_hidden: bool = False
+    sniff: bool = False
     stall_s: float = 60.0
     most_hangs: int = 3
     worker_command: Sequence[str] | None = None
@@ -124,6 +129,7 @@ class BuildSummary:
         wall_s: how long it took.
         n_segments: segments written.
         problems: every skipped or partial file, unreadable folder and kept root, with its reason, sorted by path.
+        passed_over: what the scan found and did not take.
     """
 
     added: int
@@ -139,6 +145,7 @@ class BuildSummary:
     wall_s: float
     n_segments: int
     problems: tuple[Problem, ...]
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     @property
     def n_files(self) -> int:

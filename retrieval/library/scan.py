@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from index import printable
+from retrieval.library.extensions import AMBIGUOUS_EXTENSIONS, AUDIO_EXTENSIONS, extension_of
+from retrieval.library.passed_over import LeftOutFolder, PassedOver, count_sounds, kind_of_folder
+from retrieval.library.sniff import looks_like_sound
 
 __all__ = [
-    "AUDIO_EXTENSIONS",
     "AudioFile",
     "Problem",
     "Scan",
@@ -20,38 +24,8 @@ __all__ = [
     "scan",
 ]
 
-AUDIO_EXTENSIONS = frozenset(
-    [
-        ".aac",
-        ".ac3",
-        ".aif",
-        ".aifc",
-        ".aiff",
-        ".ape",
-        ".au",
-        ".caf",
-        ".flac",
-        ".m4a",
-        ".m4b",
-        ".mka",
-        ".mp2",
-        ".mp3",
-        ".mp4",
-        ".mpc",
-        ".oga",
-        ".ogg",
-        ".opus",
-        ".tta",
-        ".w64",
-        ".wav",
-        ".wave",
-        ".webm",
-        ".wma",
-        ".wv",
-    ]
-)
-
 _HASH_CHUNK_BYTES = 1 << 20
+_SNIFFS_A_REPORT = 200
 
 
 @dataclass(frozen=True)
@@ -62,11 +36,13 @@ class AudioFile:
         path: absolute, as `os.fsdecode` gives it (bytes outside UTF-8 are surrogate escapes).
         size_bytes: its size when it was seen.
         mtime_ns: its modification time when it was seen, nanoseconds.
+        identity: device and inode, the same for all names of a file; None where the file system has no inodes.
     """
 
     path: str
     size_bytes: int
     mtime_ns: int
+    identity: tuple[int, int] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -90,6 +66,7 @@ class Scan:
         roots: absolute paths of the folders and files to scan.
         tops: the roots and links that led to a folder: where another disk may be mounted.
         dangling: links that lead nowhere, and roots that do not exist.
+        passed_over: what was found and not taken.
     """
 
     files: tuple[AudioFile, ...]
@@ -97,6 +74,7 @@ class Scan:
     roots: tuple[str, ...]
     tops: tuple[str, ...]
     dangling: tuple[str, ...]
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     def covers(self, path: str, *, dangling: bool = False) -> bool:
         """Return whether the scan would have found a file: it is under a root, and below nothing unreadable.
@@ -105,9 +83,16 @@ class Scan:
             path: the file.
             dangling: count what is below a dangling link or root as covered, too.
         """
-        failed = {problem.path for problem in self.problems}
-        failed = failed - set(self.dangling) if dangling else failed | set(self.dangling)
+        failed = self._unreadable if dangling else self._unreadable_or_dangling
         return any(is_under(path, root) for root in self.roots) and not any(is_under(path, place) for place in failed)
+
+    @cached_property
+    def _unreadable(self) -> frozenset[str]:
+        return frozenset(problem.path for problem in self.problems) - set(self.dangling)
+
+    @cached_property
+    def _unreadable_or_dangling(self) -> frozenset[str]:
+        return frozenset(problem.path for problem in self.problems) | set(self.dangling)
 
 
 def scan(
@@ -115,22 +100,29 @@ def scan(
     *,
     on_folder: Callable[[int], None] | None = None,
     allow_missing: bool = False,
+    include_hidden: bool = False,
+    sniff: bool = False,
+    known: Collection[str] = (),
 ) -> Scan:
     """Find the audio files below folders, by their extension.
 
-    Symbolic links are followed; a folder or a file that several of them lead to is taken once, under its own path where
-    that lies below a root. Names that begin with a dot are left out (`._song.mp3` of macOS is not a song). A root may
-    be a file: it is taken whatever its name.
+    Symbolic links are followed. A folder or file that has several names (links, hard links, a second mount) is taken
+    once, under its own path where that lies below a root. A root may be a file: it is taken whatever its name.
 
     Args:
         roots: folders and files.
-        on_folder: called after each folder with the number of files so far; what it raises ends the scan.
+        on_folder: called now and then, and after each folder, with the number of files so far; what it raises ends the
+            scan.
         allow_missing: a root that does not exist is `dangling`, not an error.
+        include_hidden: take names that begin with a dot (`._song.mp3` of macOS is not a song), and go into recycle
+            bins, snapshots and the like. A root is gone into whatever its name.
+        sniff: take files with other extensions if their first bytes are those of sound.
+        known: paths to take in any case, as an earlier scan did.
 
     Raises:
         FileNotFoundError: a root does not exist.
     """
-    walk = _Walk(on_folder or (lambda _: None))
+    walk = _Walk(on_folder or (lambda _: None), include_hidden=include_hidden, sniff=sniff, known=frozenset(known))
     absolute = [os.path.abspath(os.fspath(root)) for root in roots]
     for root in absolute:
         try:
@@ -140,11 +132,10 @@ def scan(
                 raise FileNotFoundError(f"no such file or folder: {printable(root)}") from None
         except OSError as error:
             walk.problems[root] = _reason(error)
-    for root in absolute:
+    # Links come last: so the path that a file is known by is its own, not that of a link that may be gone tomorrow.
+    for root in sorted(dict.fromkeys(absolute), key=lambda root: os.path.realpath(root) != root):
         if root not in walk.problems:
             walk.visit(root, is_root=True)
-    # Links come last: so the path that a file is known by is its own, not that of a link that may be gone
-    # tomorrow.
     while walk.links:
         links, walk.links = sorted(walk.links), []
         for link in links:
@@ -155,6 +146,7 @@ def scan(
         roots=tuple(dict.fromkeys(absolute)),
         tops=tuple(walk.tops),
         dangling=tuple(walk.dangling),
+        passed_over=walk.passed_over(),
     )
 
 
@@ -163,6 +155,9 @@ class _Walk:
     """The state of one scan."""
 
     on_folder: Callable[[int], None]
+    include_hidden: bool
+    sniff: bool
+    known: frozenset[str]
     files: dict[str, AudioFile] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     links: list[str] = field(default_factory=list)
@@ -170,6 +165,12 @@ class _Walk:
     dangling: list[str] = field(default_factory=list)
     seen_folders: set[tuple[int, int]] = field(default_factory=set)
     seen_files: set[tuple[int, int]] = field(default_factory=set)
+    other_extensions: Counter[str] = field(default_factory=Counter)
+    left_out: list[LeftOutFolder] = field(default_factory=list)
+    n_hidden: int = 0
+    n_second_names: int = 0
+    n_special: int = 0
+    n_sniffed: int = 0
 
     def visit(self, path: str, *, is_root: bool = False) -> None:
         """Take a root, or what a link leads to."""
@@ -177,15 +178,32 @@ class _Walk:
             status = os.stat(path)
         except OSError as error:
             # A link that leads nowhere is reported only if it has the name of an audio file.
-            if _has_audio_name(path) and not is_root:
+            if is_root:
+                pass
+            elif extension_of(path) in AUDIO_EXTENSIONS:
                 self.problems[path] = _reason(error)
+            else:
+                self.n_special += 1
             self.dangling.append(path)
             return
         if stat.S_ISDIR(status.st_mode):
             self.tops.append(path)
             self._walk_folder(path, status)
-        elif is_root or _has_audio_name(path):
-            self._take(path, status, once=not is_root)
+            return
+        try:
+            self._take_file(path, status, is_sound=is_root or None, by_link=os.path.realpath(path) != path)
+        except OSError as error:
+            self.problems[path] = _reason(error)
+
+    def passed_over(self) -> PassedOver:
+        """Return the counts of what was not taken."""
+        return PassedOver(
+            by_extension=dict(sorted(self.other_extensions.items(), key=lambda item: (-item[1], item[0]))),
+            n_hidden=self.n_hidden,
+            n_second_names=self.n_second_names,
+            n_special=self.n_special,
+            folders=tuple(sorted(self.left_out, key=lambda folder: folder.path)),
+        )
 
     def _walk_folder(self, top: str, status: os.stat_result) -> None:
         folders = [(top, status)]
@@ -202,29 +220,63 @@ class _Walk:
                 self.problems[folder] = _reason(error)
                 continue
             for entry in listed:
-                self._take_entry(entry, folders)
+                try:
+                    self._take_entry(entry, folders)
+                except OSError as error:
+                    self.problems[entry.path] = _reason(error)
             self.on_folder(len(self.files))
 
     def _take_entry(self, entry: os.DirEntry[str], folders: list[tuple[str, os.stat_result]]) -> None:
-        if entry.name.startswith("."):
-            return
-        try:
-            if entry.is_symlink():
-                self.links.append(entry.path)
-            elif entry.is_dir(follow_symlinks=False):
-                folders.append((entry.path, entry.stat()))
-            elif _has_audio_name(entry.name):
-                self._take(entry.path, entry.stat(), once=False)
-        except OSError as error:
-            self.problems[entry.path] = _reason(error)
+        is_folder = entry.is_dir(follow_symlinks=False)
+        kind = None if self.include_hidden or not is_folder else kind_of_folder(entry.name)
+        if kind is not None:
+            self.left_out.append(count_sounds(entry.path, kind))
+        elif is_folder:
+            folders.append((entry.path, entry.stat()))
+        elif entry.name.startswith(".") and not self.include_hidden and entry.path not in self.known:
+            self.n_hidden += 1
+        elif entry.is_symlink():
+            self.links.append(entry.path)
+        else:
+            # What is neither taken nor counted by its inode needs no stat: half of a library may be pictures.
+            is_regular = entry.is_file(follow_symlinks=False)
+            is_sound = self._is_sound(entry.path) if is_regular else None
+            if is_sound is False:
+                self.other_extensions[extension_of(entry.name)] += 1
+            else:
+                self._take_file(entry.path, entry.stat(), is_sound=is_sound, by_link=False)
 
-    def _take(self, path: str, status: os.stat_result, *, once: bool) -> None:
-        """Add a regular file; with `once` only if no other path led to it."""
-        identity = (status.st_dev, status.st_ino)
-        if not stat.S_ISREG(status.st_mode) or (once and identity in self.seen_files):
+    def _take_file(self, path: str, status: os.stat_result, *, is_sound: bool | None, by_link: bool) -> None:
+        """Add what is no folder to the files or to the counts; with None for `is_sound`, look what it is."""
+        if not stat.S_ISREG(status.st_mode):
+            self.n_special += 1
             return
-        self.seen_files.add(identity)
-        self.files.setdefault(path, AudioFile(path, status.st_size, status.st_mtime_ns))
+        if not (self._is_sound(path) if is_sound is None else is_sound):
+            self.other_extensions[extension_of(path)] += 1
+            return
+        identity = (status.st_dev, status.st_ino) if status.st_ino else None
+        if path in self.files:
+            return
+        # Where two paths that are no links lead to one file, the number of its names says so. Without that check, a
+        # file system that makes up its inodes could lose files.
+        if identity in self.seen_files and (by_link or status.st_nlink > 1):
+            self.n_second_names += 1
+            return
+        if identity is not None:
+            self.seen_files.add(identity)
+        self.files[path] = AudioFile(path, status.st_size, status.st_mtime_ns, identity)
+
+    def _is_sound(self, path: str) -> bool:
+        """Return whether a regular file is taken, by its name or its first bytes."""
+        extension = extension_of(path)
+        if path in self.known or (extension in AUDIO_EXTENSIONS and extension not in AMBIGUOUS_EXTENSIONS):
+            return True
+        if not self.sniff and extension not in AMBIGUOUS_EXTENSIONS:
+            return False
+        self.n_sniffed += 1
+        if self.n_sniffed % _SNIFFS_A_REPORT == 0:
+            self.on_folder(len(self.files))
+        return looks_like_sound(path)
 
 
 def content_hash(path: str | os.PathLike[str], *, on_piece: Callable[[], None] | None = None) -> str:
@@ -246,10 +298,6 @@ def content_hash(path: str | os.PathLike[str], *, on_piece: Callable[[], None] |
             if on_piece is not None:
                 on_piece()
     return digest.hexdigest()
-
-
-def _has_audio_name(path: str) -> bool:
-    return os.path.splitext(path)[1].lower() in AUDIO_EXTENSIONS
 
 
 def is_under(path: str, folder: str) -> bool:

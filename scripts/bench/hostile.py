@@ -42,7 +42,7 @@ from encoders.embed import AudioEncoder, embed_audio
 from index import VectorIndex
 from retrieval.indexing.build import build
 from retrieval.indexing.types import BuildSummary, IngestOptions
-from retrieval.library.scan import AUDIO_EXTENSIONS
+from retrieval.library.extensions import AUDIO_EXTENSIONS
 from scripts.bench.hostile_damage import DAMAGES, Damaged, damage
 from scripts.bench.hostile_formats import FORMATS, Original, make_originals
 

@@ -50,6 +50,30 @@ def test_build_counts_what_it_did_and_does_it_once(call: Call, small_library: Pa
     assert (summary["removed"], summary["unchanged"]) == (1, 1)
 
 
+def test_build_says_what_it_passes_over(call: Call, small_library: Path, tmp_path: Path) -> None:
+    place = tmp_path / "an.index"
+    for name in ("a.jpg", "b.jpg", "notes.txt", ".hidden.wav"):
+        (small_library / name).write_text("x")
+    (small_library / "two.wav").rename(small_library / "two.unknown")
+    (small_library / "@eaDir").mkdir()
+    soundfile.write(small_library / "@eaDir" / "four.wav", tone(pitch_hz=440.0, duration_s=2.0), RATE_HZ)
+    arguments = ("index", "build", small_library, "--index", place, "--workers", "1")
+    assert call(*arguments)[1].splitlines()[1:3] == [
+        "5 passed over: 2 .jpg, 1 .txt, 1 .unknown, 1 with a hidden name",
+        f"left out, --include-hidden takes them: {small_library}/@eaDir (system folder, 1 sound file)",
+    ]
+    _, summary, _ = build(call, small_library, "--index", place, "--sniff", "--include-hidden")
+    assert (summary["added"], summary["unchanged"], summary["skipped"]) == (2, 1, 2)
+    assert summary["passed_over"] == {
+        "files": 3,
+        "extensions": {".jpg": 2, ".txt": 1},
+        "hidden": 0,
+        "second_names": 0,
+        "special": 0,
+        "folders": [],
+    }
+
+
 NETWORK = ("torch", "transformers", "gensim", "librosa", "sklearn", "scipy", "av", "mutagen")
 REPORT = f"""
 import sys

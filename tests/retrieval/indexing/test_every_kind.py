@@ -19,6 +19,7 @@ from ingest_helpers import FAULTY, RATE_HZ, Model, worker_running
 from index import VectorIndex
 from retrieval.indexing.build import build
 from retrieval.indexing.types import BuildSummary, IngestOptions
+from retrieval.library.scan import is_under
 
 INDEXED, PARTIAL, SKIPPED, PASSED_OVER = "indexed", "partial", "skipped", "passed over"
 OTHER = "other"  # not a regular file, or another name of one
@@ -171,7 +172,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     expect(Kind("a link to good.wav", b"", OTHER)).symlink_to(folder / "good.wav")
     expect(Kind("a link to nothing.wav", b"", SKIPPED, "no such file")).symlink_to(folder / "gone.wav")
     (folder / "a link to this folder").symlink_to(folder)
-    os.link(folder / "LOUD NAME.WAV", expect(Kind("a hard link.wav", b"", INDEXED)))
+    os.link(folder / "LOUD NAME.WAV", expect(Kind("a hard link.wav", b"", OTHER)))
     not_utf8 = os.fsdecode(os.path.join(os.fsencode(folder), b"caf\xe9.wav"))
     fates[not_utf8] = Kind("a name outside UTF-8", wav(31), INDEXED)
     with open(not_utf8, "wb") as file:
@@ -212,6 +213,13 @@ def test_every_file_is_indexed_skipped_or_passed_over(library: Library, built: t
     assert wrong == {}
     assert tracks | reasons.keys() <= library.fates.keys()
     assert summary.n_files == len(tracks)
+    passed_over = {path for path, fate in found.items() if fate == PASSED_OVER}
+    left_out = [
+        path for path in passed_over if any(is_under(path, folder.path) for folder in summary.passed_over.folders)
+    ]
+    assert summary.passed_over.n_files == len(passed_over) - len(left_out)
+    assert sum(folder.n_sounds for folder in summary.passed_over.folders) == len(left_out)
+    assert summary.passed_over.n_second_names == 2
 
 
 def test_walking_the_folder_finds_nothing_else(library: Library) -> None:
