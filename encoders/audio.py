@@ -1,7 +1,8 @@
-"""Sound files as mono float32 in [-1, 1] at one sample rate, and the chunks and segments that the model takes as input.
+"""Sound files as mono float32 at one sample rate, and the chunks and segments that the model takes as input.
 
 A file is cut into chunks of 5 s; a segment, the unit of search, is two neighbouring chunks. Everything
-streams: memory use does not grow with the file's length.
+streams: memory use does not grow with the file's length. Samples beyond full scale, which float files and lossy codecs
+have, stay as they are until a chunk is cut; a chunk lies within [-1, 1].
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import soxr
 
 from encoders.decode import AudioDecodeError, OnError, mono_buffers
+from encoders.waveform import as_waveform, limited
 
 __all__ = [
     "CHUNK_S",
@@ -22,7 +24,6 @@ __all__ = [
     "SEGMENT_CHUNKS",
     "AudioChunk",
     "AudioDecodeError",
-    "check_waveform_array",
     "load_audio",
     "segment_spans",
     "stream_audio",
@@ -41,8 +42,6 @@ MIN_DURATION_S = 1.0
 # On music at 44.1 kHz, HQ (20 bits) costs 0.03 ms per second of audio more than MQ (16 bits): nothing beside
 # decoding.
 _RESAMPLING = "HQ"
-
-_MOST_CHANNELS = 64  # an axis no longer than this holds channels, not samples
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ def stream_audio(
         on_error: called if an error of the decoder ends a file of which something was decoded.
 
     Yields:
-        [shape=(n,)] float32 in [-1, 1], n > 0. Concatenated, they equal the whole file resampled at once.
+        [shape=(n,)] float32, full scale 1, n > 0. Concatenated, they equal the whole file resampled at once, whatever
+        `buffer_s`.
 
     Raises:
         AudioDecodeError: may be raised after some buffers; discard those.
@@ -94,8 +94,8 @@ def stream_chunks(
     repeated.
 
     Args:
-        audio: any file that libsndfile or FFmpeg reads, or a waveform at `sample_rate_hz` [shape=(n_samples,)] of
-            floats in [-1, 1].
+        audio: any file that libsndfile or FFmpeg reads, or an array at `sample_rate_hz` of one of the types and shapes
+            that `encoders.waveform.as_waveform` takes.
         sample_rate_hz: sample rate of the chunks.
         chunk_s: length of a chunk in seconds.
         on_error: called if an error of the decoder ends a file of which something was decoded.
@@ -105,12 +105,11 @@ def stream_chunks(
 
     Raises:
         AudioDecodeError: the file cannot be read; chunks that were yielded before must be discarded.
-        ValueError: the waveform has the wrong shape or type, or samples that are not finite.
+        ValueError: the array has another shape or type, or samples that are not finite.
     """
     cutter = _ChunkCutter(sample_rate_hz=sample_rate_hz, chunk_s=chunk_s)
     if isinstance(audio, np.ndarray):
-        check_waveform_array(audio)
-        yield from cutter.cut(audio)
+        yield from cutter.cut(as_waveform(audio, sample_rate_hz=sample_rate_hz))
     else:
         for buffer in stream_audio(audio, sample_rate_hz=sample_rate_hz, on_error=on_error):
             yield from cutter.cut(buffer)
@@ -118,28 +117,6 @@ def stream_chunks(
             raise AudioDecodeError(audio, "it is too short: not one sample is left after resampling")
     yield from cutter.last()
     return cutter.n_samples / sample_rate_hz
-
-
-def check_waveform_array(waveform: np.ndarray) -> None:
-    """Check that an array is a mono waveform of finite floats.
-
-    Raises:
-        ValueError: it is not; the message says how to convert it.
-    """
-    if waveform.ndim == 2 and min(waveform.shape) <= _MOST_CHANNELS:
-        channels = int(np.argmin(waveform.shape))
-        raise ValueError(f"a waveform of shape {waveform.shape} is not mono: mix it with .mean(axis={channels})")
-    if waveform.ndim != 1 or not len(waveform):
-        raise ValueError(f"a waveform of shape (n,) with n > 0 is needed, not {waveform.shape}")
-    if waveform.dtype.kind == "i":
-        scale = -int(np.iinfo(waveform.dtype).min)
-        raise ValueError(f"a waveform of {waveform.dtype} samples must be scaled to [-1, 1]: divide it by {scale}")
-    if waveform.dtype.kind != "f":
-        raise ValueError(f"a waveform of floats in [-1, 1] is needed, not of {waveform.dtype}")
-    # Piece by piece: the mask of a long waveform would take a quarter of its own memory.
-    n_bad = sum(int((~np.isfinite(waveform[i : i + 2**20])).sum()) for i in range(0, len(waveform), 2**20))
-    if n_bad:
-        raise ValueError(f"{n_bad} samples are NaN or infinite: replace them, or decode the file again")
 
 
 def segment_spans(chunk_spans: np.ndarray, *, segment_chunks: int = SEGMENT_CHUNKS) -> np.ndarray:
@@ -164,7 +141,7 @@ def load_audio(
     start_s: float = 0.0,
     duration_s: float | None = None,
 ) -> np.ndarray:
-    """A file, or a part of it, in memory.
+    """Return a file, or a part of it, in memory.
 
     Args:
         path: any file that libsndfile or FFmpeg reads.
@@ -174,7 +151,7 @@ def load_audio(
             earlier.
 
     Returns:
-        [shape=(n,)] float32 in [-1, 1], n > 0.
+        [shape=(n,)] float32, n > 0; full scale is 1, which only float files and lossy codecs exceed.
 
     Raises:
         AudioDecodeError: the file cannot be read, or ends before `start_s`.
@@ -218,20 +195,20 @@ def _stream(
     for mono, buffer_rate_hz in mono_buffers(path, start_s=start_s, buffer_s=buffer_s, on_error=on_error):
         if buffer_rate_hz != rate_hz:  # first buffer, or the rare stream that changes its rate half-way
             if resampler is not None:
-                yield from _bounded(resampler.resample_chunk(mono[:0], last=True))
+                yield from _some(resampler.resample_chunk(mono[:0], last=True))
             rate_hz = buffer_rate_hz
             resampler = None
             if rate_hz != sample_rate_hz:
                 resampler = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, dtype="float32", quality=_RESAMPLING)
-        yield from _bounded(mono if resampler is None else resampler.resample_chunk(mono))
+        yield from _some(mono if resampler is None else resampler.resample_chunk(mono))
     if resampler is not None:
-        yield from _bounded(resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True))
+        yield from _some(resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True))
 
 
-def _bounded(samples: np.ndarray) -> Iterator[np.ndarray]:
-    """The samples clipped to [-1, 1] (lossy codecs and resampling overshoot); nothing if there are none."""
+def _some(samples: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield samples, if there are any."""
     if len(samples):
-        yield np.clip(samples, -1.0, 1.0, out=samples)
+        yield samples
 
 
 class _ChunkCutter:
@@ -248,7 +225,7 @@ class _ChunkCutter:
         self.n_samples = 0
 
     def cut(self, buffer: np.ndarray) -> Iterator[AudioChunk]:
-        """The chunks that this buffer completes."""
+        """Yield the chunks that this buffer completes."""
         while len(buffer):
             part = buffer[: self._size - self._filled]
             self._current[self._filled : self._filled + len(part)] = part
@@ -261,7 +238,7 @@ class _ChunkCutter:
                 self._filled = 0
 
     def last(self) -> Iterator[AudioChunk]:
-        """Return the last partial chunk, if it is long enough, once the stream has ended."""
+        """Yield the last partial chunk, if it is long enough, once the stream has ended."""
         rest = self._current[: self._filled]
         if self._previous is None:
             padded = np.pad(rest, (0, max(0, round(MIN_DURATION_S * self._rate_hz) - len(rest))))
@@ -271,4 +248,4 @@ class _ChunkCutter:
 
     def _chunk(self, samples: np.ndarray) -> AudioChunk:
         end_s = self.n_samples / self._rate_hz
-        return AudioChunk(samples, max(0.0, end_s - self._size / self._rate_hz), end_s)
+        return AudioChunk(limited(samples), max(0.0, end_s - self._size / self._rate_hz), end_s)

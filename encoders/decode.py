@@ -1,4 +1,4 @@
-"""Opens any audio file and yields the mean of its channels, buffer by buffer, at the file's own sample rate.
+"""Opens any audio file and yields its channels mixed to one, buffer by buffer, at the file's own sample rate.
 
 libsndfile reads the formats it knows (it is the fastest). FFmpeg, through PyAV, reads the rest and takes over where
 libsndfile gives up on a damaged file. Both get the content only, never the name, so a mislabelled file is read as what
@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import soundfile
+
+from encoders.downmix import Downmix
 
 __all__ = [
     "AudioDecodeError",
@@ -100,7 +102,8 @@ def mono_buffers(
 ) -> Iterator[MonoBuffer]:
     """Decode a file into mono buffers of at most about `buffer_s` seconds; memory does not grow with the file.
 
-    Channels are averaged; samples that are NaN or infinite become 0. What can be read of a damaged file is read.
+    Channels are mixed by `encoders.downmix`; samples that are NaN or infinite become 0, and samples beyond full scale
+    stay. What can be read of a damaged file is read.
 
     Args:
         path: the file.
@@ -112,18 +115,28 @@ def mono_buffers(
         AudioDecodeError: the file cannot be read at all, holds no samples, or not one finite sample.
     """
     with _opened(path) as raw:
-        decoded = n_finite = 0
+        decoded, any_finite = 0, False
+        mix, form = None, (0, 0)
         for samples, rate_hz in _decoded(
             raw, path, start_s=start_s, buffer_s=buffer_s, on_error=on_error or (lambda _: None)
         ):
-            mono, finite = _mono(samples)
-            decoded += len(mono)
-            n_finite += finite
-            if len(mono):
+            if mix is None or form != (rate_hz, samples.shape[1]):  # the first buffer, or a stream that changes
+                if mix is not None:
+                    for mono in mix.last():
+                        yield mono, form[0]
+                    any_finite = any_finite or mix.any_finite
+                form = (rate_hz, samples.shape[1])
+                mix = Downmix(sample_rate_hz=rate_hz, channels=samples.shape[1])
+            decoded += len(samples)
+            for mono in mix.push(samples):
                 yield mono, rate_hz
+        if mix is not None:
+            for mono in mix.last():
+                yield mono, form[0]
+            any_finite = any_finite or mix.any_finite
     if not decoded and not start_s:
         raise AudioDecodeError(path, "the file holds no audio samples")
-    if decoded and not n_finite:
+    if decoded and not any_finite:
         raise AudioDecodeError(path, "every sample is NaN or infinite")
 
 
@@ -412,23 +425,3 @@ def _frame_samples(frame: Any) -> np.ndarray:
         return samples.astype(np.float32, copy=False)
     half = 1 << (8 * samples.dtype.itemsize - 1)
     return (samples.astype(np.float32) - (half if samples.dtype.kind == "u" else 0)) / half
-
-
-def _mono(samples: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return the mean of the channels [shape=(n,), float32, a new array], and whether any sample was finite."""
-    with np.errstate(all="ignore"):
-        mono = _mean_of_columns(samples)
-    if np.isfinite(mono).all():
-        return mono, bool(len(mono))
-    finite = np.isfinite(samples)
-    return _mean_of_columns(np.clip(np.where(finite, samples, 0.0), -1.0, 1.0)), bool(finite.any())
-
-
-def _mean_of_columns(samples: np.ndarray) -> np.ndarray:
-    # Column by column: ten times as fast as mean(axis=1), and unlike a matrix product it starts no BLAS
-    # threads.
-    mono = samples[:, 0].astype(np.float32)
-    for column in range(1, samples.shape[1]):
-        mono += samples[:, column]
-    mono *= np.float32(1.0 / samples.shape[1])
-    return mono

@@ -67,7 +67,8 @@ HOMES = {
 # never from its own or a later one. An entry stands for a module or for a whole sub-package; a longer entry wins.
 LAYERS = {
     "encoders": (
-        ("arrays", "decode", "mel"),
+        ("arrays", "downmix", "mel"),
+        ("decode", "waveform"),
         ("audio", "calibration", "checkpoint", "device", "heads", "text.tokenizer", "text.spelling", "text.writing"),
         ("text.unknown",),
         ("text.vocabulary", "backbones.base"),

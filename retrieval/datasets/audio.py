@@ -10,6 +10,7 @@ import soxr
 
 from encoders.audio import load_audio
 from encoders.decode import header_duration_s
+from encoders.waveform import as_waveform, limited
 from retrieval.datasets.base import DatasetError, TaggedClip
 
 __all__ = ["RMS_TARGET", "Normalization", "clip_duration_s", "load_clip", "normalized", "random_crop"]
@@ -31,8 +32,7 @@ def load_clip(
     """Return a clip, or a part of it, as a waveform.
 
     Args:
-        clip: an audio file, or a .npy array of shape (n,), (channels, n) or (n, channels): floats in [-1, 1], or
-            signed 16-bit or 32-bit integers.
+        clip: an audio file, or a .npy array of one of the shapes and types that `encoders.waveform.as_waveform` takes.
         sample_rate_hz: sample rate of the result.
         start_s: start of the part, seconds.
         duration_s: length of the part, seconds, or less where the clip ends earlier. None reads to the end; what lies
@@ -51,7 +51,7 @@ def load_clip(
         waveform = _load_array(clip, sample_rate_hz=sample_rate_hz, start_s=start_s, duration_s=duration_s)
     else:
         waveform = load_audio(clip.path, sample_rate_hz=sample_rate_hz, start_s=start_s, duration_s=duration_s)
-    return normalized(waveform, normalize)
+    return normalized(limited(waveform), normalize)
 
 
 def clip_duration_s(clip: TaggedClip) -> float | None:
@@ -130,18 +130,14 @@ def _load_array(clip: TaggedClip, *, sample_rate_hz: int, start_s: float, durati
     first = round(start_s * rate_hz)
     last = None if duration_s is None else first + max(1, round(duration_s * rate_hz))
     part = np.asarray(array[..., first:last])
-    if part.dtype.kind == "i" and part.dtype.itemsize in (2, 4):
-        part = part / -float(np.iinfo(part.dtype).min)
-    elif part.dtype.kind != "f":
-        raise DatasetError(f"{clip.path} has elements of type {part.dtype}: save floats in [-1, 1] or 16-bit integers")
-    mono = part.mean(axis=0) if part.ndim == 2 else part
-    if not mono.size:
+    if not part.size:
         raise DatasetError(f"{clip.path}: no audio after {start_s:g} s")
-    if not np.isfinite(mono).all():
-        raise DatasetError(f"{clip.path} has samples that are NaN or infinite")
-    waveform = mono.astype(np.float32)
+    try:
+        waveform = as_waveform(part, sample_rate_hz=rate_hz)
+    except ValueError as error:
+        raise DatasetError(f"{clip.path}: {error}") from None
     if rate_hz != sample_rate_hz:
         waveform = soxr.resample(waveform, rate_hz, sample_rate_hz, quality="HQ")
         if not len(waveform):
             raise DatasetError(f"{clip.path} is too short: no sample is left at {sample_rate_hz} Hz")
-    return np.clip(waveform, -1.0, 1.0).astype(np.float32, copy=False)
+    return waveform

@@ -139,7 +139,7 @@ def test_blocks_of_another_length() -> None:
     assert [(chunk.start_s, chunk.end_s) for chunk in chunks] == [(0.0, 3.0), (3.0, 6.0), (4.0, 7.0)]
 
 
-@pytest.mark.parametrize("waveform", [np.empty(0, np.float32), np.zeros((2, 100), np.float32)])
+@pytest.mark.parametrize("waveform", [np.empty(0, np.float32), np.zeros((100, 100), np.float32)])
 def test_blocks_of_no_waveform(waveform: np.ndarray) -> None:
     with pytest.raises(ValueError, match="waveform of shape"):
         list(stream_chunks(waveform, sample_rate_hz=RATE_HZ))

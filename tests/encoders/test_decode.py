@@ -87,20 +87,6 @@ def test_six_channels_are_averaged(tmp_path: Path) -> None:
     np.testing.assert_allclose(load_audio(path), channels.mean(axis=1), atol=1e-6)
 
 
-def test_opposite_channels_cancel(tmp_path: Path) -> None:
-    path = tmp_path / "opposite.wav"
-    sf.write(path, np.stack([tone(1.0), -tone(1.0)], axis=1), RATE_HZ, subtype="FLOAT")
-    np.testing.assert_allclose(load_audio(path), 0.0, atol=1e-6)
-
-
-def test_overshoot_is_clipped(tmp_path: Path) -> None:
-    path = tmp_path / "loud.wav"
-    sf.write(path, tone(1.0, level=3.0), RATE_HZ, subtype="FLOAT")
-    samples = load_audio(path)
-    assert samples.min() == -1.0
-    assert samples.max() == 1.0
-
-
 # ---- bad and odd files
 
 
@@ -148,7 +134,7 @@ def test_one_bad_channel_does_not_spoil_the_other(tmp_path: Path) -> None:
 def test_huge_values_stay_in_range(tmp_path: Path) -> None:
     path = tmp_path / "huge.wav"
     sf.write(path, np.full((RATE_HZ, 2), 3e38, np.float32), RATE_HZ, subtype="FLOAT")
-    assert load_audio(path).max() == 1.0
+    assert [float(chunk.samples.max()) for chunk in stream_chunks(path)] == [1.0]
 
 
 def test_no_finite_value(tmp_path: Path) -> None:

@@ -72,22 +72,9 @@ def test_any_function_of_chunks_can_be_mapped() -> None:
     np.testing.assert_array_equal(outputs.ravel()[:12], noise(7.0)[: 6 * RATE_HZ : 4000])
 
 
-@pytest.mark.parametrize(
-    ("waveform", "message"),
-    [
-        (np.zeros(16000, np.int16), "a waveform of int16 samples must be scaled to .-1, 1.: divide it by 32768"),
-        (np.zeros(16000, np.uint8), "floats in .-1, 1. is needed, not of uint8"),
-        (np.zeros(16000, complex), "not of complex128"),
-        (np.zeros((2, 16000), np.float32), r"is not mono: mix it with .mean\(axis=0\)"),
-        (np.zeros((16000, 2), np.float32), r"is not mono: mix it with .mean\(axis=1\)"),
-        (np.zeros((100, 100), np.float32), r"shape \(n,\) with n > 0 is needed"),
-        (np.zeros(0, np.float32), r"shape \(n,\) with n > 0 is needed"),
-        (np.array([0.0, np.nan, np.inf]), "2 samples are NaN or infinite"),
-    ],
-)
-def test_what_is_not_a_waveform_is_refused_with_the_remedy(waveform: np.ndarray, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        embed_audio(waveform, model=RecordingEncoder())
+def test_what_is_not_a_waveform_is_refused() -> None:
+    with pytest.raises(ValueError, match="int64 have no certain full scale"):
+        embed_audio(np.zeros(16000, np.int64), model=RecordingEncoder())
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +99,11 @@ def test_clips_are_encoded_in_batches_with_progress(model: TwoTowerModel, monkey
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(vectors[1], model.encode_audio(clips[1])[0], atol=1e-5)
     assert model.encode_audio([]).shape == (0, model.config.dim)
-    with pytest.raises(ValueError, match="divide it by 32768"):
-        model.encode_audio(np.zeros(1000, np.int16))
+    integers = np.round(clips[0] * 32_768).astype(np.int16)
+    for same in (integers, np.stack([integers, integers]), np.stack([integers, -integers], axis=1)):
+        np.testing.assert_allclose(model.encode_audio(same), model.encode_audio(integers / 32_768), atol=1e-5)
+    with pytest.raises(ValueError, match="int64 have no certain full scale"):
+        model.encode_audio(np.zeros(1000, np.int64))
 
 
 def test_a_long_file_costs_no_more_memory_than_a_short_one(tmp_path: Path) -> None:

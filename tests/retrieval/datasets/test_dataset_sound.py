@@ -50,7 +50,7 @@ def test_arrays_sound_as_their_file_does(tmp_path: Path, array: np.ndarray) -> N
         (TONE, None, "give it with --array-rate"),
         (np.zeros((2, 2, 2)), RATE_HZ, "has the shape"),
         (np.zeros(0), RATE_HZ, "has the shape"),
-        (np.array(["x"]), RATE_HZ, "elements of type <U1"),
+        (np.array(["x"]), RATE_HZ, "samples of type <U1"),
         (np.array([0.0, np.nan]), RATE_HZ, "NaN or infinite"),
     ],
 )
