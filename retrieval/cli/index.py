@@ -40,7 +40,7 @@ def build(
     device: DeviceOption = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Fail if a file cannot be read as a whole.")] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Forget the tracks of DIRs that are empty or gone, too.")
+        bool, typer.Option("--prune", help="Forget the tracks of folders that are empty or gone, too.")
     ] = False,
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Try files again that could not be read before.")
@@ -69,8 +69,9 @@ def build(
 
     Run the same command again to update the index: it embeds only what is
     new or changed, forgets files that are gone, and resumes after an
-    interruption. If a DIR is empty or gone, its tracks are kept, because a
-    disk may not be mounted; --prune forgets them.
+    interruption. If a folder is empty or gone, its tracks are kept, because a
+    disk may not be mounted; --prune, or `retrieve index remove FOLDER`,
+    forgets them.
 
     Files that cannot be read are skipped and listed by
     `retrieve index info --skipped`, files that break off before their end by

@@ -12,12 +12,14 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from encoders.embed import AudioEncoder
 from index import IndexMissingError, Manifest, VectorIndex, printable
+from retrieval.indexing.away import AbsentDisks
 from retrieval.indexing.batcher import Embedded, Embedder
 from retrieval.indexing.commit import commit_embedded, commit_known
 from retrieval.indexing.decode_pool import (
@@ -117,6 +119,7 @@ class _Run:
         self._embedder: Embedder | None = None
         self._problems: list[Problem] = []
         self._passed_over = PassedOver()
+        self._absent = AbsentDisks()
         self._n_transient = 0
         self.skipped: list[Problem] = []
         self.partial: list[Problem] = []
@@ -148,7 +151,8 @@ class _Run:
                 index = _create_index(index_path, model, fingerprint)
             plan = make_plan(
                 found,
-                index,
+                tracks=known,
+                skipped=index.skipped(),
                 retry_skipped=self._options.retry_skipped,
                 prune=self._options.prune,
                 on_step=self._report,
@@ -156,7 +160,8 @@ class _Run:
             self._counts["unchanged"] = plan.n_unchanged
             self.skipped.extend(plan.known_bad)
             self.partial.extend(plan.known_partial)
-            self._n_done = plan.n_unchanged + len(plan.known_bad)
+            self._n_done = plan.n_unchanged + len(plan.known_bad) + plan.n_moved
+            self._rename(plan, index)
             self._bytes_total = sum(file.size_bytes for file in plan.todo)
             self._embed(plan, index, model)
             self._forget(found, plan, index)
@@ -226,7 +231,7 @@ class _Run:
             self._fail(event, index)
 
     def _decode_unless_known(self, hashed: Hashed, pool: DecodePool, index: VectorIndex) -> None:
-        known = commit_known(index, hashed.file, hashed.content_hash)
+        known = commit_known(index, hashed.file, hashed.content_hash, absent=self._absent)
         if known is None:
             pool.decode(hashed)
             return
@@ -282,19 +287,29 @@ class _Run:
         self.skipped.append(Problem(file.path, reason))
         self._file_done(file)
 
+    def _rename(self, plan: Plan, index: VectorIndex) -> None:
+        """Enter tracks that were found over a link under the path that leads over none."""
+        for path, new_path in plan.renamed:
+            track = index.track(path)
+            assert track is not None  # this process alone writes
+            index.update(path, replace(track, path=new_path))
+        self._counts["moved"] += plan.n_moved
+
     def _forget(self, found: Scan, plan: Plan, index: VectorIndex) -> None:
-        """Remove tracks whose files are gone, once it is known which of them have only moved."""
+        """Remove tracks whose files are gone, once it is known which of them have only moved, and second tracks."""
         self._stage = "finishing"
         self._report()
         still_there = tuple(path for path in plan.missing if index.track(path) is not None)
-        missing = missing_tracks(found, still_there, prune=self._options.prune, index_path=index.path)
+        missing = missing_tracks(
+            found, still_there, skips=plan.stale_skips, prune=self._options.prune, index_path=index.path
+        )
         self._problems.extend(missing.problems)
         self._counts["kept"] = missing.n_kept
-        for path in missing.forgotten:
+        for path in (*missing.forgotten, *plan.second_names):
             self._stop.check()
             index.remove(path)
             self._count("removed")
-        for path in plan.stale_skips:
+        for path in missing.forgotten_skips:
             index.remove(path)
         self._report()
 

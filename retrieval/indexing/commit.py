@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from index import Track, VectorIndex
+from retrieval.indexing.away import AbsentDisks, is_gone
 from retrieval.indexing.batcher import Embedded
-from retrieval.indexing.plan import is_gone
 from retrieval.library.scan import AudioFile
 
 __all__ = ["Committed", "commit_embedded", "commit_known"]
@@ -51,11 +51,17 @@ def commit_embedded(index: VectorIndex, embedded: Sequence[Embedded]) -> list[tu
     ]
 
 
-def commit_known(index: VectorIndex, file: AudioFile, content_hash: str) -> Committed | None:
+def commit_known(index: VectorIndex, file: AudioFile, content_hash: str, *, absent: AbsentDisks) -> Committed | None:
     """Enter a file whose content the index holds already, without decoding it.
 
-    The file's own track is preferred, then one whose file is gone: that file was moved. Otherwise the file is a copy
-    and gets rows of its own.
+    The file's own track is preferred, then one whose file is gone: that file was moved. Otherwise, and where the other
+    file may still be on a disk that is not mounted, the file is a copy and gets rows of its own.
+
+    Args:
+        index: open for writing.
+        file: the file.
+        content_hash: of its content.
+        absent: the disks that are not mounted.
 
     Returns:
         None if the index does not hold the content.
@@ -64,9 +70,10 @@ def commit_known(index: VectorIndex, file: AudioFile, content_hash: str) -> Comm
     holders = index.find_content(content_hash)
     if not holders:
         return None
-    held = min(holders, key=lambda track: (track.path != own_path, not is_gone(track.path)))
+    moved = {track.path: is_gone(track.path) and not absent.hold(track.file) for track in holders}
+    held = min(holders, key=lambda track: (track.path != own_path, not moved[track.path]))
     track = replace(held, path=own_path, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)
-    if held.path == own_path or is_gone(held.path):
+    if held.path == own_path or moved[held.path]:
         index.update(held.path, track)
         return Committed("updated" if held.path == own_path else "moved", 0, track.note)
     spans = np.array([(segment.start_s, segment.end_s) for segment in index.segments(held.path)])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import bisect
 import os
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from index import VectorIndex, printable
-from retrieval.library.scan import AudioFile, Problem, Scan, is_under
+from index import Skipped, Track, printable
+from retrieval.indexing.away import AwayFolders, is_gone
+from retrieval.indexing.same_file import known_names, second_names
+from retrieval.library.scan import AudioFile, Problem, Scan
 
-__all__ = ["Missing", "Plan", "is_gone", "make_plan", "missing_tracks"]
+__all__ = ["Missing", "Plan", "make_plan", "missing_tracks"]
+
+_STEP = 1000
 
 
 @dataclass(frozen=True)
@@ -20,10 +24,13 @@ class Plan:
 
     Attributes:
         todo: files to read, sorted by path: new, changed, and skipped ones to be tried again.
-        n_unchanged: files whose size and time are those in the catalogue.
+        n_unchanged: files whose size and time are those in the catalogue, under this name or another one.
         known_partial: those of them that are indexed only in part.
         known_bad: files skipped before and unchanged since.
+        renamed: tracks to enter under another name of the same file (path of the track, path of the file).
+        n_moved: how many of those need nothing more; the others are in `todo`.
         missing: paths of tracks below the roots whose files are gone.
+        second_names: paths of tracks whose files have another track under another name.
         stale_skips: paths of skipped files that are gone.
     """
 
@@ -31,41 +38,75 @@ class Plan:
     n_unchanged: int
     known_partial: tuple[Problem, ...]
     known_bad: tuple[Problem, ...]
+    renamed: tuple[tuple[bytes, bytes], ...]
+    n_moved: int
     missing: tuple[bytes, ...]
+    second_names: tuple[bytes, ...]
     stale_skips: tuple[bytes, ...]
 
 
 def make_plan(
-    found: Scan, index: VectorIndex, *, retry_skipped: bool, prune: bool, on_step: Callable[[], None]
+    found: Scan,
+    *,
+    tracks: Sequence[Track],
+    skipped: Sequence[Skipped],
+    retry_skipped: bool,
+    prune: bool,
+    on_step: Callable[[], None],
 ) -> Plan:
     """Compare by path, size and time; open no file. `on_step` is called now and then, and may raise."""
-    tracks = {track.path: (track.size_bytes, track.mtime_ns, track.note) for track in index.tracks()}
-    skips = {skip.path: skip for skip in index.skipped()}
+    others = {track.path: track for track in tracks}
+    skips = {skip.path: skip for skip in skipped}
     todo: list[AudioFile] = []
-    known_partial: list[Problem] = []
+    unchanged: list[Track] = []
     known_bad: list[Problem] = []
-    n_unchanged = 0
     for number, file in enumerate(found.files):
-        if number % 1000 == 0:
+        if number % _STEP == 0:
             on_step()
         path, stamp = os.fsencode(file.path), (file.size_bytes, file.mtime_ns)
         skip = skips.pop(path, None)
-        track = tracks.pop(path, None)
-        if track is not None and track[:2] == stamp:
-            n_unchanged += 1
-            if track[2] is not None:
-                known_partial.append(Problem(file.path, track[2]))
+        track = others.pop(path, None)
+        if track is not None and _stamp(track) == stamp:
+            unchanged.append(track)
         elif skip is None or (skip.size_bytes, skip.mtime_ns) != stamp or skip.n_tries or retry_skipped:
             todo.append(file)
         else:
             known_bad.append(Problem(file.path, skip.reason))
+    new = [file for file in todo if os.fsencode(file.path) not in others]
+    renamed: list[tuple[bytes, bytes]] = []
+    n_moved = 0
+    done: set[str] = set()
+    for known in known_names(new, {path: _stamp(track) for path, track in others.items()}, on_step=on_step):
+        track, file = others.pop(known.path, None), known.file
+        if track is None:
+            continue
+        is_same = _stamp(track) == (file.size_bytes, file.mtime_ns)
+        if known.is_link:
+            renamed.append((known.path, os.fsencode(file.path)))
+            n_moved += is_same
+        elif is_same:
+            unchanged.append(track)
+        else:
+            todo.append(replace(file, path=track.file))
+        if is_same or not known.is_link:
+            done.add(file.path)
+    there: list[bytes] = []
+    missing: list[bytes] = []
+    for number, path in enumerate(others):
+        if number % _STEP == 0:
+            on_step()
+        if found.covers(os.fsdecode(path), dangling=True):
+            (missing if is_gone(path) else there).append(path)
     return Plan(
-        todo=tuple(todo),
-        n_unchanged=n_unchanged,
-        known_partial=tuple(known_partial),
+        todo=tuple(sorted((file for file in todo if file.path not in done), key=lambda file: os.fsencode(file.path))),
+        n_unchanged=len(unchanged),
+        known_partial=tuple(Problem(track.file, track.note) for track in unchanged if track.note is not None),
         known_bad=tuple(known_bad),
-        missing=tuple(path for path in tracks if _is_missing(path, found, dangling=True)),
-        stale_skips=tuple(path for path in skips if _is_missing(path, found, dangling=prune)),
+        renamed=tuple(renamed),
+        n_moved=n_moved,
+        missing=tuple(missing),
+        second_names=second_names(there, found.files, on_step=on_step),
+        stale_skips=tuple(path for path in skips if found.covers(os.fsdecode(path), dangling=prune) and is_gone(path)),
     )
 
 
@@ -75,53 +116,48 @@ class Missing:
 
     Attributes:
         forgotten: paths of those to remove from the index.
+        forgotten_skips: paths of skipped files to remove from the index.
         n_kept: how many stay although their files are gone.
         problems: one for each place whose tracks are kept, with the command that forgets them.
     """
 
     forgotten: tuple[bytes, ...]
+    forgotten_skips: tuple[bytes, ...]
     n_kept: int = 0
     problems: tuple[Problem, ...] = ()
 
 
-def missing_tracks(found: Scan, missing: tuple[bytes, ...], *, prune: bool, index_path: os.PathLike[str]) -> Missing:
-    """Decide which of the missing tracks to forget.
+def missing_tracks(
+    found: Scan,
+    missing: tuple[bytes, ...],
+    *,
+    skips: tuple[bytes, ...],
+    prune: bool,
+    index_path: os.PathLike[str],
+) -> Missing:
+    """Decide which of the missing tracks, and of the missing skipped files, to forget.
 
-    Tracks are kept where a root, or a link below one, leads nowhere or to a folder without any audio file, because a
-    disk may not be mounted. With `prune` all are forgotten.
+    A track is kept where its folder, or one above it, is missing or empty, because a disk may not be mounted; so are
+    the tracks of roots and links that lead nowhere or to a folder without any audio file. With `prune` all are
+    forgotten.
     """
-    if prune or not missing:
-        return Missing(missing)
-    names = [os.fsencode(file.path) for file in found.files]
-    forgotten, problems = list(missing), []
-    for place in sorted({*found.tops, *found.dangling}, key=len):
-        below = os.fsencode(os.path.join(place, ""))
-        position = bisect.bisect_left(names, below)
-        if position < len(names) and names[position].startswith(below):
-            continue
-        kept = [path for path in forgotten if is_under(os.fsdecode(path), place)]
-        if kept:
-            forgotten = [path for path in forgotten if not is_under(os.fsdecode(path), place)]
-            target, index = (shlex.quote(printable(path)) for path in (place, index_path))
-            state = "it is gone" if place in found.dangling else "it holds no audio file"
-            reason = (
-                f"{state}; its {len(kept)} tracks stay in the index in case a disk is not mounted. To forget them, run "
-                f"`retrieve index build {target} --prune --index {index}`"
-            )
-            problems.append(Problem(place, reason))
-    return Missing(tuple(forgotten), len(missing) - len(forgotten), tuple(problems))
+    if prune:
+        return Missing(missing, skips)
+    away = AwayFolders(found)
+    forgotten_skips = tuple(path for path in skips if away.place_of(os.fsdecode(path)) is None)
+    kept = Counter(place for path in missing if (place := away.place_of(os.fsdecode(path))) is not None)
+    forgotten = tuple(path for path in missing if away.place_of(os.fsdecode(path)) is None)
+    problems = []
+    for place, n_tracks in sorted(kept.items()):
+        target, index = (shlex.quote(printable(path)) for path in (place, index_path))
+        tracks = "its track stays" if n_tracks == 1 else f"its {n_tracks} tracks stay"
+        reason = (
+            f"{away.state(place)}; {tracks} in the index in case a disk is not mounted. To forget "
+            f"{'it' if n_tracks == 1 else 'them'}, run `retrieve index remove {target} --index {index}`"
+        )
+        problems.append(Problem(place, reason))
+    return Missing(forgotten, forgotten_skips, len(missing) - len(forgotten), tuple(problems))
 
 
-def is_gone(path: bytes) -> bool:
-    """Return whether nothing is at the path; False where that cannot be found out."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _is_missing(path: bytes, found: Scan, *, dangling: bool) -> bool:
-    return found.covers(os.fsdecode(path), dangling=dangling) and is_gone(path)
+def _stamp(track: Track) -> tuple[int, int]:
+    return track.size_bytes, track.mtime_ns

@@ -32,8 +32,8 @@ class IngestOptions:
         strict: raise IngestError at the end if files were skipped or are indexed only in part (all other files are
             indexed).
         retry_skipped: decode files again that were skipped before and have not changed since.
-        prune: forget the tracks of roots and links that are gone or hold no audio file any more. Otherwise they are
-            kept and reported, because a disk may not be mounted.
+        prune: forget the tracks of folders and links that are gone or empty. Otherwise they are kept and reported,
+            because a disk may not be mounted.
         include_hidden: take hidden names, and go into recycle bins, snapshots and the like.
         sniff: take files with an unknown extension, too, if their first bytes are those of sound.
         stall_s: a decoding process that neither sends nor reads anything for so many seconds is killed.
@@ -118,8 +118,9 @@ class BuildSummary:
         added: files that are new in the index.
         updated: files whose content or time had changed.
         unchanged: files that were not read.
-        moved: files that the index knew under a path that is gone; nothing was embedded for them.
-        removed: tracks forgotten because their file is gone.
+        moved: files that the index knew under a path that is gone, or that leads over a link; nothing was embedded for
+            them.
+        removed: tracks forgotten because their file is gone, or has another track under another name.
         kept: tracks that stay although their files are gone (see `IngestOptions.prune`).
         skipped: files that could not be indexed, those of former builds included.
         transient: those of them that the next build tries again even if they do not change.

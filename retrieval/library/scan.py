@@ -219,11 +219,13 @@ class _Walk:
             except OSError as error:
                 self.problems[folder] = _reason(error)
                 continue
+            below: list[tuple[str, os.stat_result]] = []
             for entry in listed:
                 try:
-                    self._take_entry(entry, folders)
+                    self._take_entry(entry, below)
                 except OSError as error:
                     self.problems[entry.path] = _reason(error)
+            folders.extend(reversed(below))  # in the order of names: of two hard links, the first is the track
             self.on_folder(len(self.files))
 
     def _take_entry(self, entry: os.DirEntry[str], folders: list[tuple[str, os.stat_result]]) -> None:

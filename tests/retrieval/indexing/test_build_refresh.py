@@ -114,7 +114,7 @@ def test_tracks_of_a_root_that_is_empty_or_gone_are_forgotten_on_demand(music: P
         assert problem.path == str(music)
         assert problem.reason == (
             "it holds no audio file; its 2 tracks stay in the index in case a disk is not mounted. To forget them, run "
-            f"`retrieve index build {music} --prune --index {place}`"
+            f"`retrieve index remove {music} --index {place}`"
         )
     else:
         with pytest.raises(FileNotFoundError, match="no such file or folder"):
@@ -156,7 +156,7 @@ def test_tracks_behind_a_dangling_link_are_kept(tmp_path: Path, music: Path, pla
     shutil.rmtree(tmp_path / "disk")
     summary = build([music], index_path=place, model=Model())
     assert (counts(summary), summary.kept) == ({"unchanged": 1}, 1)
-    assert summary.problems[0].reason.startswith("it is gone; its 1 tracks stay in the index")
+    assert summary.problems[0].reason.startswith("it is gone; its track stays in the index")
     (tmp_path / "disk").mkdir()  # an empty mount point
     summary = build([music], index_path=place, model=Model())
     assert counts(summary) == {"unchanged": 1}
