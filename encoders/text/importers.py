@@ -36,6 +36,7 @@ class ImportedVectors:
         n_left_out: words without letters or digits, of another language (Numberbatch) or of more than four parts.
         n_merged: words whose normalised spelling is that of an earlier word, which is kept ("Paris", "paris").
         n_repeated: words that the file repeats; the first is kept.
+        notes: faults of the file that do no harm, one sentence each.
     """
 
     word_vectors: WordVectors
@@ -44,6 +45,7 @@ class ImportedVectors:
     n_left_out: int
     n_merged: int
     n_repeated: int
+    notes: tuple[str, ...] = ()
 
 
 def normalised_token(word: str) -> str:
@@ -98,7 +100,8 @@ def import_word_vectors(
             tokens, vectors, shares, buckets=read.buckets, chars=read.chars, source=source
         )
     n_merged = len(read.words) - n_left_out - len(tokens)
-    return ImportedVectors(word_vectors, read.format, read.n_read, n_left_out, n_merged, read.n_read - len(read.words))
+    n_repeated = read.n_read - len(read.words)
+    return ImportedVectors(word_vectors, read.format, read.n_read, n_left_out, n_merged, n_repeated, read.notes)
 
 
 def _normalised(words: Sequence[str]) -> tuple[list[str], list[int]]:

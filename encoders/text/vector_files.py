@@ -12,12 +12,13 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from encoders.text.file_kinds import HEAD_BYTES, other_kind
 from encoders.text.train import quiet_gensim
 from encoders.text.word_vectors import WordVectorsError
 
@@ -27,7 +28,9 @@ MAX_DIM = 10_000  # a first line with a greater second number is not a header
 MAX_UNPACKED_BYTES = 32 << 30
 _COPIED_BYTES = 1 << 22
 _LONGEST_WORD_BYTES = 4096
+_LONGEST_NAMED = 60  # characters of a word in a message
 _LONGEST_LINE_BYTES = _LONGEST_WORD_BYTES + 32 * MAX_DIM
+_BOM = b"\xef\xbb\xbf"  # the byte order mark of UTF-8
 _FASTTEXT_MAGIC = (793712314).to_bytes(4, "little")
 _FASTTEXT_VERSIONS = (11, 12)
 # After the magic number and the version: the arguments of training in the order of fastText's args.cc.
@@ -55,6 +58,7 @@ class VectorFile:
         counts: occurrences of each word in the training text [shape=(n,)]; fastText only.
         buckets: vectors of n-grams [shape=(n_buckets, dim)]; fastText only, None: it has no subwords.
         chars: shortest and longest n-gram; fastText only.
+        notes: faults of the file that do no harm, one sentence each.
     """
 
     format: str
@@ -64,6 +68,7 @@ class VectorFile:
     counts: np.ndarray | None = None
     buckets: np.ndarray | None = None
     chars: tuple[int, int] = (0, 0)
+    notes: tuple[str, ...] = ()
 
 
 def read_vector_file(path: Path, *, limit: int | None = None, on_words: _OnWords | None = None) -> VectorFile:
@@ -95,21 +100,30 @@ def read_vector_file(path: Path, *, limit: int | None = None, on_words: _OnWords
 def _format_of(path: Path) -> str:
     """Return the format of a file by its first bytes; see `VectorFile`."""
     with _opened(path) as file:
-        head = file.read(1 << 16).removeprefix(b"\xef\xbb\xbf")
+        whole_head = file.read(HEAD_BYTES)
+    head = whole_head.removeprefix(_BOM)
     if not head:
         raise WordVectorsError(f"{path} is empty: copy it again")
     if head.startswith(_FASTTEXT_MAGIC):
         return "fasttext"
     if (head[0] == 0x80 and head[1:2] <= b"\x08") or path.suffix in {".kv", ".model", ".pkl"}:
         raise WordVectorsError(_PICKLE.format(path=path))
-    if head.startswith(b"PK"):
-        raise WordVectorsError(f"{path} is a .zip archive: unzip it and import the file in it")
     line, _, rest = head.partition(b"\n")
     if _header(line) is not None:
         second = rest.partition(b"\n")[0]
-        return "text" if _is_text(second, complete=b"\n" in rest) else "binary"
+        if _is_text(second, complete=b"\n" in rest) or not rest.strip():
+            return "text"
+        if head is not whole_head:
+            raise WordVectorsError(
+                f"{path} is a binary file with a byte order mark before its header, as an editor writes: it was saved "
+                "as text, which damages it; copy it again"
+            )
+        return "binary"
     if _is_text(line, complete=b"\n" in head) and len(line.split()) > 2:
         return "glove"
+    kind = other_kind(whole_head)
+    if kind is not None:
+        raise WordVectorsError(f"{path} is {kind}")
     raise WordVectorsError(f"{path} is not a word-vector file: give a word2vec, GloVe or fastText file")
 
 
@@ -161,26 +175,33 @@ def _unpacked(path: Path, copy: Path) -> Path:
 
 
 def _read_text(path: Path, copy: Path, *, kind: str, limit: int | None, on_words: _OnWords | None) -> VectorFile:
-    n_read = _write_binary(path, copy, has_header=kind == "text", limit=limit, on_words=on_words)
-    return _gensim_file(kind, copy, n_read)
+    n_read, notes = _write_binary(path, copy, has_header=kind == "text", limit=limit, on_words=on_words)
+    return replace(_gensim_file(kind, copy, n_read), notes=notes)
 
 
-def _write_binary(path: Path, copy: Path, *, has_header: bool, limit: int | None, on_words: _OnWords | None) -> int:
-    """Write the words of a text file as a word2vec binary file, and return their number.
+def _write_binary(
+    path: Path, copy: Path, *, has_header: bool, limit: int | None, on_words: _OnWords | None
+) -> tuple[int, tuple[str, ...]]:
+    """Write the words of a text file as a word2vec binary file; return their number, and notes on the file.
 
     gensim's reader of text takes neither byte order marks, tabs nor words with spaces, which files in use have, and is
     five times as slow. A space in a word becomes an underscore.
     """
     n_words = dim = n_read = 0
-    with _opened(path) as file, copy.open("wb") as out:
+    header, notes = None, []
+    # A number too large for float32 becomes infinite, which is refused below.
+    with _opened(path) as file, copy.open("wb") as out, np.errstate(over="ignore"):
         out.write(_HEADER % (0, 0))
         for number, line in enumerate(_lines(file, path), 1):
             if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
+                if line.startswith(_BOM):
+                    notes.append("it begins with a byte order mark, which is ignored")
+                    line = line.removeprefix(_BOM)
                 header = _header(line) if has_header else None
                 if header is not None:
                     n_words, dim = header
                     continue
+            ends = line.endswith(b"\n")
             line = line.rstrip(b" \r\n")
             if not line:
                 continue
@@ -190,12 +211,24 @@ def _write_binary(path: Path, copy: Path, *, has_header: bool, limit: int | None
             space = b" " if b" " in line else b"\t"
             dim = dim or line.count(space)
             word, *values = line.rsplit(space, dim)
+            if dim > MAX_DIM:
+                raise WordVectorsError(f"{path}, line {number}: more than {MAX_DIM} values; give a word-vector file")
             if len(values) != dim or not dim:
-                raise WordVectorsError(f"{path}, line {number}: {len(values)} values instead of {dim}; copy it again")
+                why = f"{len(values)} values instead of {dim}"
+                if header is not None and not n_read:
+                    why += ", which its header announces"
+                raise WordVectorsError(
+                    f"{path}, line {number}: {why}{'' if ends else ', where the file ends'}; copy it again"
+                )
             try:
                 vector = np.array(values, dtype="<f4")
             except ValueError as error:
                 raise WordVectorsError(f"{path}, line {number}: {error}; copy it again") from None
+            if not np.isfinite(vector).all():
+                named = word.decode("utf-8", errors="backslashreplace")[:_LONGEST_NAMED]
+                raise WordVectorsError(
+                    f"{path}, line {number}: the vector of {named!r} is not finite (NaN or infinity); remove the line"
+                )
             out.write(word.replace(b" ", b"_") + b" " + vector.tobytes())
             n_read += 1
             if on_words is not None and n_read % 1000 == 0:
@@ -205,7 +238,9 @@ def _write_binary(path: Path, copy: Path, *, has_header: bool, limit: int | None
     if n_read < n_words and n_read != limit:
         found = f"its header announces {n_words} words, but it has {n_read}"
         raise WordVectorsError(f"{path} is truncated ({found}): copy it again")
-    return n_read
+    if header is not None and n_read > n_words:
+        notes.append(f"its header announces {n_words} words, but it has more: {n_read} are read")
+    return n_read, tuple(notes)
 
 
 def _lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
@@ -223,18 +258,41 @@ def _read_binary(path: Path, file: Path, limit: int | None) -> VectorFile:
     n_words, dim = header
     announced = f"its header announces {n_words} words of {dim} values"
     n_bytes = file.stat().st_size - start
-    wrong = WordVectorsError(f"{path} is truncated, or its header is wrong ({announced}): copy it again")
-    if n_words * (4 * dim + 2) > n_bytes:  # a word has a letter and a space at least
-        raise wrong
     try:
+        # A word has a letter and a space at least.
+        if n_words * (4 * dim + 2) > n_bytes:
+            raise EOFError
         found = _gensim_file("binary", file, min(n_words, limit or n_words))
     except (EOFError, ValueError):
-        raise wrong from None
+        where = _where_binary_breaks(file, start, dim)
+        raise WordVectorsError(
+            f"{path} is truncated, or its header is wrong ({announced}, {where}): copy it again"
+        ) from None
     if len(found.words) == n_words:  # no word was skipped; a line feed may follow each vector
         words = sum(len(word.encode("utf-8", errors="surrogateescape")) + 1 for word in found.words)
         if n_bytes > words + 4 * dim * n_words + n_words + 1:
             raise WordVectorsError(f"{path} continues after its last word ({announced}): copy it again")
+    wrong = np.flatnonzero(~np.isfinite(found.vectors).all(1))
+    if len(wrong):
+        raise WordVectorsError(
+            f"{path}, word {wrong[0] + 1}: the vector of {found.words[wrong[0]][:_LONGEST_NAMED]!r} is not finite (NaN "
+            "or infinity), or the header is wrong; copy it again"
+        )
     return found
+
+
+def _where_binary_breaks(file: Path, start: int, dim: int) -> str:
+    """Return in words where the last whole word of a word2vec binary file ends."""
+    n_words, size = 0, file.stat().st_size
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = start
+        while at < size:
+            space = data.find(b" ", at, at + _LONGEST_WORD_BYTES)
+            if space < 0 or space + 1 + 4 * dim > size:
+                break
+            at = space + 1 + 4 * dim
+            n_words += 1
+    return f"but after {n_words} whole words byte {at} of {size} begins none"
 
 
 def _gensim_file(kind: str, file: Path, n_read: int) -> VectorFile:

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from encoders.arrays import unit
 from encoders.checkpoint import VOCABULARY_FILE, WEIGHTS_FILE
+from encoders.text.file_kinds import HEAD_BYTES, other_kind
 from encoders.text.subwords import SUBWORDS_FILE, Subwords, quantised, read_subwords
 from encoders.text.unknown import LeftOut
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
@@ -264,8 +265,13 @@ class WordVectors:
         except WordVectorsError:
             raise
         except (SafetensorError, ValueError, KeyError, AttributeError) as error:
+            with file_path.open("rb") as opened:
+                kind_of_file = other_kind(opened.read(HEAD_BYTES))
+            if kind_of_file is not None:
+                raise WordVectorsError(f"{file_path} is {kind_of_file}") from None
             raise WordVectorsError(
-                f"{path} is not a word-vector file, or is damaged ({error}): make or copy it again"
+                f"{path} is not a word-vector file, or is damaged ({error}): make or copy it again, or read another "
+                "tool's file by `retrieve word-vectors import`"
             ) from None
         kind, source = (
             ("model", str(path)) if in_model else (str(header.get("kind", "")), str(header.get("source", "")))

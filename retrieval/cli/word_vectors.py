@@ -12,7 +12,7 @@ import typer
 from encoders.text.train import KINDS, WordVectorSettings
 from retrieval.cli.group import CheckedCommand, CommandGroup
 from retrieval.cli.options import check_output_file
-from retrieval.cli.output import print_table, print_warning, shown, shown_path
+from retrieval.cli.output import print_note, print_table, print_warning, shown, shown_path
 from retrieval.cli.progress import show_progress
 from retrieval.label_file import read_label_file
 
@@ -121,6 +121,8 @@ def import_(
         imported = import_word_vectors(source, limit=limit or None, on_words=on_words)
     word_vectors = imported.word_vectors
     word_vectors.save(out)
+    for note in imported.notes:
+        print_note(f"{shown(source)}: {note}")
     if imported.n_repeated:
         print_warning(f"{shown(source)} repeats {imported.n_repeated} words: their first vectors are kept")
     counts = {

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import struct
+import tracemalloc
 from pathlib import Path
 from urllib.error import URLError
 
@@ -132,22 +133,51 @@ def as_binary(*rows: tuple[str, list[float]], header: bytes) -> bytes:
     [
         (b"", "is empty"),
         (b"PK\x03\x04...", "unzip it"),
+        (b"\xfd7zXZ\0...", "any is packed by xz: unpack it"),
+        (b"BZh91AY&SY", "any is packed by bzip2"),
+        (b"\x28\xb5\x2f\xfd..", "any is packed by zstd"),
+        (b"name" + bytes(253) + b"ustar\x0000", "any is a .tar archive"),
+        (b"\x93NUMPY\x01\0", "any is a numpy array, which has no words"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "a Git LFS pointer, .* by `git lfs pull`",
+        ),
+        (b"\n<!DOCTYPE html>\n<html><title>404</title>", r"any is a web page \(HTML\)"),
+        (b"<!-- x -->\r\n<HTML lang=en>", r"any is a web page \(HTML\)"),
+        (gzip.compress(b"<html>\n<body>", mtime=0), r"any is a web page \(HTML\)"),
+        (b'<?xml version="1.0"?><Error>AccessDenied</Error>', "any is an XML document, perhaps of an error"),
+        (b'{"error": "not found"}', "any is JSON, perhaps of an error"),
+        ("2 2\na 1 2\nb 3 4\n".encode("utf-16"), "any is text in UTF-16: save it as UTF-8"),
+        (
+            b"\xef\xbb\xbf" + as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"2 2\n"),
+            "a binary file with a byte order mark before its header, .* which damages it; copy it again",
+        ),
         (b"\x80\x04\x95 pickle", "can run any program"),
         (b"\x1f\x8b\x08 no gzip", "truncated or damaged"),
         (b"just some words\n", "is not a word-vector file"),
         (b"\x00\x01\x02\x03", "is not a word-vector file"),
         (b"3 2\na 1 2\nb 3 4\n", r"truncated .its header announces 3 words, but it has 2.: copy it again"),
         (b"2 3\na 1 2 3\nb 3 4\n", "line 3: 2 values instead of 3"),
-        (b"2 3\na 1 2\nb 3 4\n", "line 2: 2 values instead of 3"),
+        (b"2 3\na 1 2\nb 3 4\n", "line 2: 2 values instead of 3, which its header announces; copy"),
+        (b"3 2\na 1 2\nb 3 4\nc 5", "line 4: 1 values instead of 2, where the file ends; copy it again"),
+        (b"a 1 2\nb 3\nc 5 6\n", "line 2: 1 values instead of 2; copy it again"),
+        (b"a 1,5 2\nb 3 4\n", "is not a word-vector file"),
+        (b"a 1 2\nb 3,5 4\n", "line 2: could not convert string to float: b?.3,5.; copy it again"),
+        (b"a" + b" 1" * 10_001 + b"\n", "line 1: more than 10000 values"),
+        (b"a 1 2\n\nb 1 inf\n", "line 3: the vector of 'b' is not finite .*; remove the line"),
+        (b"a 1 2\nb 1 1e99\n", "line 2: the vector of 'b' is not finite"),
         (b"a 1 2 3\nb 4 5\n", "line 2: 2 values instead of 3"),
         (b"a 1 2\nb 3 x\n", "line 2: could not convert string to float: b?.x.; copy it again"),
         (b"2 2\na 1 2\nb nan 1\n", "the vector of 'b' is not finite"),
         (b"... 1 2\n!! 1 2\n", "none of its 2 words has letters or digits"),
         (
             as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"3 2\n"),
-            "is wrong .its header announces 3 words of 2 values",
+            "is wrong .its header announces 3 words of 2 values, but after 2 whole words byte 24 of 24 begins none",
         ),
-        (as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"2 2\n")[:-3], "truncated, or its header is wrong"),
+        (
+            as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"2 2\n")[:-3],
+            "truncated, or its header is wrong .*, but after 1 whole words byte 14 of 21 begins none",
+        ),
         (as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"2 3\n"), "truncated, or its header is wrong"),
         (
             as_binary(("a", [1, 2]), ("b", [3, 4]), header=b"1 2\n"),
@@ -170,6 +200,38 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path: Path, content: bytes, mess
     with pytest.raises(WordVectorsError, match=message) as error:
         import_word_vectors(str(path))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "n_words", "notes"),
+    [
+        (b"\xef\xbb\xbfa 1 2\nb 3 4\n", 2, ("it begins with a byte order mark, which is ignored",)),
+        (b"\xef\xbb\xbf2 2\r\na 1 2\r\nb 3 4\r\n", 2, ("it begins with a byte order mark, which is ignored",)),
+        (b"1 2\na 1 2\nb 3 4\n", 2, ("its header announces 1 words, but it has more: 2 are read",)),
+        (b"2 2\na 1 2\nb 3 4\n", 2, ()),
+        (b"<unk> 1 2\n{ 3 4\nb 3 4\n", 3, ()),  # GloVe has such words, which are no web page
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_fault_that_does_no_harm_is_read_and_said(
+    tmp_path: Path, content: bytes, n_words: int, notes: tuple[str, ...], packed: bool
+) -> None:
+    path = tmp_path / "vectors.any"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    found = import_word_vectors(str(path))
+    assert (found.n_read, found.notes) == (n_words, notes)
+
+
+def test_a_believed_header_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.any"
+    for content in (b"999999999999 9999\na 1 2\n", as_binary(("a", [1, 2]), header=b"999999999 9999\n")):
+        path.write_bytes(content)
+        tracemalloc.start()
+        with pytest.raises(WordVectorsError):
+            import_word_vectors(str(path))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8 << 20
 
 
 def test_a_fasttext_file_cut_anywhere_is_named(tmp_path: Path, fasttext_file: Path) -> None:

@@ -206,3 +206,18 @@ def test_a_models_subwords_serve_unknown_words(tmp_path: Path) -> None:
     (model_dir / SUBWORDS_FILE).unlink()
     with pytest.raises(ModelDirError, match=f"lacks {SUBWORDS_FILE}"):
         TextEncoder.load(model_dir)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "is a Git LFS pointer"),
+        (b"<html><body>404</body></html>", "is a web page"),
+        (b"guitar 1 2 3\n", "or read another tool's file by `retrieve word-vectors import`"),
+        (b"", "is not a word-vector file, or is damaged"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "my.vectors").write_bytes(content)
+    with pytest.raises(WordVectorsError, match=reason):
+        WordVectors.load(tmp_path / "my.vectors")
