@@ -200,9 +200,10 @@ class Bench:
                     batch.faults.append(f"{outcome.name}: lost without a reason")
                 if outcome.seconds > 2 * self._stall_s + _MARGIN_S:
                     batch.faults.append(f"{outcome.name}: {outcome.seconds:.0f} s in the decoding process")
-        n_found = sum(outcome.state != "passed over" for outcome in batch.files)
-        if summary.n_files + summary.skipped != n_found:
-            batch.faults.append(f"{summary.n_files} indexed and {summary.skipped} skipped of {n_found} files")
+        accounted = (summary.n_files, summary.skipped, summary.passed_over.n_files)
+        if sum(accounted) != len(made):
+            fault = "{} indexed, {} skipped and {} passed over".format(*accounted)
+            batch.faults.append(f"{fault} of {len(made)} files")
         return batch
 
     def _cosine(self, vectors: np.ndarray, original: Original) -> float:
