@@ -1,11 +1,11 @@
 """Mix the channels of a stream to one, so that no sound is lost where channels cancel each other.
 
-The mean of the channels is right for nearly all audio, but a stream whose channels are of opposite polarity averages to
-silence. The stream is therefore mixed in blocks of one second (or a power of two of these to the second, where that many
-channels would not fit): where the mean has far less energy than the channels would have if they were independent, the
-channels of opposite polarity are inverted first. What a block gives depends on it and the block before alone, and blocks
-lie at fixed places of the stream, so the result depends neither on the size of the buffers nor, from the second block
-on, on where reading started.
+The mean of the channels is right for nearly all audio, but a stream whose channels are of opposite polarity averages
+to silence. The stream is therefore mixed in blocks of one second (or a power of two of these to the second, where that
+many channels would not fit): where the mean has far less energy than the channels would have if they were independent,
+the channels of opposite polarity are inverted first. What a block gives depends on it and the block before alone, and
+blocks lie at fixed places of the stream, so the result depends neither on the size of the buffers nor, from the second
+block on, on where reading started.
 """
 
 from __future__ import annotations
