@@ -15,11 +15,21 @@ if TYPE_CHECKING:
     from index.entries import Entry, Sheet
     from index.files import printable
     from index.lock import IndexBusyError
-    from index.manifest import IndexDamagedError, IndexMismatchError, IndexMissingError, Manifest
+    from index.maintenance import Damage
+    from index.manifest import (
+        IndexDamagedError,
+        IndexMismatchError,
+        IndexMissingError,
+        Manifest,
+        TrackDamagedError,
+        repair_command,
+    )
+    from index.repair import mend_files
     from index.search import SegmentMatch
     from index.vector_index import IndexStats, VectorIndex
 
 __all__ = [
+    "Damage",
     "Entry",
     "IndexBusyError",
     "IndexDamagedError",
@@ -32,11 +42,15 @@ __all__ = [
     "Sheet",
     "Skipped",
     "Track",
+    "TrackDamagedError",
     "VectorIndex",
+    "mend_files",
     "printable",
+    "repair_command",
 ]
 
 _MODULE_OF = {
+    "Damage": "index.maintenance",
     "SegmentMatch": "index.search",
     "IndexBusyError": "index.lock",
     "IndexDamagedError": "index.manifest",
@@ -49,8 +63,11 @@ _MODULE_OF = {
     "Sheet": "index.entries",
     "Skipped": "index.catalog",
     "Track": "index.catalog",
+    "TrackDamagedError": "index.manifest",
     "VectorIndex": "index.vector_index",
+    "mend_files": "index.repair",
     "printable": "index.files",
+    "repair_command": "index.manifest",
 }
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from index.entries import ENTRY_TABLES, EntryTables, storable
 from index.files import PathLike, printable
-from index.manifest import IndexMismatchError, Manifest, damaged
+from index.manifest import IndexMismatchError, Manifest, beyond_repair
 from index.sqlite import Database
 from index.vectors import Part
 
@@ -218,7 +218,7 @@ class Catalog:
                     catalog._sql(f"PRAGMA application_id = {_APPLICATION_ID}")
                     catalog._sql(f"PRAGMA user_version = {_SCHEMA_VERSION}")
                 elif catalog._pragma("application_id") != _APPLICATION_ID or catalog.parts():
-                    raise damaged(folder, f"it has a {CATALOG_NAME} in use but no manifest")
+                    raise beyond_repair(folder, f"it has a {CATALOG_NAME} in use but no manifest")
                 for item in (("encoder", manifest.encoder), ("dim", manifest.dim), ("next_part", 0)):
                     catalog._sql("INSERT OR REPLACE INTO meta VALUES (?, ?)", item)
         except BaseException:
@@ -229,7 +229,7 @@ class Catalog:
     def require(self, manifest: Manifest) -> None:
         """Check that this is a catalogue, of a known version, of the index that the manifest describes."""
         if self._pragma("application_id") != _APPLICATION_ID:
-            raise damaged(self._folder, f"{CATALOG_NAME} is not a catalogue of Earmark")
+            raise beyond_repair(self._folder, f"{CATALOG_NAME} is not a catalogue of Earmark")
         version = self._pragma("user_version")
         if version > _SCHEMA_VERSION:
             raise IndexMismatchError(
@@ -238,7 +238,7 @@ class Catalog:
             )
         self._version = version
         if (self._meta("encoder"), self._meta("dim")) != (manifest.encoder, manifest.dim):
-            raise damaged(self._folder, f"{CATALOG_NAME} and the manifest do not belong together")
+            raise beyond_repair(self._folder, f"{CATALOG_NAME} and the manifest do not belong together")
 
     @property
     def is_old(self) -> bool:
@@ -327,9 +327,13 @@ class Catalog:
         row = self._sql(_SELECT_RANGE + "WHERE path = ?", (os.fsencode(path),)).fetchone()
         return None if row is None else RowRange(*row)
 
-    def row_ranges(self) -> list[RowRange]:
-        """Return the rows of all tracks, by first row."""
-        return [RowRange(*row) for row in self._sql(_SELECT_RANGE + "ORDER BY first_row")]
+    def row_ranges(self) -> Iterator[RowRange]:
+        """Yield the rows of all tracks, by first row."""
+        return (RowRange(*row) for row in self._sql(_SELECT_RANGE + "ORDER BY first_row"))
+
+    def row_ranges_after(self, key: int, *, limit: int) -> list[RowRange]:
+        """Return the rows of the next tracks after a key, by key; a track keeps its key when its rows move."""
+        return [RowRange(*row) for row in self._sql(_SELECT_RANGE + "WHERE id > ? ORDER BY id LIMIT ?", (key, limit))]
 
     def upsert(self, track: Track, *, spans: np.ndarray, first_row: int, checksum: int) -> None:
         """Insert a track with its rows, in the place of the track or skipped file at its path.
@@ -382,8 +386,14 @@ class Catalog:
         """Return the part files, by first row."""
         return [Part(*row) for row in self._sql("SELECT number, first_row, n_rows FROM parts ORDER BY first_row")]
 
+    def extent(self) -> tuple[int, int]:
+        """Return how many rows the tracks have, and the largest key of a track."""
+        sql = "SELECT coalesce(sum(n_rows), 0), coalesce(max(id), 0) FROM tracks"
+        extent: tuple[int, int] = self._sql(sql).fetchone()
+        return extent
+
     def removed(self) -> list[tuple[int, int]]:
-        """Return the stretches of rows that no track owns, as (first_row, n_rows)."""
+        """Return the stretches of rows that no track owns, as (first_row, n_rows), by first row."""
         return self._sql("SELECT first_row, n_rows FROM removed ORDER BY first_row").fetchall()
 
     def next_part(self) -> int:

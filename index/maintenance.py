@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import heapq
 import os
-import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from index.catalog import Catalog, RowRange
 from index.files import printable
 from index.manifest import IndexDamagedError
-from index.vectors import MappedParts, Part, off_unit, part_name, write_part
+from index.store import Store
+from index.vectors import MappedParts, Part, part_name, write_part
 
-__all__ = ["catalog_problems", "checksum", "compact_part", "size_on_disk", "vector_problems"]
+__all__ = ["Damage", "check", "compact_part", "size_on_disk"]
+
+# A page of tracks is checked in one read transaction, for which a writer waits: few tracks, and few rows.
+_PAGE_TRACKS = 256
+_PAGE_ROWS = 1 << 16
 
 
-def checksum(rows: np.ndarray) -> int:
-    """Return the CRC-32 of the bytes of rows [shape=(n, dim)]."""
-    return zlib.crc32(np.ascontiguousarray(rows, dtype="<f4").data)
+@dataclass(frozen=True)
+class Damage:
+    """Something that is wrong with an index. `str()` is one printable line.
+
+    Attributes:
+        reason: what.
+        path: of the track whose vectors are damaged; None: it concerns the files or tables of the index.
+    """
+
+    reason: str
+    path: bytes | None = None
+
+    @property
+    def file(self) -> str | None:
+        """The path as str."""
+        return None if self.path is None else os.fsdecode(self.path)
+
+    def __str__(self) -> str:
+        return self.reason if self.path is None else f"{printable(self.path)}: {self.reason}"
 
 
 def compact_part(folder: Path, part: Part, *, catalog: Catalog, parts: MappedParts) -> None:
@@ -39,51 +59,84 @@ def compact_part(folder: Path, part: Part, *, catalog: Catalog, parts: MappedPar
     catalog.replace_part(part, new, moves)
 
 
-def catalog_problems(catalog: Catalog) -> list[str]:
+def _catalog_problems(catalog: Catalog) -> list[str]:
     """Check, inside a read transaction, that each row of each part has one owner and that the tables agree.
 
     Returns:
         One line a problem.
     """
-    owned = [(rows.first_row, rows.n_rows, printable(rows.path)) for rows in catalog.row_ranges()]
-    owned += [(first_row, n_rows, "a removed stretch") for first_row, n_rows in catalog.removed()]
-    owned.sort()
     problems = catalog.inconsistencies()
-    position = 0
+    owned = _owners(catalog)
+    current = next(owned, None)
     for part in catalog.parts():
         row = part.first_row
-        while position < len(owned) and owned[position][0] < part.end_row:
-            first_row, n_rows, owner = owned[position]
+        while current is not None and current[0] < part.end_row:
+            first_row, n_rows, owner = current
             if first_row != row:
-                problems.append(f"{owner}: begins at row {first_row}, where row {row} was expected")
+                problems.append(f"{_shown(owner)}: begins at row {first_row}, where row {row} was expected")
             row = first_row + n_rows
-            position += 1
+            current = next(owned, None)
         if row != part.end_row:
             problems.append(f"{part_name(part.number)}: its tracks end at row {row} and it ends at row {part.end_row}")
-    problems += [f"{owner}: rows from {first_row} lie in no part file" for first_row, _, owner in owned[position:]]
+    while current is not None:
+        problems.append(f"{_shown(current[2])}: rows from {current[0]} lie in no part file")
+        current = next(owned, None)
     return problems
 
 
-def vector_problems(ranges: Iterable[RowRange], *, parts: MappedParts) -> list[str]:
-    """Check every vector of some tracks; no transaction is needed, because mapped rows never change.
-
-    Returns:
-        One line a problem.
-    """
-    problems = []
-    for track in ranges:
-        try:
-            vectors = parts.stretch(track.first_row, n_rows=track.n_rows)
-        except IndexDamagedError:
-            continue  # `catalog_problems` reports it
-        shown = printable(track.path)
-        if checksum(vectors) != track.checksum:
-            problems.append(f"{shown}: its vectors are not those that were written; index this file again")
-        elif off_unit(vectors) is not None:
-            problems.append(f"{shown}: its vectors do not have norm 1; index this file again")
-    return problems
+def check(store: Store, *, on_progress: Callable[[int, int], None] | None = None) -> Iterator[Damage]:
+    """Yield what is wrong with an index as it is found; see `VectorIndex.check`."""
+    with store.reading():
+        problems = _catalog_problems(store.catalog)
+        n_rows, last_key = store.catalog.extent()
+    yield from map(Damage, problems)
+    parts = MappedParts(store.path, dim=store.manifest.dim)
+    key, n_done, fault = 0, 0, None
+    while key < last_key:  # a track that is added meanwhile is not checked, or a busy writer would keep this going
+        with store.reading():
+            try:
+                parts.refresh(store.catalog.parts(), removed=())
+            except IndexDamagedError as error:
+                fault = str(error)
+                break
+            found, key, n_page = _checked_page(store, parts, after=key)
+        parts.clear()  # what stays mapped stays in memory
+        yield from found
+        if n_page == 0:  # the rest was removed meanwhile
+            break
+        n_done += n_page
+        if on_progress is not None:
+            on_progress(n_done, max(n_rows, n_done))
+    if fault is not None:
+        yield Damage(fault)
 
 
 def size_on_disk(folder: Path, parts: list[Part], *, names: tuple[str, ...]) -> int:
     """Return the size in bytes of the part files and of other files, given by name."""
     return sum(os.stat(folder / name).st_size for name in (*names, *(part_name(part.number) for part in parts)))
+
+
+def _checked_page(store: Store, parts: MappedParts, *, after: int) -> tuple[list[Damage], int, int]:
+    """Check the tracks after a key; return the damaged ones, the key of the last one checked and how many rows."""
+    found: list[Damage] = []
+    n_rows = 0
+    for rows in store.catalog.row_ranges_after(after, limit=_PAGE_TRACKS):
+        after = rows.key
+        n_rows += rows.n_rows
+        fault = parts.fault_in(rows.first_row, n_rows=rows.n_rows, expected=rows.checksum)
+        if fault is not None:
+            found.append(Damage(fault, rows.path))
+        if n_rows >= _PAGE_ROWS:
+            break
+    return found, after, n_rows
+
+
+def _owners(catalog: Catalog) -> Iterator[tuple[int, int, bytes | None]]:
+    """Yield what owns rows, by first row: (first row, number of rows, path of its track; None: removed rows)."""
+    tracks = ((rows.first_row, rows.n_rows, rows.path) for rows in catalog.row_ranges())
+    removed = ((first_row, n_rows, None) for first_row, n_rows in catalog.removed())
+    return heapq.merge(tracks, removed, key=lambda owner: owner[0])
+
+
+def _shown(owner: bytes | None) -> str:
+    return "a removed stretch" if owner is None else printable(owner)

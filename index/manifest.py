@@ -6,6 +6,7 @@ The manifest is written last when an index is made, so its presence means that t
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ __all__ = [
     "IndexMismatchError",
     "IndexMissingError",
     "Manifest",
+    "TrackDamagedError",
+    "beyond_repair",
     "damaged",
     "read_manifest",
+    "repair_command",
     "write_manifest",
 ]
 
@@ -43,6 +47,10 @@ class IndexMismatchError(ValueError):
 
 class IndexDamagedError(ValueError):
     """A file of the index is missing, cut short or unreadable; the message names it and the fix."""
+
+
+class TrackDamagedError(IndexDamagedError):
+    """The stored vectors of one track have changed; the message names it and the fix. The others are usable."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +124,12 @@ def read_manifest(folder: Path) -> Manifest:
         # Part files appear with the first track, long after the manifest: with them, a missing manifest was
         # lost.
         if any(folder.glob("vectors-*.f32")):
-            raise damaged(folder, f"{MANIFEST_NAME} is missing") from None
+            raise beyond_repair(folder, f"{MANIFEST_NAME} is missing") from None
         raise IndexMissingError(
             f"no index at {printable(folder)}; make one with `retrieve index build DIR --index {printable(folder)}`"
         ) from None
     except IsADirectoryError:
-        raise damaged(folder, f"{MANIFEST_NAME} is a folder") from None
+        raise beyond_repair(folder, f"{MANIFEST_NAME} is a folder") from None
     try:
         if len(data) > _MAX_MANIFEST_BYTES:
             raise ValueError("too long")
@@ -130,7 +138,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise
     except (ValueError, TypeError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else "invalid"
-        raise damaged(folder, f"{MANIFEST_NAME} cannot be read ({reason})") from error
+        raise beyond_repair(folder, f"{MANIFEST_NAME} cannot be read ({reason})") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -139,7 +147,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def damaged(folder: Path, reason: str) -> IndexDamagedError:
-    """Return the error for a damaged index: where, what, and the fix, in one line."""
+    """Return the error for an index that `index.repair` can mend: where, what, and the fix, in one line."""
+    return IndexDamagedError(f"the index at {printable(folder)} is damaged: {reason}; run `{repair_command(folder)}`")
+
+
+def beyond_repair(folder: Path, reason: str) -> IndexDamagedError:
+    """Return the error for an index that has lost what nothing else can tell: where, what, and the fix, in one line."""
     return IndexDamagedError(f"the index at {printable(folder)} is damaged: {reason}; {_rebuild(folder)}")
 
 
@@ -147,8 +160,13 @@ def _short(fingerprint: str) -> str:
     return fingerprint[:_SHORT_FINGERPRINT_CHARACTERS]
 
 
+def repair_command(folder: Path) -> str:
+    """Return the command that repairs an index, as one can paste it into a shell."""
+    return f"retrieve index repair --index {shlex.quote(printable(folder))}"
+
+
 def _rebuild(folder: Path) -> str:
-    shown = printable(folder)
+    shown = shlex.quote(printable(folder))
     return f"remove {shown} and rebuild with `retrieve index build DIR --index {shown}`"
 
 

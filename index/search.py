@@ -138,19 +138,35 @@ def nearest_rows(
                 live = outside if live is None else outside & live
         n = min(k, part.n_rows)
         scores = np.empty(n, dtype=np.float32)
-        places = np.empty(n, dtype=np.int64)
+        places: np.ndarray = np.empty(n, dtype=np.int64)
         bits = None if live is None else np.packbits(live, bitorder="little")
         selector = () if bits is None else (faiss.IDSelectorBitmap(bits),)
         pointers = [faiss.swig_ptr(array) for array in (query, rows, scores, places)]
         faiss.knn_inner_product(*pointers[:2], len(query), 1, part.n_rows, n, *pointers[2:], *selector)
         if n < part.n_rows and places[-1] >= 0:  # -1 fills up where fewer than n rows are live
             floor = max(floor, float(scores[-1]))
-        found.append(places[places >= 0] + part.first_row)
+        places = places[places >= 0]
+        if len(places) < min(n, part.n_rows if live is None else int(live.sum())):
+            places = np.append(places, _unscored(rows, query=query, live=live))
+        found.append(places + part.first_row)
     return np.concatenate(found), floor
 
 
+def _unscored(rows: np.ndarray, *, query: np.ndarray, live: np.ndarray | None) -> np.ndarray:
+    """Return the places of live rows [shape=(m,)] whose score is not a number: FAISS passes over damaged ones so."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        unscored = np.isnan(rows @ query)
+    return np.flatnonzero(unscored if live is None else unscored & live)
+
+
 def find_hits(
-    query: np.ndarray, *, params: SearchParams, folder: Path, catalog: Catalog, parts: MappedParts
+    query: np.ndarray,
+    *,
+    params: SearchParams,
+    folder: Path,
+    catalog: Catalog,
+    parts: MappedParts,
+    is_sound: Callable[[RowRange], bool],
 ) -> list[SegmentMatch]:
     """Return the best matches for a query, exactly: no segment that was left out scores better.
 
@@ -164,6 +180,7 @@ def find_hits(
         folder: of the index, for messages.
         catalog: inside a transaction.
         parts: mapped as this transaction sees them.
+        is_sound: whether the rows of a track are those that were written; a track for which it is false never matches.
 
     Returns:
         Matches by score from the best, then path, then row.
@@ -171,7 +188,7 @@ def find_hits(
     Raises:
         IndexDamagedError: a row belongs to no track or segment.
     """
-    candidates = _CandidateSet(query, params=params, folder=folder, catalog=catalog, parts=parts)
+    candidates = _CandidateSet(query, params=params, folder=folder, catalog=catalog, parts=parts, is_sound=is_sound)
     margin = candidates.margin
     k = 4 * params.top + 32
     while True:
@@ -197,19 +214,28 @@ class _CandidateSet:
     """The rows that may be matches, their exact scores, and the stretches that own them, known by their first row."""
 
     def __init__(
-        self, query: np.ndarray, *, params: SearchParams, folder: Path, catalog: Catalog, parts: MappedParts
+        self,
+        query: np.ndarray,
+        *,
+        params: SearchParams,
+        folder: Path,
+        catalog: Catalog,
+        parts: MappedParts,
+        is_sound: Callable[[RowRange], bool],
     ) -> None:
         self._query = query
         self._params = params
         self._folder = folder
         self._catalog = catalog
         self._parts = parts
+        self._is_sound = is_sound
         self.margin = _ROUNDING * max(1.0, float(np.linalg.norm(query)))
         self._rows: np.ndarray = np.empty(0, dtype=np.int64)
         self._places: np.ndarray = np.empty(0, dtype=np.int64)
         self._scores: np.ndarray = np.empty(0, dtype=np.float32)
         self._tracks: dict[int, Track] = {}
         self._has_entries = catalog.entries.exist()
+        self._ranges: dict[int, RowRange] = {}
         self._stretches: dict[int, _Stretch] = {}
         self._allowed: dict[int, bool] = {}
         self._seen: list[np.ndarray] = []
@@ -293,7 +319,8 @@ class _CandidateSet:
         return owners
 
     def _stretches_of(self, owner: RowRange) -> list[_Stretch]:
-        """Return the stretches of a track, by row."""
+        """Return the stretches of a track, by row, and note that the track is met."""
+        self._ranges[owner.key] = owner
         entries = self._catalog.entries.of([owner.key]).get(owner.key) if self._has_entries else None
         if not entries:
             return [_Stretch(owner.key, owner.first_row, owner.end_row)]
@@ -304,12 +331,13 @@ class _CandidateSet:
         ]
 
     def _look_up(self, keys: list[int]) -> None:
-        """Fetch the tracks that are new, and ask once for each whether it may match."""
+        """Fetch the tracks that are new, and find out once for each whether it may match."""
         new = sorted(set(keys) - self._tracks.keys())
         found = self._catalog.tracks_of(new)
         self._tracks.update(found)
         allow = self._params.allow
-        self._allowed.update({key: allow is None or allow(track) for key, track in found.items()})
+        for key, track in found.items():
+            self._allowed[key] = (allow is None or allow(track)) and self._is_sound(self._ranges[key])
 
     def _scores_of(self, rows: np.ndarray) -> np.ndarray:
         """Return the exact scores of rows; only some of the rows are in memory at a time."""

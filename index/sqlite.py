@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index.files import printable
-from index.manifest import damaged
+from index.manifest import beyond_repair
 
 if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
@@ -43,7 +43,7 @@ class Database:
         self._copied_journal: _FileState | None = None
         self._n_connections = 0
         if not create and not path.is_file():
-            raise damaged(path.parent, f"{path.name} is missing")
+            raise beyond_repair(path.parent, f"{path.name} is missing")
         with self._translated_errors():
             self._connection = self._connect(path, "ro" if read_only else "rwc" if create else "rw")
 
@@ -171,7 +171,7 @@ class Database:
                 return OSError(errno.EIO, f"{shown} cannot be read or written: {reason}")
             if ("readonly" in reason or "unable to open" in reason) and self._path.is_file():
                 return PermissionError(f"{shown} cannot be opened: {reason}; check the rights on it and its folder")
-        return damaged(self._path.parent, f"{self._path.name}: {reason}")
+        return beyond_repair(self._path.parent, f"{self._path.name}: {reason}")
 
 
 def _state_of(path: Path) -> _FileState | None:

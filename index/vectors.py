@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from index.files import fsync_file, fsync_folder
-from index.manifest import damaged
+from index.manifest import IndexDamagedError, damaged
 
 __all__ = [
     "MappedParts",
@@ -23,9 +24,12 @@ __all__ = [
     "append_rows",
     "check_parts",
     "checked_rows",
+    "checksum",
+    "fault_of",
     "off_unit",
     "part_name",
     "remove_leftovers",
+    "unit_rows",
     "write_part",
 ]
 
@@ -103,6 +107,13 @@ class MappedParts:
             raise damaged(self._folder, f"rows {first_row} to {first_row + n_rows - 1} lie in no part file")
         return self._mapped[part][first_row - part.first_row : first_row - part.first_row + n_rows]
 
+    def fault_in(self, first_row: int, *, n_rows: int, expected: int) -> str | None:
+        """Return what is wrong with the rows of a track (`fault_of`), None if nothing."""
+        try:
+            return fault_of(self.stretch(first_row, n_rows=n_rows), expected=expected)
+        except IndexDamagedError:
+            return "its vectors lie in no part file"
+
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return a copy of any rows, in the order given [shape=(len(rows), dim)].
 
@@ -169,9 +180,34 @@ def checked_rows(name: str, *, spans: np.ndarray, vectors: np.ndarray, dim: int)
 
 def off_unit(vectors: np.ndarray) -> int | None:
     """Return the first row [shape=(n, dim)] whose norm is not 1 within 0.001 (NaN is not), or None."""
-    squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
-    off = ~(np.abs(np.sqrt(squares) - 1.0) <= _UNIT_NORM_TOLERANCE)
+    off = ~unit_rows(vectors)
     return int(np.argmax(off)) if off.any() else None
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Return which rows [shape=(n, dim)] are finite and have norm 1 within 0.001 [shape=(n,)]."""
+    with np.errstate(over="ignore", invalid="ignore"):  # damaged rows hold anything
+        squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
+    unit: np.ndarray = np.abs(np.sqrt(squares) - 1.0) <= _UNIT_NORM_TOLERANCE
+    return unit
+
+
+def checksum(rows: np.ndarray) -> int:
+    """Return the CRC-32 of the bytes of rows [shape=(n, dim)]."""
+    return zlib.crc32(np.ascontiguousarray(rows, dtype="<f4").data)
+
+
+def fault_of(rows: np.ndarray, *, expected: int) -> str | None:
+    """Return what is wrong with the stored rows of a track [shape=(n, dim)], None if nothing.
+
+    Args:
+        expected: their checksum in the catalogue.
+    """
+    if checksum(rows) != expected:
+        return "its vectors are not those that were written"
+    if off_unit(rows) is not None:
+        return "its vectors do not have norm 1"
+    return None
 
 
 def part_name(number: int) -> str:

@@ -248,7 +248,8 @@ class Retriever:
 
             known = self.index.find_content(content_hash(os.fspath(path)))
         hashes = {track.content_hash for track in known}
-        vectors = self.index.vectors(known[0].path) if known else self._opened_tagger().embed(path).vectors
+        sound = next((track for track in known if self.index.is_sound(track.path)), None)
+        vectors = self.index.vectors(sound.path) if sound else self._opened_tagger().embed(path).vectors
 
         def is_another(track: Track) -> bool:
             return track.content_hash not in hashes and track.file not in names

@@ -83,7 +83,8 @@ LAYERS = {
         ("lock", "manifest"),
         ("entries", "sqlite", "vectors"),
         ("catalog",),
-        ("cue_sheets", "maintenance", "search"),
+        ("cue_sheets", "store", "search"),
+        ("maintenance", "repair"),
         ("vector_index",),
     ),
     "retrieval": (

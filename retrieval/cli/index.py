@@ -1,4 +1,4 @@
-"""`retrieve index`: build, update, inspect, check and compact an index."""
+"""`retrieve index`: build, update, inspect and compact an index; `retrieval.cli.repair` checks and mends it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import typer
 from retrieval.cli.group import CheckedCommand, CommandGroup
 from retrieval.cli.options import DeviceOption, IndexOption, ModelOption, index_dir
 from retrieval.cli.output import clock, print_error, print_table, print_warning, shown, shown_path
-from retrieval.cli.progress import Progress, show_progress
+from retrieval.cli.progress import show_build, show_progress
+from retrieval.cli.repair import repair, verify
 
 if TYPE_CHECKING:
     from index import VectorIndex
-    from retrieval.indexing.types import BuildProgress, BuildSummary
+    from retrieval.indexing.types import BuildSummary
 
 __all__ = ["group"]
 
@@ -103,7 +104,7 @@ def build(
                 index_path=place,
                 model=encoder,
                 options=options,
-                on_progress=partial(_show, progress),
+                on_progress=partial(show_build, progress),
             )
     except IngestInterrupted as stop:
         print_error(str(stop), label="")
@@ -200,16 +201,8 @@ def remove(
         raise typer.Exit(_EXIT_PROBLEMS)
 
 
-@group.command("verify", cls=CheckedCommand)
-def verify(index: IndexOption = None) -> None:
-    """Check every file and vector of an index; the exit status is 1 if anything is wrong."""
-    with _opened(index) as opened:
-        problems = opened.verify()
-    for problem in problems:
-        print_error(problem)
-    if problems:
-        raise typer.Exit(_EXIT_PROBLEMS)
-    typer.echo("no problems found")
+group.command("verify", cls=CheckedCommand)(verify)
+group.command("repair", cls=CheckedCommand)(repair)
 
 
 @group.command("compact", cls=CheckedCommand)
@@ -218,30 +211,6 @@ def compact(index: IndexOption = None) -> None:
     with _opened(index, read_only=False) as opened:
         n_rows = opened.compact()
     typer.echo(f"{n_rows} {'row' if n_rows == 1 else 'rows'} dropped")
-
-
-def _show(progress: Progress, build: BuildProgress) -> None:
-    sized = build.stage != "scanning" and build.bytes_total > 0
-    progress.update(
-        build.stage,
-        build.bytes_done if sized else 0,
-        build.bytes_total if sized else None,
-        note=_progress_note(build),
-    )
-
-
-def _progress_note(build: BuildProgress) -> str:
-    """Return the files, the hours of audio, the rate and the time left, as one line."""
-    if build.stage == "scanning":
-        return f"{build.files_total} files found"
-    parts = [f"{build.files_done}/{build.files_total} files", f"{build.audio_s / 3600:.2f} h"]
-    if build.rate_x:
-        parts.append(f"{build.rate_x:.0f} x real time")
-    if build.remaining_s is not None:
-        parts.append(f"{clock(build.remaining_s)} left")
-    if build.skipped:
-        parts.append(f"{build.skipped} skipped")
-    return ", ".join(parts)
 
 
 def _opened(index: Path | None, *, read_only: bool = True) -> VectorIndex:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from transformers import TrainerCallback
 
-__all__ = ["Progress", "show_progress", "trainer_callback"]
+    from retrieval.indexing.types import BuildProgress
+
+__all__ = ["Progress", "show_build", "show_progress", "trainer_callback"]
 
 _LINE_EVERY_S = 10.0
 _LOGGED_METRICS = ("loss", "eval_map", "active_triplets", "collapse", "bank_collapse")
@@ -112,6 +114,31 @@ def trainer_callback(progress: Progress) -> TrainerCallback:
                 progress.log(f"step {state.global_step}, epoch {state.epoch or 0.0:.3g}: {', '.join(shown)}")
 
     return ShowProgress()
+
+
+def show_build(progress: Progress, build: BuildProgress) -> None:
+    """Show the progress of an index build."""
+    sized = build.stage != "scanning" and build.bytes_total > 0
+    progress.update(
+        build.stage,
+        build.bytes_done if sized else 0,
+        build.bytes_total if sized else None,
+        note=_build_note(build),
+    )
+
+
+def _build_note(build: BuildProgress) -> str:
+    """Return the files, the hours of audio, the rate and the time left, as one line."""
+    if build.stage == "scanning":
+        return f"{build.files_total} files found"
+    parts = [f"{build.files_done}/{build.files_total} files", f"{build.audio_s / 3600:.2f} h"]
+    if build.rate_x:
+        parts.append(f"{build.rate_x:.0f} x real time")
+    if build.remaining_s is not None:
+        parts.append(f"{clock(build.remaining_s)} left")
+    if build.skipped:
+        parts.append(f"{build.skipped} skipped")
+    return ", ".join(parts)
 
 
 def _counts(done: float, total: float | None) -> str:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from index import repair_command
 from retrieval.cli.options import IndexOption, ModelOption, check_output_file
 from retrieval.cli.output import clock, print_error, print_note, print_table, print_warning, shown_path
 
 if TYPE_CHECKING:
-    from retrieval.retriever import Hit
+    from retrieval.retriever import Hit, Retriever
     from retrieval.words import QueryReading
 
 __all__ = ["search"]
+
+_DAMAGED_SHOWN = 3
 
 
 def search(
@@ -93,6 +97,7 @@ def search(
             per_segment=per_segment,
             min_score=min_score,
         )
+        _warn_of_damaged_tracks(retriever)
     _say(reading)
     if m3u is not None:
         _write_playlist(None if prints_playlist else m3u, hits, with_times=per_segment)
@@ -121,6 +126,18 @@ def _write_playlist(path: Path | None, hits: Sequence[Hit], *, with_times: bool)
         write_playlist(path, hits, with_times=with_times)
     else:
         typer.echo(playlist_bytes(hits, with_times=with_times), nl=False)
+
+
+def _warn_of_damaged_tracks(retriever: Retriever) -> None:
+    damaged = retriever.index.damaged_tracks
+    if damaged:
+        named = ", ".join(shown_path(os.fsdecode(path)) for path in damaged[:_DAMAGED_SHOWN])
+        more = f" and {len(damaged) - _DAMAGED_SHOWN} more" if len(damaged) > _DAMAGED_SHOWN else ""
+        left_out = "1 track is" if len(damaged) == 1 else f"{len(damaged)} tracks are"
+        print_warning(
+            f"{left_out} left out because the vectors in the index are damaged: {named}{more}; "
+            f"run `{repair_command(retriever.index.path)}`"
+        )
 
 
 def _print_hits(hits: Sequence[Hit]) -> None:

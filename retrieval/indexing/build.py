@@ -46,7 +46,7 @@ from retrieval.indexing.worker_process import WorkerStartError
 from retrieval.library.passed_over import PassedOver
 from retrieval.library.scan import AudioFile, Problem, Scan, is_under, scan
 
-__all__ = ["build"]
+__all__ = ["build", "embed_again"]
 
 _MIN_PROGRESS_GAP_S = 0.1
 _TRIED_AGAIN = " (the next build tries it again)"
@@ -96,6 +96,40 @@ def build(
         more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
         raise IngestError(f"{len(failed)} files could not be indexed as a whole: {first}{more}", summary=summary)
     return summary
+
+
+def embed_again(
+    files: Sequence[AudioFile],
+    *,
+    index: VectorIndex,
+    model: AudioEncoder,
+    options: IngestOptions = IngestOptions(),  # noqa: B008 - frozen
+    on_progress: OnProgress | None = None,
+) -> BuildSummary:
+    """Embed files, whatever the index knows of them, and commit each in the place of its track.
+
+    Vectors of another track with the same content are used, if they are sound.
+
+    Args:
+        files: as they are on disk now.
+        index: open for writing; made by the model.
+        model: embeds the audio.
+        options: how to build; what concerns folders is not used.
+        on_progress: as for `build`.
+
+    Raises:
+        IngestError: the decoding processes do not start.
+        IngestInterrupted: Ctrl-C or SIGTERM. What was committed stays.
+    """
+    with StopSignals() as stop:
+        run = _Run(options, on_progress, stop)
+        try:
+            run.embed(files, index, model)
+        except KeyboardInterrupt:
+            raise IngestInterrupted(run.summary(), stop.received or signal.SIGINT) from None
+        except WorkerStartError as error:
+            raise IngestError(str(error), summary=run.summary()) from error
+    return run.summary()
 
 
 class _Run:
@@ -162,8 +196,7 @@ class _Run:
             self.partial.extend(plan.known_partial)
             self._n_done = plan.n_unchanged + len(plan.known_bad) + plan.n_moved
             self._rename(plan, index)
-            self._bytes_total = sum(file.size_bytes for file in plan.todo)
-            self._embed(plan, index, model)
+            self.embed(plan.todo, index, model)
             self._forget(found, plan, index)
         finally:
             if index is not None:
@@ -184,18 +217,21 @@ class _Run:
             passed_over=self._passed_over,
         )
 
-    def _embed(self, plan: Plan, index: VectorIndex, model: AudioEncoder) -> None:
+    def embed(self, todo: Sequence[AudioFile], index: VectorIndex, model: AudioEncoder) -> None:
+        """Read, embed and commit files."""
+        self._n_files = max(self._n_files, len(todo))
+        self._bytes_total = sum(file.size_bytes for file in todo)
         self._stage = "embedding"
         self._embedding_since_s = time.monotonic()
         self._report()
-        if not plan.todo:
+        if not todo:
             return
         sample_rate_hz, chunk_s = model.sample_rate_hz, model.chunk_s
         embedder = self._embedder = Embedder(
             model, batch_chunks=self._options.batch_chunks, chunk_samples=round(sample_rate_hz * chunk_s)
         )
         with DecodePool(
-            plan.todo,
+            todo,
             n_workers=self._options.n_workers,
             n_waiting=self._options.batch_chunks,
             stall_s=self._options.stall_s,

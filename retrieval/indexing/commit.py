@@ -55,7 +55,8 @@ def commit_known(index: VectorIndex, file: AudioFile, content_hash: str, *, abse
     """Enter a file whose content the index holds already, without decoding it.
 
     The file's own track is preferred, then one whose file is gone: that file was moved. Otherwise, and where the other
-    file may still be on a disk that is not mounted, the file is a copy and gets rows of its own.
+    file may still be on a disk that is not mounted, the file is a copy and gets rows of its own. Vectors that are
+    damaged on the disk are not used: the file is embedded again instead.
 
     Args:
         index: open for writing.
@@ -64,14 +65,15 @@ def commit_known(index: VectorIndex, file: AudioFile, content_hash: str, *, abse
         absent: the disks that are not mounted.
 
     Returns:
-        None if the index does not hold the content.
+        None if the index does not hold the content, or only with damaged vectors.
     """
     own_path = os.fsencode(file.path)
     holders = index.find_content(content_hash)
-    if not holders:
-        return None
     moved = {track.path: is_gone(track.path) and not absent.hold(track.file) for track in holders}
-    held = min(holders, key=lambda track: (track.path != own_path, not moved[track.path]))
+    holders.sort(key=lambda track: (track.path != own_path, not moved[track.path]))
+    held = next((track for track in holders if index.is_sound(track.path)), None)
+    if held is None:
+        return None
     track = replace(held, path=own_path, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)
     if held.path == own_path or moved[held.path]:
         index.update(held.path, track)

@@ -38,7 +38,7 @@ def library(tmp_path_factory):
             index.add(track(f"t{i:02d}"), spans(n), units(n, seed=seed))
         for i in (5, 12, 13, 30):
             index.remove(f"t{i:02d}")
-        assert len(index._catalog.parts()) > 2 and index.stats().n_removed_rows > 0
+        assert len(index._store.catalog.parts()) > 2 and index.stats().n_removed_rows > 0
         yield index
 
 

@@ -233,7 +233,7 @@ def test_a_failed_compaction_changes_nothing(tmp_path):
 def test_a_failed_write_leaves_the_index_usable(tmp_path, monkeypatch):
     with new_index(tmp_path, n_tracks=1) as index:
         with monkeypatch.context() as patch:
-            patch.setattr(index._catalog, "set_part", lambda part: 1 / 0)
+            patch.setattr(index._store.catalog, "set_part", lambda part: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 index.add(track("a"), spans(5), units(5, seed=7))
         assert [t.file for t in index.tracks()] == ["t0.flac"] and index.verify() == []
