@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 # The only places of the three packages that may import a library, at whatever depth of a function. A query
 # must not pay for torch, transformers, gensim, librosa, matplotlib or mutagen; FAISS has one door.
 HOMES = {
-    "av": ("encoders/decode.py",),
+    "av": ("encoders/decoding/ffmpeg.py",),
     "faiss": ("index/search.py",),
     "gensim": ("encoders/text/",),
     "librosa": ("encoders/mel.py",),
@@ -34,7 +34,7 @@ HOMES = {
     "sentence_transformers": ("encoders/text/sentence.py",),
     "sklearn": ("encoders/calibration.py", "retrieval/training/"),
     "snowballstemmer": ("encoders/text/tokenizer.py",),
-    "soundfile": ("encoders/decode.py",),
+    "soundfile": ("encoders/decoding/libsndfile.py",),
     "sqlite3": ("index/", "retrieval/cli/errors.py"),
     "torch": (
         "encoders/backbones/",
@@ -67,7 +67,7 @@ HOMES = {
 # never from its own or a later one. An entry stands for a module or for a whole sub-package; a longer entry wins.
 LAYERS = {
     "encoders": (
-        ("arrays", "downmix", "mel"),
+        ("arrays", "decoding", "downmix", "mel"),
         ("decode", "waveform"),
         ("audio", "calibration", "checkpoint", "device", "heads", "text.tokenizer", "text.spelling", "text.writing"),
         ("text.unknown",),

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from sound_files import DURATION_S, MAKERS, UNMADE
 
-import encoders.decode
+import encoders.decoding.ffmpeg
 from encoders.decode import mono_buffers
 from retrieval.library.extensions import (
     AMBIGUOUS_EXTENSIONS,
@@ -27,7 +27,7 @@ NO_SOUND_FORMATS = {"RAW", "HTK", "MAT4", "MAT5", "SD2"}
 # Pictures, subtitles, and text that names another file.
 NO_SOUND_EXTENSIONS = {"apl", "avif", "heic", "heif", "mks"}
 SHORTER_S = {".amr": 2.0, ".dff": 0.25, ".dsf": 0.25}
-DEMUXERS = encoders.decode._AV_FORMATS.split(",")
+DEMUXERS = encoders.decoding.ffmpeg._FORMATS.split(",")
 
 
 def test_every_format_of_libsndfile_is_decided_on() -> None:
