@@ -12,13 +12,24 @@ if TYPE_CHECKING:
     from retrieval.query import QueryError
     from retrieval.retriever import Hit, Retriever, default_index_dir
     from retrieval.tagging import FileTags, TagScore, ZeroShotTagger
+    from retrieval.words import QueryReading
 
-__all__ = ["FileTags", "Hit", "QueryError", "Retriever", "TagScore", "ZeroShotTagger", "default_index_dir"]
+__all__ = [
+    "FileTags",
+    "Hit",
+    "QueryError",
+    "QueryReading",
+    "Retriever",
+    "TagScore",
+    "ZeroShotTagger",
+    "default_index_dir",
+]
 
 _HOMES = {
     "FileTags": "retrieval.tagging",
     "Hit": "retrieval.retriever",
     "QueryError": "retrieval.query",
+    "QueryReading": "retrieval.words",
     "Retriever": "retrieval.retriever",
     "TagScore": "retrieval.tagging",
     "ZeroShotTagger": "retrieval.tagging",

@@ -10,6 +10,7 @@ import numpy as np
 import index
 from encoders.calibration import Calibration
 from encoders.text.tower import UnknownWordsError
+from encoders.text.unknown import LeftOut
 
 AXES = ("low", "middle", "high", "noisy")
 PITCHES_HZ = (220.0, 880.0, 3520.0)
@@ -35,6 +36,9 @@ class WordAxes:
 
     def unknown_words(self, phrase: str) -> list[str]:
         return [word for word in phrase.split() if word not in AXES]
+
+    def left_out(self, phrase: str) -> LeftOut:
+        return LeftOut(tuple(self.unknown_words(phrase)))
 
     def tag_names(self) -> list[str]:
         return list(AXES)

@@ -115,6 +115,20 @@ def test_exclusion_looks_further_until_enough_is_found(tmp_path: Path) -> None:
         assert found.search("low", exclude=["high", "noisy"], top=3) == []
 
 
+def test_a_negation_of_a_tag_excludes_it_in_python_as_on_the_command_line(retriever: Retriever) -> None:
+    for query, exclude in (("low without high", ["high"]), ("low, no high or noisy", ["high", "noisy"])):
+        assert retriever.search(query) == retriever.search("low", exclude=exclude)
+        assert retriever.read(query).exclude == tuple(exclude)
+    assert retriever.search("low not xyzzy") == retriever.search("low")  # not a tag: ignored, and said
+    assert "'not xyzzy': a negation has no effect" in retriever.read("low not xyzzy").notes[0]
+    assert retriever.read("low xyzzy", exclude=["noisy"]).to_dict() == {
+        "text": "low xyzzy", "exclude": ["noisy"], "unknown": {"xyzzy": []}
+    }  # fmt: skip
+    with pytest.raises(QueryError, match="'not low' says only what to leave out"):
+        retriever.search("not low")
+    assert retriever.read("not low", like="a.wav").exclude == ("low",)  # the sound says what to find
+
+
 def test_unknown_words_are_named_and_left_out(retriever: Retriever) -> None:
     assert retriever.unknown_words("a high xyzzy") == ["a", "xyzzy"]
     assert retriever.search("high xyzzy") == retriever.search("high")
