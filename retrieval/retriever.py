@@ -184,8 +184,8 @@ class Retriever:
                 The probability is calibrated on clips (`retrieval.tagging`); for single segments it was measured to be
                 reliable for instruments and sounds, and too high for genres above 0.6
                 (scripts/bench/results/reliability.md).
-            like: a sound file to search for, alone or combined with `text` at equal weight. If the index has the
-                unchanged file, its vectors are used. The file and copies of it are not among the hits.
+            like: a sound file to search for, alone or combined with `text` at equal weight. If the index has its
+                audio, with whatever tags, its vectors are used. The file and copies of it are not among the hits.
             per_segment: return every segment that fits instead of the best one of each track.
             min_score: leave out hits with a lower score.
 
@@ -244,15 +244,16 @@ class Retriever:
         tracks = [track for track in map(self.index.track, names) if track is not None]
         known = [t for t in tracks if (t.size_bytes, t.mtime_ns) == (status.st_size, status.st_mtime_ns)]
         if not known:
+            from retrieval.library.audio_hash import audio_hash
             from retrieval.library.scan import content_hash
 
-            known = self.index.find_content(content_hash(os.fspath(path)))
-        hashes = {track.content_hash for track in known}
+            known = self.index.find_content(content_hash(path)) or self.index.find_audio(audio_hash(path))
+        hashes = {track.content_hash for track in known} | {track.audio_hash for track in known} - {None}
         sound = next((track for track in known if self.index.is_sound(track.path)), None)
         vectors = self.index.vectors(sound.path) if sound else self._opened_tagger().embed(path).vectors
 
         def is_another(track: Track) -> bool:
-            return track.content_hash not in hashes and track.file not in names
+            return not {track.content_hash, track.audio_hash} & hashes and track.file not in names
 
         return mean_direction(vectors), is_another
 

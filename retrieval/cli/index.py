@@ -24,7 +24,7 @@ __all__ = ["group"]
 
 _EXIT_PROBLEMS = 1
 _PROBLEMS_SHOWN = 10
-_COUNTS = ("added", "updated", "unchanged", "moved", "removed", "kept", "skipped")
+_COUNTS = ("added", "updated", "retagged", "unchanged", "moved", "removed", "kept", "skipped")
 
 group = typer.Typer(cls=CommandGroup, help="Build, update, inspect and check an index of your music.")
 
@@ -45,6 +45,9 @@ def build(
     ] = False,
     retry_skipped: Annotated[
         bool, typer.Option("--retry-skipped", help="Try files again that could not be read before.")
+    ] = False,
+    rescan_tags: Annotated[
+        bool, typer.Option("--rescan-tags", help="Read the tags of unchanged files again, too; nothing is embedded.")
     ] = False,
     sniff: Annotated[
         bool, typer.Option("--sniff", help="Take files with an unknown extension, too, if they begin like sound.")
@@ -70,7 +73,9 @@ def build(
 
     Run the same command again to update the index: it embeds only what is
     new or changed, forgets files that are gone, and resumes after an
-    interruption. If a folder is empty or gone, its tracks are kept, because a
+    interruption. Files whose tags alone have changed are not embedded again;
+    for programs that keep a file's size and time, --rescan-tags reads the
+    tags of all files. If a folder is empty or gone, its tracks are kept, because a
     disk may not be mounted; --prune, or `retrieve index remove FOLDER`,
     forgets them.
 
@@ -96,6 +101,7 @@ def build(
         prune=prune,
         sniff=sniff,
         include_hidden=include_hidden,
+        rescan_tags=rescan_tags,
     )
     try:
         with show_progress(lines=True) as progress:

@@ -1,9 +1,9 @@
 """Build and refresh an index from folders of music.
 
 Scan; leave out what the catalogue knows by path, size and time; hash the rest in worker processes; enter files whose
-content is known without decoding them and decode the others; embed chunks in batches gathered over several files;
-commit each track as soon as its last chunk is embedded. Committed tracks survive any interruption; the same command
-resumes the build. A file that cannot be decoded is recorded as skipped, unless the cause is transient.
+audio is known, whatever their tags, without decoding them and decode the others; embed chunks in batches gathered over
+several files; commit each track as soon as its last chunk is embedded. Committed tracks survive any interruption; the
+same command resumes the build. A file that cannot be decoded is recorded as skipped, unless the cause is transient.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from encoders.embed import AudioEncoder
 from index import IndexMissingError, Manifest, VectorIndex, printable
 from retrieval.indexing.away import AbsentDisks
 from retrieval.indexing.batcher import Embedded, Embedder
-from retrieval.indexing.commit import commit_embedded, commit_known
+from retrieval.indexing.commit import commit_embedded, commit_known, commit_tags
 from retrieval.indexing.decode_pool import (
     Begun,
     Chunk,
@@ -31,6 +31,7 @@ from retrieval.indexing.decode_pool import (
     Finished,
     Hashed,
     Restarted,
+    Tagged,
 )
 from retrieval.indexing.plan import Plan, make_plan, missing_tracks
 from retrieval.indexing.signals import StopSignals
@@ -148,13 +149,14 @@ class _Run:
         self._n_done = 0
         self._bytes_done = 0
         self._bytes_total = 0
-        self._counts = dict.fromkeys(("added", "updated", "unchanged", "moved", "removed", "kept"), 0)
+        self._counts = dict.fromkeys(("added", "updated", "retagged", "unchanged", "moved", "removed", "kept"), 0)
         self._n_segments = 0
         self._embedder: Embedder | None = None
         self._problems: list[Problem] = []
         self._passed_over = PassedOver()
         self._absent = AbsentDisks()
         self._n_transient = 0
+        self._moved: set[bytes] = set()
         self.skipped: list[Problem] = []
         self.partial: list[Problem] = []
 
@@ -194,9 +196,10 @@ class _Run:
             self._counts["unchanged"] = plan.n_unchanged
             self.skipped.extend(plan.known_bad)
             self.partial.extend(plan.known_partial)
-            self._n_done = plan.n_unchanged + len(plan.known_bad) + plan.n_moved
+            self._n_done = len(plan.known_bad) + (0 if self._options.rescan_tags else len(plan.known))
             self._rename(plan, index)
-            self.embed(plan.todo, index, model)
+            tags_only = plan.known if self._options.rescan_tags else ()
+            self.embed(plan.todo, index, model, tags_only=tags_only)
             self._forget(found, plan, index)
         finally:
             if index is not None:
@@ -217,14 +220,21 @@ class _Run:
             passed_over=self._passed_over,
         )
 
-    def embed(self, todo: Sequence[AudioFile], index: VectorIndex, model: AudioEncoder) -> None:
-        """Read, embed and commit files."""
+    def embed(
+        self,
+        todo: Sequence[AudioFile],
+        index: VectorIndex,
+        model: AudioEncoder,
+        *,
+        tags_only: Sequence[AudioFile] = (),
+    ) -> None:
+        """Read, embed and commit files; of others, read the tags."""
         self._n_files = max(self._n_files, len(todo))
         self._bytes_total = sum(file.size_bytes for file in todo)
         self._stage = "embedding"
         self._embedding_since_s = time.monotonic()
         self._report()
-        if not todo:
+        if not todo and not tags_only:
             return
         sample_rate_hz, chunk_s = model.sample_rate_hz, model.chunk_s
         embedder = self._embedder = Embedder(
@@ -232,6 +242,7 @@ class _Run:
         )
         with DecodePool(
             todo,
+            tags_only=tags_only,
             n_workers=self._options.n_workers,
             n_waiting=self._options.batch_chunks,
             stall_s=self._options.stall_s,
@@ -255,6 +266,8 @@ class _Run:
             embedder.add(event)
         elif isinstance(event, Hashed):
             self._decode_unless_known(event, pool, index)
+        elif isinstance(event, Tagged):
+            self._retag(event, index)
         elif isinstance(event, Begun):
             self._current = printable(event.file.path)
             embedder.begin(event)
@@ -267,7 +280,7 @@ class _Run:
             self._fail(event, index)
 
     def _decode_unless_known(self, hashed: Hashed, pool: DecodePool, index: VectorIndex) -> None:
-        known = commit_known(index, hashed.file, hashed.content_hash, absent=self._absent)
+        known = commit_known(index, hashed, absent=self._absent)
         if known is None:
             pool.decode(hashed)
             return
@@ -276,6 +289,15 @@ class _Run:
         self._n_segments += known.n_segments
         self._note(hashed.file, known.note)
         self._file_done(hashed.file)
+
+    def _retag(self, tagged: Tagged, index: VectorIndex) -> None:
+        if tagged.problem is not None:
+            self._problems.append(Problem(tagged.file.path, f"its tags could not be read again: {tagged.problem}"))
+        elif commit_tags(index, tagged) and os.fsencode(tagged.file.path) not in self._moved:
+            self._count("retagged")
+            self._counts["unchanged"] -= 1
+        self._n_done += 1
+        self._report(_MIN_PROGRESS_GAP_S)
 
     def _commit(self, embedded: list[Embedded], index: VectorIndex) -> None:
         """Commit the files that one batch has completed."""
@@ -329,6 +351,7 @@ class _Run:
             track = index.track(path)
             assert track is not None  # this process alone writes
             index.update(path, replace(track, path=new_path))
+            self._moved.add(new_path)
         self._counts["moved"] += plan.n_moved
 
     def _forget(self, found: Scan, plan: Plan, index: VectorIndex) -> None:

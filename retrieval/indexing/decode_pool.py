@@ -26,7 +26,7 @@ from retrieval.indexing.decode_worker import SPAN, Kind
 from retrieval.indexing.worker_process import Cause, WorkerDiedError, WorkerProcess, WorkerStartError
 from retrieval.library.scan import AudioFile
 
-__all__ = ["Begun", "Chunk", "DecodePool", "Event", "Failed", "Finished", "Hashed", "Restarted"]
+__all__ = ["Begun", "Chunk", "DecodePool", "Event", "Failed", "Finished", "Hashed", "Restarted", "Tagged"]
 
 _TICK_S = 0.25
 _LONGEST_TICK_S = 1.0  # beyond it, this process or the whole computer was suspended, and the decoders may have been too
@@ -42,19 +42,47 @@ _WORKER_CODE = (
 
 @dataclass(frozen=True)
 class Hashed:
-    """The content of a file has been hashed. Answer with `DecodePool.decode` or `DecodePool.leave`."""
+    """A file has been hashed, and its tags read. Answer with `DecodePool.decode` or `DecodePool.leave`.
+
+    Attributes:
+        file: the file.
+        content_hash: of all of it.
+        audio_hash: of it without its tags (`retrieval.library.audio_hash`).
+        metadata: of `retrieval.library.metadata`.
+    """
 
     file: AudioFile
     content_hash: str
+    audio_hash: str
+    metadata: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """The tags of a file have been read, and nothing else of it.
+
+    Attributes:
+        file: the file.
+        metadata: None if they cannot be read.
+        problem: why not.
+    """
+
+    file: AudioFile
+    metadata: dict[str, str | None] | None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
 class Begun:
     """Decoding starts; `expected_s` is the duration that the header declares or suggests, or None."""
 
-    file: AudioFile
-    content_hash: str
+    hashed: Hashed
     expected_s: float | None
+
+    @property
+    def file(self) -> AudioFile:
+        """The file."""
+        return self.hashed.file
 
 
 @dataclass(frozen=True)
@@ -73,7 +101,6 @@ class Finished:
 
     file: AudioFile
     duration_s: float
-    metadata: dict[str, str | None]
     note: str | None
 
 
@@ -102,7 +129,14 @@ class Failed:
     hangs: bool = False
 
 
-Event = Hashed | Begun | Chunk | Finished | Restarted | Failed
+Event = Hashed | Tagged | Begun | Chunk | Finished | Restarted | Failed
+
+
+@dataclass(frozen=True)
+class _TagsOnly:
+    """The job of reading the tags of a file that is indexed."""
+
+    file: AudioFile
 
 
 class DecodePool:
@@ -112,6 +146,7 @@ class DecodePool:
         self,
         files: Sequence[AudioFile],
         *,
+        tags_only: Sequence[AudioFile] = (),
         n_workers: int,
         n_waiting: int,
         stall_s: float,
@@ -123,6 +158,7 @@ class DecodePool:
 
         Args:
             files: what to hash, in this order, and to decode where `decode` asks for it.
+            tags_only: files of which only the tags are read.
             n_workers: how many processes at most.
             n_waiting: how many events, hence chunks, may wait to be taken.
             stall_s: a process that neither sends nor reads anything for so many seconds is killed.
@@ -136,15 +172,16 @@ class DecodePool:
         self._stall_s = stall_s
         self._to_hash = deque(files)
         self._to_decode: deque[Hashed] = deque()
+        self._to_tag = deque(map(_TagsOnly, tags_only))
         self._deaths: dict[AudioFile, list[WorkerDiedError]] = {}
-        self._n_open = 0  # files that were taken from `_to_hash` and are not done
+        self._n_open = 0  # files that were taken from `_to_hash` or `_to_tag` and are not done
         self._jobs_changed = threading.Condition()
         self._stopped = threading.Event()
         self._events: queue.Queue[Event | Exception | None] = queue.Queue(max(1, n_waiting))
         self._workers: dict[int, WorkerProcess] = {}
         self._lanes = [
             threading.Thread(target=self._lane, args=(number,), name=f"decode-{number}", daemon=True)
-            for number in range(max(1, min(n_workers, len(files))))
+            for number in range(max(1, min(n_workers, len(files) + len(tags_only))))
         ]
         self._watch = threading.Thread(target=self._watch_workers, name="decode-watch", daemon=True)
         for thread in (*self._lanes, self._watch):
@@ -215,8 +252,8 @@ class DecodePool:
             except queue.Full:
                 continue
 
-    def _next_job(self) -> AudioFile | Hashed | None:
-        """Return a file to decode (these go first, so that few wait), one to hash, or None once all are done."""
+    def _next_job(self) -> AudioFile | Hashed | _TagsOnly | None:
+        """Return a file to decode (these go first, so that few wait), one to read, or None once all are done."""
         with self._jobs_changed:
             while not self._stopped.is_set():
                 if self._to_decode:
@@ -224,16 +261,21 @@ class DecodePool:
                 if self._to_hash:
                     self._n_open += 1
                     return self._to_hash.popleft()
+                if self._to_tag:
+                    self._n_open += 1
+                    return self._to_tag.popleft()
                 if not self._n_open:
                     return None
                 self._jobs_changed.wait()
         return None
 
-    def _done(self, *, again: AudioFile | None = None) -> None:
+    def _done(self, *, again: AudioFile | Hashed | _TagsOnly | None = None) -> None:
         with self._jobs_changed:
             self._n_open -= 1
-            if again is not None:
-                self._to_hash.append(again)
+            if isinstance(again, _TagsOnly):
+                self._to_tag.append(again)
+            elif again is not None:
+                self._to_hash.append(again.file if isinstance(again, Hashed) else again)
             self._jobs_changed.notify_all()
 
     def _lane(self, number: int) -> None:
@@ -244,10 +286,12 @@ class DecodePool:
                     worker = worker or self._start(number)
                     if isinstance(job, AudioFile):
                         self._hash(worker, job)
+                    elif isinstance(job, _TagsOnly):
+                        self._tag(worker, job.file)
                     else:
                         self._decode(worker, job)
                 except WorkerDiedError as death:
-                    self._report_death(job if isinstance(job, AudioFile) else job.file, death)
+                    self._report_death(job, death)
                     self._end(number)
                     worker = None
         except Exception as error:  # of starting a process: whoever takes the events must see it
@@ -256,16 +300,19 @@ class DecodePool:
             self._end(number)
             self._put(None)
 
-    def _report_death(self, file: AudioFile, death: WorkerDiedError) -> None:
+    def _report_death(self, job: AudioFile | Hashed | _TagsOnly, death: WorkerDiedError) -> None:
+        file = job if isinstance(job, AudioFile) else job.file
         deaths = self._deaths.setdefault(file, [])
         deaths.append(death)
         if len(deaths) < _TRIES:
             self._put(Restarted(file, str(death)))
-            self._done(again=file)
+            self._done(again=job)
             return
         causes = {died.cause for died in deaths}
         reasons = list(dict.fromkeys(map(str, deaths)))
-        if causes == {Cause.CRASH}:
+        if isinstance(job, _TagsOnly):
+            self._put(Tagged(file, None, reasons[-1]))
+        elif causes == {Cause.CRASH}:
             self._put(Failed(file, reasons[-1], transient=False))
         else:
             reason = "; then ".join(reasons) if len(reasons) > 1 else f"{reasons[0]}, twice"
@@ -294,18 +341,30 @@ class DecodePool:
 
     def _hash(self, worker: WorkerProcess, file: AudioFile) -> None:
         worker.request_hash(file)
-        kind, payload = worker.answer()
-        if kind == Kind.HASH:
-            self._put(Hashed(file, bytes(payload).decode("ascii")))
+        kind, hashes = worker.answer()
+        if kind == Kind.ERROR:
+            self._fail(file, hashes)
+            return
+        worker.request_tags(file)
+        kind, tags = worker.answer()
+        if kind == Kind.ERROR:
+            self._fail(file, tags)
         else:
-            self._fail(file, payload)
+            self._put(Hashed(file, **json.loads(bytes(hashes)), metadata=json.loads(bytes(tags))))
+
+    def _tag(self, worker: WorkerProcess, file: AudioFile) -> None:
+        worker.request_tags(file)
+        kind, payload = worker.answer()
+        answer = json.loads(bytes(payload))
+        self._put(Tagged(file, None, answer["reason"]) if kind == Kind.ERROR else Tagged(file, answer))
+        self._done()
 
     def _decode(self, worker: WorkerProcess, job: Hashed) -> None:
         file = job.file
         worker.request_chunks(file, sample_rate_hz=self._sample_rate_hz, chunk_s=self._chunk_s)
         kind, payload = worker.answer()
         if kind == Kind.BEGIN:
-            self._put(Begun(file, job.content_hash, json.loads(bytes(payload))["expected_s"]))
+            self._put(Begun(job, json.loads(bytes(payload))["expected_s"]))
             kind, payload = worker.answer()
         while kind == Kind.CHUNK and not self._stopped.is_set():
             start_s, worker.reached_s = SPAN.unpack_from(payload)

@@ -3,10 +3,11 @@
 It runs apart from the model, so that decoding overlaps it and a decoder that hangs or crashes costs one file. It
 imports neither torch nor the index's storage.
 
-The protocol. A request is a line of JSON: `{"do": "hash" or "decode", "path": ..., "sample_rate_hz": ..., "chunk_s":
-...}`. An answer is a header (`HEADER`: kind and length of the payload) and its payload. At the start the process sends
-READY. To `hash` it answers HASH, after any number of ALIVE; to `decode` BEGIN, any number of CHUNK, and END. ERROR ends
-either at any point. The process ends when stdin closes. `retrieval.indexing.decode_pool` is the other end.
+The protocol. A request is a line of JSON: `{"do": "hash", "tags" or "decode", "path": ..., "sample_rate_hz": ...,
+"chunk_s": ...}`. An answer is a header (`HEADER`: kind and length of the payload) and its payload. At the start the
+process sends READY. To `hash` it answers HASH, after any number of ALIVE; to `tags` TAGS; to `decode` BEGIN, any number
+of CHUNK, and END. ERROR ends each of them at any point. The process ends when stdin closes.
+`retrieval.indexing.decode_pool` is the other end.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import IO, Any
 
 from encoders.audio import AudioDecodeError, stream_chunks
 from encoders.decode import declared_duration_s, header_duration_s
+from retrieval.library.audio_hash import audio_hash
 from retrieval.library.metadata import read_metadata
 from retrieval.library.scan import content_hash
 
@@ -46,11 +49,12 @@ class Kind(IntEnum):
 
     READY = 1  # empty
     ALIVE = 2  # empty: a long hash is still being computed
-    HASH = 3  # hexadecimal digits
+    HASH = 3  # JSON: content_hash, audio_hash
     BEGIN = 4  # JSON: expected_s, of the header, or null
     CHUNK = 5  # SPAN and samples
-    END = 6  # JSON: duration_s, metadata, note (why the chunks do not cover the whole file, or null)
+    END = 6  # JSON: duration_s, note (why the chunks do not cover the whole file, or null)
     ERROR = 7  # JSON: reason, transient
+    TAGS = 8  # JSON: what `read_metadata` returns
 
 
 def main() -> None:
@@ -88,6 +92,10 @@ def _serve(request: dict[str, Any], answers: IO[bytes]) -> None:
     try:
         if request["do"] == "hash":
             _send_hash(path, answers)
+        elif request["do"] == "tags":
+            with _system_errors(path), open(path, "rb"):  # a file that cannot be opened is not one without tags
+                pass
+            _send_json(answers, Kind.TAGS, read_metadata(path))
         else:
             _send_chunks(path, answers, sample_rate_hz=request["sample_rate_hz"], chunk_s=request["chunk_s"])
     except AudioDecodeError as error:
@@ -109,14 +117,24 @@ def _send_hash(path: str, answers: IO[bytes]) -> None:
             last_sign_s = time.monotonic()
             _send(answers, Kind.ALIVE, b"")
 
+    with _system_errors(path):
+        hashes = {
+            "content_hash": content_hash(path, on_piece=show_life),
+            "audio_hash": audio_hash(path, on_piece=show_life),
+        }
+    _send_json(answers, Kind.HASH, hashes)
+
+
+@contextlib.contextmanager
+def _system_errors(path: str) -> Iterator[None]:
+    """Turn what the system refuses into an AudioDecodeError that another build may not meet."""
     try:
-        digest = content_hash(path, on_piece=show_life)
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
         raise AudioDecodeError(path, reason, transient=True) from error
-    _send(answers, Kind.HASH, digest.encode("ascii"))
 
 
 def _send_chunks(path: str, answers: IO[bytes], *, sample_rate_hz: int, chunk_s: float) -> None:
@@ -128,7 +146,7 @@ def _send_chunks(path: str, answers: IO[bytes], *, sample_rate_hz: int, chunk_s:
             chunk = next(chunks)
         except StopIteration as end:
             note = _note_of(path, end.value, errors)
-            _send_json(answers, Kind.END, {"duration_s": end.value, "metadata": read_metadata(path), "note": note})
+            _send_json(answers, Kind.END, {"duration_s": end.value, "note": note})
             return
         samples = chunk.samples.astype("<f4", copy=False)
         answers.write(HEADER.pack(Kind.CHUNK, SPAN.size + samples.nbytes))
@@ -146,7 +164,7 @@ def _note_of(path: str, decoded_s: float, errors: list[str]) -> str | None:
     return f"decoding stopped after {decoded_s:.1f} s{reason}" if errors else None
 
 
-def _send_json(answers: IO[bytes], kind: Kind, value: dict[str, object]) -> None:
+def _send_json(answers: IO[bytes], kind: Kind, value: Mapping[str, object]) -> None:
     _send(answers, kind, json.dumps(value).encode("ascii"))
 
 

@@ -25,6 +25,7 @@ class Plan:
     Attributes:
         todo: files to read, sorted by path: new, changed, and skipped ones to be tried again.
         n_unchanged: files whose size and time are those in the catalogue, under this name or another one.
+        known: those files, and the moved ones, under the paths that their tracks will have.
         known_partial: those of them that are indexed only in part.
         known_bad: files skipped before and unchanged since.
         renamed: tracks to enter under another name of the same file (path of the track, path of the file).
@@ -36,6 +37,7 @@ class Plan:
 
     todo: tuple[AudioFile, ...]
     n_unchanged: int
+    known: tuple[AudioFile, ...]
     known_partial: tuple[Problem, ...]
     known_bad: tuple[Problem, ...]
     renamed: tuple[tuple[bytes, bytes], ...]
@@ -59,6 +61,7 @@ def make_plan(
     skips = {skip.path: skip for skip in skipped}
     todo: list[AudioFile] = []
     unchanged: list[Track] = []
+    moved: list[AudioFile] = []
     known_bad: list[Problem] = []
     for number, file in enumerate(found.files):
         if number % _STEP == 0:
@@ -74,7 +77,6 @@ def make_plan(
             known_bad.append(Problem(file.path, skip.reason))
     new = [file for file in todo if os.fsencode(file.path) not in others]
     renamed: list[tuple[bytes, bytes]] = []
-    n_moved = 0
     done: set[str] = set()
     for known in known_names(new, {path: _stamp(track) for path, track in others.items()}, on_step=on_step):
         track, file = others.pop(known.path, None), known.file
@@ -83,7 +85,7 @@ def make_plan(
         is_same = _stamp(track) == (file.size_bytes, file.mtime_ns)
         if known.is_link:
             renamed.append((known.path, os.fsencode(file.path)))
-            n_moved += is_same
+            moved += [file] if is_same else []
         elif is_same:
             unchanged.append(track)
         else:
@@ -100,10 +102,11 @@ def make_plan(
     return Plan(
         todo=tuple(sorted((file for file in todo if file.path not in done), key=lambda file: os.fsencode(file.path))),
         n_unchanged=len(unchanged),
+        known=(*(AudioFile(track.file, track.size_bytes, track.mtime_ns) for track in unchanged), *moved),
         known_partial=tuple(Problem(track.file, track.note) for track in unchanged if track.note is not None),
         known_bad=tuple(known_bad),
         renamed=tuple(renamed),
-        n_moved=n_moved,
+        n_moved=len(moved),
         missing=tuple(missing),
         second_names=second_names(there, found.files, on_step=on_step),
         stale_skips=tuple(path for path in skips if found.covers(os.fsdecode(path), dangling=prune) and is_gone(path)),

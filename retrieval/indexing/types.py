@@ -36,6 +36,7 @@ class IngestOptions:
             because a disk may not be mounted.
         include_hidden: take hidden names, and go into recycle bins, snapshots and the like.
         sniff: take files with an unknown extension, too, if their first bytes are those of sound.
+        rescan_tags: read the tags of unchanged files, too: some programs write tags and set the old time again.
         stall_s: a decoding process that neither sends nor reads anything for so many seconds is killed.
         most_hangs: a file on which the decoder hung in so many builds in a row is not tried again unless it changes or
             `retry_skipped` is set.
@@ -52,6 +53,7 @@ class IngestOptions:
     prune: bool = False
     include_hidden: bool = False
     sniff: bool = False
+    rescan_tags: bool = False
     stall_s: float = 60.0
     most_hangs: int = 3
     worker_command: Sequence[str] | None = None
@@ -117,7 +119,8 @@ class BuildSummary:
     Attributes:
         added: files that are new in the index.
         updated: files whose content or time had changed.
-        unchanged: files that were not read.
+        retagged: files with other tags and the same audio: their vectors are kept.
+        unchanged: files that were not read, or of which only the tags were read and are as before.
         moved: files that the index knew under a path that is gone, or that leads over a link; nothing was embedded for
             them.
         removed: tracks forgotten because their file is gone, or has another track under another name.
@@ -125,7 +128,7 @@ class BuildSummary:
         skipped: files that could not be indexed, those of former builds included.
         transient: those of them that the next build tries again even if they do not change.
         partial: files that are indexed only in part because decoding stopped before their end, those of former builds
-            included; they are among the added, updated, unchanged or moved ones too.
+            included; they are among the added, updated, retagged, unchanged or moved ones too.
         audio_s: seconds of audio that went through the model.
         wall_s: how long it took.
         n_segments: segments written.
@@ -135,6 +138,7 @@ class BuildSummary:
 
     added: int
     updated: int
+    retagged: int
     unchanged: int
     moved: int
     removed: int
@@ -151,7 +155,7 @@ class BuildSummary:
     @property
     def n_files(self) -> int:
         """How many files are in the index as they are on disk, as far as this build went."""
-        return self.added + self.updated + self.unchanged + self.moved
+        return self.added + self.updated + self.retagged + self.unchanged + self.moved
 
 
 class IngestError(RuntimeError):
@@ -171,7 +175,7 @@ class IngestInterrupted(KeyboardInterrupt):
     """
 
     def __init__(self, summary: BuildSummary, signal_number: int) -> None:
-        done = summary.added + summary.updated + summary.moved
+        done = summary.added + summary.updated + summary.retagged + summary.moved
         super().__init__(f"stopped; {done} files of this run are in the index. Run the same command again to resume")
         self.summary = summary
         self.signal_number = signal_number

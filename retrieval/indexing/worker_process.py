@@ -111,8 +111,12 @@ class WorkerProcess:
             raise WorkerStartError(f"a decoding process does not start: {last[0]}") from None
 
     def request_hash(self, file: AudioFile) -> None:
-        """Ask for the hash of a file."""
+        """Ask for the hashes of a file: of its content, and of its audio."""
         self._request(file, {"do": "hash"})
+
+    def request_tags(self, file: AudioFile) -> None:
+        """Ask for the metadata of a file."""
+        self._request(file, {"do": "tags"})
 
     def request_chunks(self, file: AudioFile, *, sample_rate_hz: int, chunk_s: float) -> None:
         """Ask for the chunks of a file, of a rate and a length."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from encoders.embed import AudioEncoder
 from encoders.text.tower import UnknownWordsError
 from index import Manifest, Track, VectorIndex
 from retrieval import Hit, QueryError, Retriever, default_index_dir
+from retrieval.library.audio_hash import audio_hash
 from retrieval.library.scan import content_hash
 from retrieval.tagging import ZeroShotTagger
 
@@ -183,8 +185,6 @@ class Deaf:
 
 def indexed_song(folder: Path, song: Path) -> Path:
     """An index of TRACKS in which `song` stands too, as it is on disk, but as if it sounded high."""
-    from dataclasses import replace
-
     make_index(folder, {**TRACKS, os.fsencode(song): [unit("high"), unit(high=9, middle=1)]})
     with VectorIndex.open(folder, read_only=False) as index:
         track = index.track(os.fsencode(song))
@@ -211,6 +211,20 @@ def test_a_file_of_the_index_needs_no_audio_tower_and_is_no_hit(tmp_path: Path) 
             hits = found.search(like=path)
             assert hits[0].path == "high.wav"
             assert os.fspath(song) not in {hit.path for hit in hits}
+
+
+def test_a_copy_with_other_tags_is_known_by_its_audio(tmp_path: Path) -> None:
+    song = write_tones(tmp_path / "song.wav", "low")
+    with VectorIndex.open(indexed_song(tmp_path / "an.index", song), read_only=False) as index:
+        track = index.track(os.fsencode(song))
+        assert track is not None
+        index.update(track.path, replace(track, audio_hash=audio_hash(song)))
+    copied = tmp_path / "copy.wav"
+    copied.write_bytes(song.read_bytes() + b"TAG" + b"Another title".ljust(125, b"\0"))
+    with opened(tmp_path / "an.index", audio=Deaf()) as found:
+        hits = found.search(like=copied)
+        assert hits[0].path == "high.wav"
+        assert os.fspath(song) not in {hit.path for hit in hits}
 
 
 def test_a_file_that_changed_is_embedded_again(tmp_path: Path) -> None:

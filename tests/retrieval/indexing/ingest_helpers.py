@@ -122,7 +122,7 @@ def vectors_in(index_path: Path, path: Path) -> np.ndarray:
 
 
 def counts(summary: BuildSummary) -> dict[str, int]:
-    keys = ("added", "updated", "unchanged", "moved", "removed", "skipped", "transient")
+    keys = ("added", "updated", "retagged", "unchanged", "moved", "removed", "skipped", "transient")
     return {key: getattr(summary, key) for key in keys if getattr(summary, key)}
 
 

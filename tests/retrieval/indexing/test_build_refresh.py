@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import mutagen
 import numpy as np
 import pytest
 from ingest_helpers import Model, counts, library, paths_in, song, vectors_in, worker_running
@@ -183,3 +184,91 @@ def test_tracks_in_an_unreadable_folder_are_kept(music: Path, place: Path, monke
     assert counts(summary) == {"unchanged": 1}
     assert [problem.reason for problem in summary.problems] == ["permission denied"]
     assert len(paths_in(place)) == 2
+
+
+# ---- tags that change
+
+
+def retag(path: Path, title: str) -> None:
+    tagged = mutagen.File(path, easy=True)
+    if tagged.tags is None:
+        tagged.add_tags()
+    tagged["title"] = title
+    tagged.save()
+
+
+def titles_in(place: Path) -> dict[str, str | None]:
+    with VectorIndex.open(place) as index:
+        return {os.path.basename(track.file): track.title for track in index.tracks()}
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "flac", "ogg"])
+def test_a_retagged_file_is_not_embedded_again(music: Path, place: Path, suffix: str) -> None:
+    path = song(music / f"a.{suffix}")
+    song(music / f"b.{suffix}", seed=1)
+    build([music], index_path=place, model=Model())
+    before = vectors_in(place, path)
+    retag(path, "New " * 3000)
+    model = Model()
+    summary = build([music], index_path=place, model=model)
+    assert counts(summary) == {"retagged": 1, "unchanged": 1}
+    assert (model.n_chunks, summary.n_segments, summary.n_files) == (0, 0, 2)
+    np.testing.assert_array_equal(vectors_in(place, path), before)
+    assert titles_in(place)[path.name].startswith("New New")
+    assert counts(build([music], index_path=place, model=model)) == {"unchanged": 2}
+
+
+def test_retagged_and_moved_or_copied_files_are_not_embedded_again(music: Path, place: Path) -> None:
+    moved, copied = song(music / "moved.flac"), song(music / "copied.flac", seed=1)
+    build([music], index_path=place, model=Model())
+    vectors = vectors_in(place, moved)
+    (music / "sub").mkdir()
+    moved.rename(music / "sub" / "m.flac")
+    retag(music / "sub" / "m.flac", "Moved")
+    shutil.copy(copied, music / "copy.flac")
+    retag(music / "copy.flac", "Copy")
+    model = Model()
+    assert counts(build([music], index_path=place, model=model)) == {"added": 1, "unchanged": 1, "moved": 1}
+    assert model.n_chunks == 0
+    assert titles_in(place) == {"m.flac": "Moved", "copied.flac": None, "copy.flac": "Copy"}
+    np.testing.assert_array_equal(vectors_in(place, music / "sub" / "m.flac"), vectors)
+
+
+def test_tags_behind_an_unchanged_size_and_time_are_found_on_demand(music: Path, place: Path) -> None:
+    path, gone = song(music / "a.flac"), song(music / "b.flac", seed=1)
+    retag(path, "Old title")
+    retag(gone, "Stays")
+    build([music], index_path=place, model=Model())
+    status = path.stat()
+    retag(path, "New title")
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    assert counts(build([music], index_path=place, model=Model())) == {"unchanged": 2}
+    assert titles_in(place)["a.flac"] == "Old title"
+    model = Model()
+    options = IngestOptions(rescan_tags=True)
+    assert counts(build([music], index_path=place, model=model, options=options)) == {"retagged": 1, "unchanged": 1}
+    assert titles_in(place) == {"a.flac": "New title", "b.flac": "Stays"}
+    assert counts(build([music], index_path=place, model=model, options=options)) == {"unchanged": 2}
+    assert model.n_chunks == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("raise PermissionError(13, 'Permission denied')", "Permission denied"), ("os._exit(3)", "exit status 3")],
+)
+def test_tags_that_cannot_be_read_again_cost_nothing(music: Path, place: Path, code: str, reason: str) -> None:
+    retag(song(music / "a.flac"), "Kept")
+    build([music], index_path=place, model=Model())
+    command = worker_running(
+        "import json, os, sys; sys.path[:] = json.loads(sys.argv[1])\n"
+        "import retrieval.indexing.decode_worker as worker\n"
+        f"def fail(path):\n    {code}\n"
+        "worker.read_metadata = fail\nworker.main()"
+    )
+    options = IngestOptions(rescan_tags=True, worker_command=command)
+    summary = build([music], index_path=place, model=Model(), options=options)
+    assert counts(summary) == {"unchanged": 1}
+    (problem,) = summary.problems
+    assert problem.reason.startswith("its tags could not be read again: ") and reason in problem.reason
+    assert titles_in(place) == {"a.flac": "Kept"}
