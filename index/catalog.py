@@ -36,6 +36,7 @@ CREATE TABLE tracks (
     id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     content_hash TEXT NOT NULL, duration_s REAL NOT NULL,
     title TEXT, artist TEXT, album TEXT, genre TEXT, year TEXT, note TEXT, audio_hash TEXT, cue_sheet TEXT,
+    declared_s REAL,
     first_row INTEGER NOT NULL UNIQUE, n_rows INTEGER NOT NULL CHECK (n_rows > 0), checksum INTEGER NOT NULL
 );
 CREATE INDEX tracks_content ON tracks (content_hash);
@@ -57,6 +58,7 @@ _MIGRATIONS = {
     3: (
         "ALTER TABLE tracks ADD COLUMN audio_hash TEXT",
         "ALTER TABLE tracks ADD COLUMN cue_sheet TEXT",
+        "ALTER TABLE tracks ADD COLUMN declared_s REAL",
         "CREATE INDEX tracks_audio ON tracks (audio_hash)",
         *ENTRY_TABLES,
     ),
@@ -65,23 +67,26 @@ _MIGRATIONS = {
 # the version that it finds.
 _SELECT_TRACK = {
     1: """SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, NULL,
-        NULL, NULL, id FROM tracks """,
+        NULL, NULL, NULL, id FROM tracks """,
     2: """SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, note,
-        NULL, NULL, id FROM tracks """,
+        NULL, NULL, NULL, id FROM tracks """,
     4: """SELECT path, size_bytes, mtime_ns, content_hash, duration_s, title, artist, album, genre, year, note,
-        audio_hash, cue_sheet, id FROM tracks """,
+        audio_hash, cue_sheet, declared_s, id FROM tracks """,
 }
-_COUNT_NOTES = {
-    1: "SELECT 0",
-    2: "SELECT count(*) FROM tracks WHERE note IS NOT NULL",
+# How many tracks are indexed in part, and how many declare another length than theirs.
+_COUNT_FAULTS = {
+    1: "SELECT 0, 0",
+    2: "SELECT count(note), 0 FROM tracks",
+    4: "SELECT count(note), count(declared_s) FROM tracks",
 }
 _SELECT_TRACK[3] = _SELECT_TRACK[2]
-_COUNT_NOTES[3] = _COUNT_NOTES[4] = _COUNT_NOTES[2]
+_COUNT_FAULTS[3] = _COUNT_FAULTS[2]
 _INSERT_TRACK = """INSERT INTO tracks (path, size_bytes, mtime_ns, content_hash, duration_s, title, artist,
-    album, genre, year, note, audio_hash, cue_sheet, first_row, n_rows, checksum)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    album, genre, year, note, audio_hash, cue_sheet, declared_s, first_row, n_rows, checksum)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE_TRACK = """UPDATE tracks SET path = ?, size_bytes = ?, mtime_ns = ?, content_hash = ?, duration_s = ?,
-    title = ?, artist = ?, album = ?, genre = ?, year = ?, note = ?, audio_hash = ?, cue_sheet = ? WHERE id = ?"""
+    title = ?, artist = ?, album = ?, genre = ?, year = ?, note = ?, audio_hash = ?, cue_sheet = ?,
+    declared_s = ? WHERE id = ?"""
 _SELECT_SKIPPED = {
     2: "SELECT path, reason, size_bytes, mtime_ns, 0 FROM skipped ",
     3: "SELECT path, reason, size_bytes, mtime_ns, n_tries FROM skipped ",
@@ -104,6 +109,7 @@ class Track:
         note: why its segments do not cover all of it; None: they do.
         audio_hash: hexadecimal digest of its audio without its tags; None in a record of an older Earmark.
         cue_sheet: the text of the cue sheet in its tags.
+        declared_s: the duration that its header declares, where that is wrong by more than 1%.
 
     Raises:
         ValueError: the duration is negative or not finite.
@@ -122,6 +128,7 @@ class Track:
     note: str | None = None
     audio_hash: str | None = None
     cue_sheet: str | None = None
+    declared_s: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", os.fsencode(self.path))
@@ -442,14 +449,19 @@ class Catalog:
         found = self._sql(_SELECT_TRACK[self._version] + where, (json.dumps(keys),))
         return {row[-1]: Track(*row[:-1]) for row in found}
 
-    def totals(self) -> tuple[int, int, int, int, int, float]:
-        """Return the numbers of tracks, partial ones, segments, skipped files and removed rows, and total seconds."""
+    def totals(self) -> tuple[int, int, int, int, int, int, float]:
+        """Return totals of the index.
+
+        Returns:
+            The numbers of tracks, of partial and misdeclared ones, of segments, skipped files and removed rows, and the
+            total duration in seconds.
+        """
         sql = """SELECT (SELECT count(*) FROM tracks), (SELECT count(*) FROM segments),
                  (SELECT count(*) FROM skipped),
                  (SELECT coalesce(sum(n_rows), 0) FROM removed), (SELECT total(duration_s) FROM tracks)"""
         n_tracks, *others = self._sql(sql).fetchone()
-        (n_partial,) = self._sql(_COUNT_NOTES[self._version]).fetchone()
-        totals: tuple[int, int, int, int, int, float] = (n_tracks, n_partial, *others)
+        n_partial, n_misdeclared = self._sql(_COUNT_FAULTS[self._version]).fetchone()
+        totals: tuple[int, int, int, int, int, int, float] = (n_tracks, n_partial, n_misdeclared, *others)
         return totals
 
     def inconsistencies(self) -> list[str]:

@@ -35,12 +35,14 @@ class IndexStats:
 
     Attributes:
         n_partial: tracks whose segments do not cover all of the file.
+        n_misdeclared: tracks whose header declares another duration than theirs.
         duration_s: the sum over its tracks.
         size_bytes: size of its files.
     """
 
     n_tracks: int
     n_partial: int
+    n_misdeclared: int
     n_segments: int
     n_skipped: int
     n_removed_rows: int

@@ -129,9 +129,10 @@ def info(
     list_partial: Annotated[
         bool, typer.Option("--partial", help="List the tracks that were read in part, and why.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="As JSON; with --skipped or --partial one object a line.")
+    list_misdeclared: Annotated[
+        bool, typer.Option("--misdeclared", help="List the tracks whose header declares a wrong length.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON; a list has one object a line.")] = False,
 ) -> None:
     """Show the contents of an index.
 
@@ -140,12 +141,22 @@ def info(
       retrieve index info
       retrieve index info --skipped
       retrieve index info --partial
+
+    A file whose header declares a wrong length, as streamed, interrupted and
+    joined recordings do, is read to its end all the same. --misdeclared lists
+    those that are off by more than 1%.
     """
     with _opened(index) as opened:
-        if skipped or list_partial:
+        if skipped or list_partial or list_misdeclared:
             listed = [(file.path, file.reason) for file in opened.skipped()] if skipped else []
             if list_partial:
                 listed += [(track.path, track.note) for track in opened.tracks() if track.note is not None]
+            if list_misdeclared:
+                listed += [
+                    (track.path, f"{track.duration_s:.1f} s long, but declares {track.declared_s:.1f} s")
+                    for track in opened.tracks()
+                    if track.declared_s is not None
+                ]
             _print_files(listed, as_json=as_json)
             return
         stats = opened.stats()
@@ -159,6 +170,7 @@ def info(
         "audio_s": round(stats.duration_s, 3),
         "skipped": stats.n_skipped,
         "partial": stats.n_partial,
+        "misdeclared": stats.n_misdeclared,
         "removed_rows": stats.n_removed_rows,
         "size_bytes": stats.size_bytes,
         "dim": stats.dim,

@@ -125,4 +125,5 @@ def _track(file: Embedded) -> Track:
         note=file.finished.note,
         audio_hash=file.begun.hashed.audio_hash,
         **file.begun.hashed.metadata,
+        declared_s=file.finished.declared_s,
     )

@@ -97,10 +97,18 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Finished:
-    """Every chunk of the file has been handed over; `note` says why they do not cover all of it (None: they do)."""
+    """Every chunk of the file has been handed over.
+
+    Attributes:
+        file: the file.
+        duration_s: how much was decoded.
+        declared_s: how much its header declares, if that is wrong by more than 1%.
+        note: why the chunks do not cover all of it; None: they do.
+    """
 
     file: AudioFile
     duration_s: float
+    declared_s: float | None
     note: str | None
 
 

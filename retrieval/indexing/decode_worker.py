@@ -40,8 +40,9 @@ SPAN = struct.Struct("<dd")
 """Start and end of a chunk in seconds; its float32 samples follow."""
 
 _HEARTBEAT_S = 2.0
-_LOST_S = 1.0  # a file that ends earlier than declared by more than this ...
-_LOST_SHARE = 0.01  # ... and this share of its length gets a note
+_OFF_SHARE = 0.01  # a header is wrong whose length is off by more than this share ...
+_OFF_S = 0.1  # ... and this: encoders add up to 0.05 s, which is much of a short sound
+_LOST_S = 1.0  # and a file that ends so much earlier is indexed in part
 
 
 class Kind(IntEnum):
@@ -52,7 +53,7 @@ class Kind(IntEnum):
     HASH = 3  # JSON: content_hash, audio_hash
     BEGIN = 4  # JSON: expected_s, of the header, or null
     CHUNK = 5  # SPAN and samples
-    END = 6  # JSON: duration_s, note (why the chunks do not cover the whole file, or null)
+    END = 6  # JSON: duration_s, declared_s (if the header is wrong), note (why chunks are missing, or null)
     ERROR = 7  # JSON: reason, transient
     TAGS = 8  # JSON: what `read_metadata` returns
 
@@ -145,8 +146,7 @@ def _send_chunks(path: str, answers: IO[bytes], *, sample_rate_hz: int, chunk_s:
         try:
             chunk = next(chunks)
         except StopIteration as end:
-            note = _note_of(path, end.value, errors)
-            _send_json(answers, Kind.END, {"duration_s": end.value, "note": note})
+            _send_json(answers, Kind.END, _lengths(path, end.value, errors))
             return
         samples = chunk.samples.astype("<f4", copy=False)
         answers.write(HEADER.pack(Kind.CHUNK, SPAN.size + samples.nbytes))
@@ -155,13 +155,16 @@ def _send_chunks(path: str, answers: IO[bytes], *, sample_rate_hz: int, chunk_s:
         answers.flush()
 
 
-def _note_of(path: str, decoded_s: float, errors: list[str]) -> str | None:
-    """Return what is missing of a file of which so many seconds were decoded, or None."""
+def _lengths(path: str, decoded_s: float, errors: list[str]) -> dict[str, object]:
+    """Return the fields of END about the length of a file of which so many seconds were decoded."""
     declared_s = declared_duration_s(path)
+    off_s = 0.0 if declared_s is None else declared_s - decoded_s
+    is_wrong = declared_s is not None and abs(off_s) > max(_OFF_S, _OFF_SHARE * declared_s)
     reason = f" ({errors[0]})" if errors else ""
-    if declared_s is not None and declared_s - decoded_s > max(_LOST_S, _LOST_SHARE * declared_s):
-        return f"only {decoded_s:.1f} s of the {declared_s:.1f} s that it declares could be decoded{reason}"
-    return f"decoding stopped after {decoded_s:.1f} s{reason}" if errors else None
+    note = f"decoding stopped after {decoded_s:.1f} s{reason}" if errors else None
+    if is_wrong and off_s > _LOST_S:
+        note = f"only {decoded_s:.1f} s of the {declared_s:.1f} s that it declares could be decoded{reason}"
+    return {"duration_s": decoded_s, "declared_s": declared_s if is_wrong else None, "note": note}
 
 
 def _send_json(answers: IO[bytes], kind: Kind, value: Mapping[str, object]) -> None:

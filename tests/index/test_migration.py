@@ -49,6 +49,7 @@ def test_a_reader_takes_it_as_it_is(folder, version):
     with VectorIndex.open(folder) as index:
         check(index, note=NOTES[version])
         assert index.stats().n_partial == (NOTES[version] is not None)
+        assert index.stats().n_misdeclared == 0
         assert index.find_audio("audio") == []
         sheets = index.cue_sheets
         assert (sheets.sheets(), sheets.entries("t0.flac"), sheets.embedded(), sheets.unused()) == ([], [], [], [])
@@ -60,16 +61,16 @@ def test_a_writer_brings_it_up_to_date_and_an_open_reader_goes_on(folder, versio
     with VectorIndex.open(folder) as reader:
         with VectorIndex.open(folder, read_only=False) as index:
             check(index, note=NOTES[version])
-            index.add(track("u.flac", note="only half", audio_hash="audio"), spans(2), units(2, seed=1))
+            index.add(track("u.flac", note="only half", audio_hash="audio", declared_s=2.0), spans(2), units(2, seed=1))
             index.update("t0.flac", track("t0.flac", content_hash="hash 0", title="Title 0", note="short"))
             index.cue_sheets.set_sheet(Sheet(b"t2.cue", 1, 2), {b"t2.flac": [Entry(1, 0.0, 30.0, "One")]})
             check(index, note="short")
-            assert index.stats().n_partial == 2
+            assert (index.stats().n_partial, index.stats().n_misdeclared) == (2, 1)
         check(reader, note="short" if version > 1 else None)  # it selects as the version that it found has it
         assert reader.stats().n_tracks == 3
     with VectorIndex.open(folder) as index:
         check(index, note="short")
-        assert index.track("u.flac").note == "only half"
+        assert (index.track("u.flac").note, index.track("u.flac").declared_s) == ("only half", 2.0)
         assert [found.file for found in index.find_audio("audio")] == ["u.flac"]
         assert index.cue_sheets.entries("t2.flac") == [Entry(1, 0.0, 30.0, "One")]
 

@@ -159,6 +159,23 @@ def test_partial_tracks_are_counted_and_listed(call: Call, small_library: Path, 
     assert out.startswith("2 unchanged, 1 skipped, 1 of them in part only (")
 
 
+def test_a_header_that_declares_too_little_costs_nothing_and_is_listed(
+    call: Call, small_library: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "an.index"
+    liar = small_library / "one.wav"
+    streamed = liar.read_bytes()
+    at = streamed.find(b"data") + 4
+    liar.write_bytes(streamed[:at] + (len(streamed) // 7).to_bytes(4, "little") + streamed[at + 4 :])
+    _, summary, _ = build(call, small_library, "--index", place)
+    assert (summary["added"], summary["partial"], summary["audio_s"]) == (2, 0, 10.0)
+    assert json.loads(call("index", "info", "--index", place, "--json")[1])["misdeclared"] == 1
+    line = f"{liar}: 7.0 s long, but declares 1.0 s\n"
+    assert call("index", "info", "--misdeclared", "--index", place)[1] == line
+    assert call("index", "info", "--partial", "--index", place)[1] == ""
+    assert build(call, small_library, "--index", place)[1]["unchanged"] == 2
+
+
 def test_verify_tells_a_whole_index_from_a_damaged_one(call: Call, music_index: Path, tmp_path: Path) -> None:
     assert call("index", "verify", "--index", music_index)[0] == 0
     broken = Path(shutil.copytree(music_index, tmp_path / "copy.index"))
