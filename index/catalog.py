@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from index.entries import ENTRY_TABLES, EntryTables, storable
-from index.files import PathLike, printable
+from index.files import FileIdentity, PathLike, printable
 from index.manifest import IndexMismatchError, Manifest, beyond_repair
 from index.sqlite import Database
 from index.vectors import Part
@@ -276,6 +276,16 @@ class Catalog:
         """Return a token that changes whenever the content may have changed."""
         return self._database.state()
 
+    @property
+    def identity(self) -> FileIdentity | None:
+        """Which file this is the content of."""
+        return self._database.identity
+
+    def take_over(self, other: Catalog) -> None:
+        """Close the file, and take the open one of another catalogue, which must not be used any more."""
+        self._database.close()
+        self._database, self._version = other._database, other._version
+
     def close(self) -> None:
         """Close the file."""
         self._database.close()
@@ -313,7 +323,7 @@ class Catalog:
     @property
     def entries(self) -> EntryTables:
         """The entries of cue sheets; call its methods inside a transaction, too."""
-        return EntryTables(self._connection, exist=self._version >= 4)
+        return EntryTables(self.connection, exist=self._version >= 4)
 
     def skipped(self) -> list[Skipped]:
         """Return all skipped files, by path."""
@@ -353,7 +363,7 @@ class Catalog:
         self.delete(track.path)
         cursor = self._sql(_INSERT_TRACK, (*astuple(track), first_row, len(spans), checksum))
         rows = ((first_row + i, cursor.lastrowid, start, end) for i, (start, end) in enumerate(spans.tolist()))
-        self._connection.executemany("INSERT INTO segments VALUES (?, ?, ?, ?)", rows)
+        self.connection.executemany("INSERT INTO segments VALUES (?, ?, ?, ?)", rows)
 
     def update(self, path: PathLike, track: Track) -> bool:
         """Replace all but the rows of the track at a path, its path too; return False if none is there."""
@@ -464,28 +474,13 @@ class Catalog:
         totals: tuple[int, int, int, int, int, int, float] = (n_tracks, n_partial, n_misdeclared, *others)
         return totals
 
-    def inconsistencies(self) -> list[str]:
-        """Return the inconsistencies between the tables, one line each."""
-        found = [str(row[0]) for row in self._sql("PRAGMA integrity_check(10)") if row[0] != "ok"]
-        sql = """SELECT path, n_rows, (SELECT count(*) FROM segments AS s WHERE s.track = t.id
-                 AND s.row >= t.first_row AND s.row < t.first_row + t.n_rows) AS n
-                 FROM tracks AS t WHERE n != n_rows"""
-        found += [f"{printable(path)} has {n} of {n_rows} segments" for path, n_rows, n in self._sql(sql)]
-        n_segments, n_owned = self._sql(
-            "SELECT (SELECT count(*) FROM segments), (SELECT total(n_rows) FROM tracks)"
-        ).fetchone()
-        if n_segments > n_owned:
-            found.append(f"{n_segments - int(n_owned)} segments belong to no track")
-        sql = "SELECT count(*) FROM segments WHERE NOT (start_s >= 0 AND end_s > start_s)"
-        (n_bad,) = self._sql(sql).fetchone()
-        return found + ([f"{n_bad} segments have no valid start and end"] if n_bad else [])
-
     @property
-    def _connection(self) -> sqlite3.Connection:
+    def connection(self) -> sqlite3.Connection:
+        """The connection in use, for checks and repairs of the tables inside a transaction. Do not keep it."""
         return self._database.connection
 
     def _sql(self, statement: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
-        return self._connection.execute(statement, parameters)
+        return self.connection.execute(statement, parameters)
 
     def _pragma(self, name: str) -> int:
         return int(self._sql(f"PRAGMA {name}").fetchone()[0])

@@ -8,9 +8,20 @@ import unicodedata
 from pathlib import Path
 from typing import Union
 
-__all__ = ["PathLike", "fsync_file", "fsync_folder", "printable", "write_durably"]
+__all__ = [
+    "FileIdentity",
+    "PathLike",
+    "fsync_file",
+    "fsync_folder",
+    "history_of",
+    "identity_of",
+    "printable",
+    "write_durably",
+]
 
 PathLike = Union[bytes, str, "os.PathLike[str]", "os.PathLike[bytes]"]
+FileIdentity = tuple[int, int]
+"""Device and inode: the same for two names of one file, and for no two files of which one is open."""
 
 # Zero-width joiner: not printable by Python's rule, but it joins many emoji.
 _JOINER = "\u200d"
@@ -24,6 +35,27 @@ def printable(path: PathLike) -> str:
     kind and the joiner of emoji stay. `encoders.decode.printable_path` follows the same rule.
     """
     return "".join(_escaped(character) for character in os.fsdecode(path))
+
+
+def identity_of(path: PathLike, *, folder: int | None = None) -> FileIdentity | None:
+    """Return which file is at a path, relative to an open folder if one is given; None: there is none."""
+    try:
+        status = os.stat(path, dir_fd=folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def history_of(folder: PathLike) -> tuple[object, ...]:
+    """Return what changes whenever a folder is moved or a file in it is made, renamed or removed; (): none is there.
+
+    Links are looked at too: a folder that went and came back is told from one that stayed.
+    """
+    try:
+        link, status = os.lstat(folder), os.stat(folder)
+    except OSError:
+        return ()
+    return link.st_dev, link.st_ino, link.st_ctime_ns, status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def _escaped(character: str) -> str:

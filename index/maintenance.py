@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from index.catalog import Catalog, RowRange
+from index.consistency import catalog_problems
 from index.files import printable
-from index.manifest import IndexDamagedError
+from index.manifest import IndexDamagedError, replaced
 from index.store import Store
 from index.vectors import MappedParts, Part, part_name, write_part
 
@@ -59,46 +59,26 @@ def compact_part(folder: Path, part: Part, *, catalog: Catalog, parts: MappedPar
     catalog.replace_part(part, new, moves)
 
 
-def _catalog_problems(catalog: Catalog) -> list[str]:
-    """Check, inside a read transaction, that each row of each part has one owner and that the tables agree.
-
-    Returns:
-        One line a problem.
-    """
-    problems = catalog.inconsistencies()
-    owned = _owners(catalog)
-    current = next(owned, None)
-    for part in catalog.parts():
-        row = part.first_row
-        while current is not None and current[0] < part.end_row:
-            first_row, n_rows, owner = current
-            if first_row != row:
-                problems.append(f"{_shown(owner)}: begins at row {first_row}, where row {row} was expected")
-            row = first_row + n_rows
-            current = next(owned, None)
-        if row != part.end_row:
-            problems.append(f"{part_name(part.number)}: its tracks end at row {row} and it ends at row {part.end_row}")
-    while current is not None:
-        problems.append(f"{_shown(current[2])}: rows from {current[0]} lie in no part file")
-        current = next(owned, None)
-    return problems
-
-
 def check(store: Store, *, on_progress: Callable[[int, int], None] | None = None) -> Iterator[Damage]:
     """Yield what is wrong with an index as it is found; see `VectorIndex.check`."""
     with store.reading():
-        problems = _catalog_problems(store.catalog)
+        n_replaced = store.n_replaced
+        parts = MappedParts(store.path, dim=store.manifest.dim, descriptor=store.descriptor)
+        problems = catalog_problems(store.catalog)
         n_rows, last_key = store.catalog.extent()
     yield from map(Damage, problems)
-    parts = MappedParts(store.path, dim=store.manifest.dim)
     key, n_done, fault = 0, 0, None
     while key < last_key:  # a track that is added meanwhile is not checked, or a busy writer would keep this going
         with store.reading():
+            if store.n_replaced != n_replaced:
+                raise replaced(store.path)
             try:
                 parts.refresh(store.catalog.parts(), removed=())
             except IndexDamagedError as error:
+                store.require_in_place()
                 fault = str(error)
                 break
+            store.require_in_place()
             found, key, n_page = _checked_page(store, parts, after=key)
         parts.clear()  # what stays mapped stays in memory
         yield from found
@@ -129,14 +109,3 @@ def _checked_page(store: Store, parts: MappedParts, *, after: int) -> tuple[list
         if n_rows >= _PAGE_ROWS:
             break
     return found, after, n_rows
-
-
-def _owners(catalog: Catalog) -> Iterator[tuple[int, int, bytes | None]]:
-    """Yield what owns rows, by first row: (first row, number of rows, path of its track; None: removed rows)."""
-    tracks = ((rows.first_row, rows.n_rows, rows.path) for rows in catalog.row_ranges())
-    removed = ((first_row, n_rows, None) for first_row, n_rows in catalog.removed())
-    return heapq.merge(tracks, removed, key=lambda owner: owner[0])
-
-
-def _shown(owner: bytes | None) -> str:
-    return "a removed stretch" if owner is None else printable(owner)

@@ -19,12 +19,14 @@ __all__ = [
     "IndexDamagedError",
     "IndexMismatchError",
     "IndexMissingError",
+    "IndexReplacedError",
     "Manifest",
     "TrackDamagedError",
     "beyond_repair",
     "damaged",
     "read_manifest",
     "repair_command",
+    "replaced",
     "write_manifest",
 ]
 
@@ -47,6 +49,10 @@ class IndexMismatchError(ValueError):
 
 class IndexDamagedError(ValueError):
     """A file of the index is missing, cut short or unreadable; the message names it and the fix."""
+
+
+class IndexReplacedError(RuntimeError):
+    """Another index, or none, is now where an open one was; the message says what to do. The files may be sound."""
 
 
 class TrackDamagedError(IndexDamagedError):
@@ -154,6 +160,15 @@ def damaged(folder: Path, reason: str) -> IndexDamagedError:
 def beyond_repair(folder: Path, reason: str) -> IndexDamagedError:
     """Return the error for an index that has lost what nothing else can tell: where, what, and the fix, in one line."""
     return IndexDamagedError(f"the index at {printable(folder)} is damaged: {reason}; {_rebuild(folder)}")
+
+
+def replaced(folder: Path, reason: str = "") -> IndexReplacedError:
+    """Return the error for an open index in whose place there is another one, or none: where, why, and the fix."""
+    why = f" ({reason})" if reason else ""
+    return IndexReplacedError(
+        f"the index at {printable(folder)} was replaced or removed while it was in use{why}: open it again, "
+        "or run the same command again"
+    )
 
 
 def _short(fingerprint: str) -> str:

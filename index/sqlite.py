@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from index.files import printable
+from index.files import FileIdentity, history_of, identity_of, printable
 from index.manifest import beyond_repair
 
 if TYPE_CHECKING:
@@ -42,15 +42,21 @@ class Database:
         self._copy_folder: TemporaryDirectory[str] | None = None
         self._copied_journal: _FileState | None = None
         self._n_connections = 0
+        self._identity: FileIdentity | None = None
         if not create and not path.is_file():
             raise beyond_repair(path.parent, f"{path.name} is missing")
         with self._translated_errors():
-            self._connection = self._connect(path, "ro" if read_only else "rwc" if create else "rw")
+            self._connection = self._connect_in_place("ro" if read_only else "rwc" if create else "rw")
 
     @property
     def connection(self) -> sqlite3.Connection:
         """The connection in use. Do not keep it: a reader may have to change it."""
         return self._connection
+
+    @property
+    def identity(self) -> FileIdentity | None:
+        """Which file the connection is of, or the private copy was made of, whatever is at its path now."""
+        return self._identity
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -91,6 +97,19 @@ class Database:
             self._copy_folder.cleanup()
             self._copy_folder = None
 
+    def _connect_in_place(self, mode: str) -> sqlite3.Connection:
+        """Connect to the file at the path, and note which file that is."""
+        for n_more in reversed(range(_COPY_TRIES)):
+            before, history = identity_of(self._path), history_of(self._path.parent)
+            connection = self._connect(self._path, mode)  # which opens the file
+            self._identity = identity_of(self._path)
+            if mode == "rwc" or (self._identity == before and history == history_of(self._path.parent)):
+                return connection
+            if self._identity == before and not n_more:  # a busy writer makes and removes its journal all the time
+                return connection
+            connection.close()
+        raise TimeoutError(f"{printable(self._path)} keeps changing: try again later")
+
     def _connect(self, path: Path, mode: str) -> sqlite3.Connection:
         # Every use is under the lock of the VectorIndex, so threads may share the connection.
         connection = sqlite3.connect(
@@ -109,7 +128,7 @@ class Database:
 
     def _begin_reading(self) -> None:
         if self._copy_folder is not None and _state_of(self._journal) != self._copied_journal:
-            self._reconnect(self._path)  # a writer has been there since the copy was made
+            self._reconnect()  # a writer has been there since the copy was made
         for _ in range(_COPY_TRIES):
             self._connection.execute("BEGIN")
             try:
@@ -130,7 +149,7 @@ class Database:
         import tempfile
 
         journal = _state_of(self._journal)
-        before = _state_of(self._path)
+        before, copied = _state_of(self._path), identity_of(self._path)
         folder = tempfile.TemporaryDirectory(prefix="earmark-")
         copy = Path(folder.name, self._path.name)
         try:
@@ -140,14 +159,16 @@ class Database:
             journal = None  # a writer has rolled it back in the meantime
         if journal is None or journal != _state_of(self._journal) or before != _state_of(self._path):
             folder.cleanup()
-            self._reconnect(self._path)
+            self._reconnect()
             return
-        self._reconnect(copy)
-        self._copy_folder, self._copied_journal = folder, journal
-
-    def _reconnect(self, path: Path) -> None:
         self.close()
-        self._connection = self._connect(path, "ro" if path == self._path else "rw")
+        self._connection = self._connect(copy, "rw")
+        self._copy_folder, self._copied_journal = folder, journal
+        self._identity = copied
+
+    def _reconnect(self) -> None:
+        self.close()
+        self._connection = self._connect_in_place("ro")
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:

@@ -1,23 +1,51 @@
 """The files of one index, opened together: manifest, catalogue, mapped part files and the writer's lock.
 
-Transactions, and the state of the catalogue that the part files are mapped for, are handled here; what is read and
-written in them is the matter of `index.vector_index`.
+Transactions, the state of the catalogue that the part files are mapped for, and the replacement of the whole folder are
+handled here; what is read and written in them is the matter of `index.vector_index`.
+
+An index is replaced by renaming folders, by changing a symbolic link, or by removing it and building it again. The
+catalogue that is open then differs from the one at its path. A reader looks at that when a transaction begins, opens
+the new files, and looks again when the rows are mapped: catalogue and rows are of one index. What looks damaged while
+files are being exchanged is looked at again.
 """
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from index.catalog import Catalog, RowRange
-from index.files import fsync_folder, printable
+from index.catalog import CATALOG_NAME, Catalog, RowRange
+from index.files import fsync_folder, history_of, identity_of, printable
 from index.lock import WriterLock
-from index.manifest import IndexMissingError, Manifest, read_manifest, write_manifest
+from index.manifest import (
+    IndexDamagedError,
+    IndexMissingError,
+    IndexReplacedError,
+    Manifest,
+    read_manifest,
+    replaced,
+    write_manifest,
+)
 from index.vectors import MappedParts, check_parts, remove_leftovers
 
 __all__ = ["Store"]
+
+_T = TypeVar("_T")
+# For so long a folder must be as it was before a fault in it is one; for so long a reader waits for a new index.
+_SETTLED_S = 0.02
+_REPLACED_WITHIN_S = 1.0
+
+
+class _Exchanged(IndexReplacedError):
+    """Another index has taken the place of one that was just being opened."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(replaced(folder)))
 
 
 class Store:
@@ -27,20 +55,26 @@ class Store:
         path: the folder.
         manifest: which encoder made the index.
         catalog: to be used inside `reading` or `writing`.
+        descriptor: of the folder that the catalogue is in, whatever is at its path now.
         parts: mapped by `refresh`.
         read_only: whether writing is refused.
         guard: held during each transaction.
+        n_replaced: how often another index has taken the place of the open one.
     """
 
     def __init__(self, path: Path, *, manifest: Manifest, catalog: Catalog, lock: WriterLock | None) -> None:
         self.path = path
         self.manifest = manifest
         self.catalog = catalog
-        self.parts = MappedParts(path, dim=manifest.dim)
+        self.descriptor = _open_folder(path, catalog)
+        self.parts = MappedParts(path, dim=manifest.dim, descriptor=self.descriptor)
         self.read_only = lock is None
         self.guard = threading.RLock()
+        self.n_replaced = 0
         self._lock = lock
-        self._state: tuple[int, int, int] | None = None
+        self._identity = catalog.identity
+        self._is_reading = False
+        self._state: tuple[object, ...] | None = None
         self._sound: dict[RowRange, bool] = {}  # tracks whose rows were checked in this state
         self._closed = False
 
@@ -67,12 +101,17 @@ class Store:
     @classmethod
     def open(cls, folder: Path, *, encoder: str | None, read_only: bool) -> Store:
         """Open an index; `VectorIndex.open` says what it raises."""
-        manifest = read_manifest(folder)
-        manifest.require_encoder(encoder, path=folder)
-        catalog = _open_catalog(folder, manifest, read_only=True)
+
+        def open_to_read() -> Store:
+            manifest = read_manifest(folder)
+            manifest.require_encoder(encoder, path=folder)
+            return cls(folder, manifest=manifest, catalog=_open_catalog(folder, manifest, read_only=True), lock=None)
+
+        store = _once_settled(folder, open_to_read)
         if read_only:
-            return cls(folder, manifest=manifest, catalog=catalog, lock=None)
-        catalog.close()
+            return store
+        manifest = store.manifest
+        store.close()
         lock = WriterLock(folder)
         try:
             catalog = _open_catalog(folder, manifest, read_only=False)
@@ -94,16 +133,35 @@ class Store:
             self._closed = True
             self.parts.clear()
             self.catalog.close()
+            os.close(self.descriptor)
             if self._lock is not None:
                 self._lock.release()
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Open a read transaction; it may be nested."""
+    def reading(self, *, rows: bool = False) -> Iterator[None]:
+        """Open a read transaction; it may be nested.
+
+        Args:
+            rows: map the rows that the catalogue names now.
+
+        Raises:
+            IndexReplacedError: another index, which this one cannot follow, or none, is at the path.
+        """
         with self.guard:
             self._require_open()
-            with self.catalog.reading():
+            if self._is_reading:
+                if rows:
+                    self.refresh()
+                    self.require_in_place()
                 yield
+                return
+            with ExitStack() as transaction:
+                self._begin(transaction, rows=rows)
+                self._is_reading = True
+                try:
+                    yield
+                finally:
+                    self._is_reading = False
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -114,15 +172,27 @@ class Store:
                 raise PermissionError(
                     f"the index at {printable(self.path)} is open read-only: open it with read_only=False"
                 )
-            with self.catalog.writing():
-                yield
+            self.require_in_place()
+            try:
+                with self.catalog.writing():
+                    yield
+                    self.require_in_place()
+            except (OSError, IndexDamagedError) as error:
+                if self._is_in_place():
+                    raise
+                raise replaced(self.path) from error
+
+    def require_in_place(self) -> None:
+        """Raise IndexReplacedError if the open catalogue is not the one that is at its path now."""
+        if not self._is_in_place():
+            raise replaced(self.path)
 
     def refresh(self) -> None:
         """Map the rows that the catalogue names now; inside a transaction."""
         parts = self.catalog.parts()
         # Every time: reading a memory-mapped file past its end kills the process.
-        check_parts(self.path, parts, dim=self.manifest.dim)
-        state = self.catalog.state()
+        files = self.parts.check(parts)
+        state = (*self.catalog.state(), *files)
         if state != self._state:
             self.parts.refresh(parts, removed=self.catalog.removed())
             self._sound = {}
@@ -143,9 +213,85 @@ class Store:
         with self.guard:
             return sorted(rows.path for rows, is_sound in self._sound.items() if not is_sound)
 
+    def _begin(self, transaction: ExitStack, *, rows: bool) -> None:
+        """Begin a read transaction in the index that is at the path."""
+        began_s = time.monotonic()
+        while True:
+            before = history_of(self.path)
+            try:
+                self._follow()
+                transaction.enter_context(self.catalog.reading())
+                if rows:
+                    self.refresh()
+                if self._is_in_place():
+                    return
+                fault: Exception = replaced(self.path)
+            except (IndexDamagedError, OSError, _Exchanged) as error:
+                fault = error
+            transaction.close()
+            is_late = time.monotonic() > began_s + _REPLACED_WITHIN_S
+            time.sleep(_SETTLED_S)
+            was_in_place = self._is_in_place()
+            if was_in_place and history_of(self.path) == before:
+                raise fault
+            if is_late:
+                raise fault if was_in_place else replaced(self.path) from fault
+
+    def _is_in_place(self) -> bool:
+        return self.catalog.identity == self._identity == identity_of(self.path / CATALOG_NAME)
+
+    def _follow(self) -> None:
+        """Open the files of the index that has taken the place of the open one, if there is one."""
+        if self._is_in_place():
+            return
+        if not self.read_only:
+            raise replaced(self.path)
+        manifest = read_manifest(self.path)
+        if (manifest.encoder, manifest.dim) != (self.manifest.encoder, self.manifest.dim):
+            raise replaced(self.path, f"by one that model {manifest.encoder_name} made")
+        catalog = _open_catalog(self.path, manifest, read_only=True)
+        descriptor = _open_folder(self.path, catalog)
+        self.parts.clear()
+        os.close(self.descriptor)
+        self.catalog.take_over(catalog)
+        self.descriptor = descriptor
+        self.parts = MappedParts(self.path, dim=manifest.dim, descriptor=descriptor)
+        self._sound, self._state = {}, None
+        self.manifest, self._identity = manifest, self.catalog.identity
+        self.n_replaced += 1
+
     def _require_open(self) -> None:
         if self._closed:
             raise ValueError(f"the index at {printable(self.path)} is closed")
+
+
+def _once_settled(folder: Path, attempt: Callable[[], _T]) -> _T:
+    """Return the result of an attempt; repeat it if it finds damage while the folder is being replaced."""
+    began_s = time.monotonic()
+    while True:
+        before = history_of(folder)
+        try:
+            return attempt()
+        except IndexMissingError:
+            raise
+        except (IndexDamagedError, OSError, _Exchanged):
+            is_late = time.monotonic() > began_s + _REPLACED_WITHIN_S
+            time.sleep(_SETTLED_S)
+            if is_late or history_of(folder) == before:
+                raise
+
+
+def _open_folder(folder: Path, catalog: Catalog) -> int:
+    """Return a descriptor of the folder that an open catalogue is in; close the catalogue if it has gone from there."""
+    try:
+        descriptor = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+        if identity_of(CATALOG_NAME, folder=descriptor) == catalog.identity:
+            return descriptor
+        os.close(descriptor)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    catalog.close()
+    raise _Exchanged(folder)
 
 
 def _open_catalog(folder: Path, manifest: Manifest, *, read_only: bool) -> Catalog:

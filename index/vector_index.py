@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,10 @@ class VectorIndex:
 
     Threads may share one object: its methods run one after another. Each process opens its own; one of them may write
     while others read, and each method of a reader sees one committed state.
+
+    Where another index of the same encoder has taken the place of the folder, a reader answers from that one. Each
+    method raises IndexReplacedError where none is there, or one of another encoder, and where a writer has lost its
+    folder.
     """
 
     def __init__(self, store: Store, *, max_part_rows: int = MAX_PART_ROWS) -> None:
@@ -132,6 +137,15 @@ class VectorIndex:
         """Length of each vector."""
         return self.manifest.dim
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all calls inside see one committed state, so that rows found by one of them hold for the next.
+
+        A writer in another process waits meanwhile: keep it short.
+        """
+        with self._store.reading(rows=True):
+            yield
+
     # Look-ups
 
     def track(self, path: PathLike) -> Track | None:
@@ -175,8 +189,7 @@ class VectorIndex:
         Raises:
             TrackDamagedError: they are not those that were written.
         """
-        with self._store.reading():
-            self._store.refresh()
+        with self._store.reading(rows=True):
             rows = self._row_range(path)
             if not self._store.is_sound(rows):
                 shown, command = printable(self.path), repair_command(self.path)
@@ -187,8 +200,7 @@ class VectorIndex:
 
     def is_sound(self, path: PathLike) -> bool:
         """Return whether the vectors of a track are those that were written; KeyError if none is there."""
-        with self._store.reading():
-            self._store.refresh()
+        with self._store.reading(rows=True):
             return self._store.is_sound(self._row_range(path))
 
     @property
@@ -198,8 +210,7 @@ class VectorIndex:
 
     def vectors_at(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return a copy of rows (`SegmentMatch.row`) [shape=(len(rows), dim)]; IndexError if one is not there."""
-        with self._store.reading():
-            self._store.refresh()
+        with self._store.reading(rows=True):
             return self._store.parts.take(np.asarray(rows, dtype=np.int64))
 
     def sample_vectors(self, n: int) -> np.ndarray:
@@ -207,8 +218,7 @@ class VectorIndex:
 
         Damaged vectors whose norm is not 1 are left out; there are fewer then.
         """
-        with self._store.reading():
-            self._store.refresh()
+        with self._store.reading(rows=True):
             vectors = self._store.parts.take(self._store.parts.live_rows(n))
         return vectors[unit_rows(vectors)]
 
@@ -282,8 +292,7 @@ class VectorIndex:
             raise ValueError(f"query must have shape ({self.dim},) and finite numbers; its shape is {vector.shape}")
         params = SearchParams(top=top, per_segment=per_segment, min_score=min_score, allow=allow)
         require_faiss()  # before any file is read
-        with self._store.reading():
-            self._store.refresh()
+        with self._store.reading(rows=True):
             return find_hits(
                 vector,
                 params=params,

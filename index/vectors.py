@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index.files import fsync_file, fsync_folder
+from index.files import FileIdentity, fsync_file, fsync_folder
 from index.manifest import IndexDamagedError, damaged
 
 __all__ = [
@@ -52,12 +52,20 @@ class Part:
 
 
 class MappedParts:
-    """The committed rows of an index, memory-mapped, and which of them are removed."""
+    """The committed rows of an index, memory-mapped, and which of them are removed.
 
-    def __init__(self, folder: Path, *, dim: int) -> None:
+    Args:
+        folder: for messages.
+        dim: length of each row.
+        descriptor: the open folder that the part files are in, whatever is at its path now; not closed here.
+    """
+
+    def __init__(self, folder: Path, *, dim: int, descriptor: int) -> None:
         self._folder = folder
+        self._descriptor = descriptor
         self._dim = dim
         self._mapped: dict[Part, np.ndarray] = {}
+        self._files: dict[Part, FileIdentity] = {}
         self._live: dict[Part, np.ndarray] = {}
 
     def refresh(self, parts: Sequence[Part], *, removed: Iterable[tuple[int, int]]) -> None:
@@ -70,14 +78,20 @@ class MappedParts:
         Raises:
             IndexDamagedError: a part is missing or cut short.
         """
-        check_parts(self._folder, parts, dim=self._dim)
-        self._mapped = {part: self._mapped[part] if part in self._mapped else self._map(part) for part in parts}
+        files = dict(zip(parts, self.check(parts), strict=True))
+        kept = {part for part in parts if part in self._mapped and self._files[part] == files[part]}
+        self._mapped = {part: self._mapped[part] if part in kept else self._map(part) for part in parts}
+        self._files = files
         live: dict[Part, np.ndarray] = {}
         for first_row, n_rows in removed:
             part = self._part_of(first_row)
             flags = live.setdefault(part, np.ones(part.n_rows, dtype=bool))
             flags[first_row - part.first_row : first_row - part.first_row + n_rows] = False
         self._live = live
+
+    def check(self, parts: Iterable[Part]) -> list[FileIdentity]:
+        """Check that the part files are there and long enough; see `check_parts`."""
+        return check_parts(self._folder, parts, dim=self._dim, descriptor=self._descriptor)
 
     def __iter__(self) -> Iterator[tuple[Part, np.ndarray, np.ndarray | None]]:
         """Yield each part, its rows [shape=(n_rows, dim)] and which of them are live [shape=(n_rows,)] (None: all)."""
@@ -132,12 +146,17 @@ class MappedParts:
 
     def clear(self) -> None:
         """Unmap everything."""
-        self._mapped, self._live = {}, {}
+        self._mapped, self._files, self._live = {}, {}, {}
 
     def _map(self, part: Part) -> np.ndarray:
-        path = self._folder / part_name(part.number)
+        name = part_name(part.number)
+        try:
+            with open(os.open(name, os.O_RDONLY, dir_fd=self._descriptor), "rb") as file:
+                mapped = np.memmap(file, dtype="<f4", mode="r", shape=(part.n_rows, self._dim))
+        except (FileNotFoundError, ValueError):  # since `check_parts`
+            raise damaged(self._folder, f"{name} is missing or cut short") from None
         # A plain view: FAISS takes its address, and np.memmap's own bookkeeping slows every slice.
-        return np.asarray(np.memmap(path, dtype="<f4", mode="r", shape=(part.n_rows, self._dim)))
+        return np.asarray(mapped)
 
     def _part_of(self, row: int) -> Part:
         for part in self._mapped:
@@ -215,21 +234,33 @@ def part_name(number: int) -> str:
     return f"vectors-{number:05d}.f32"
 
 
-def check_parts(folder: Path, parts: Iterable[Part], *, dim: int) -> None:
+def check_parts(folder: Path, parts: Iterable[Part], *, dim: int, descriptor: int | None = None) -> list[FileIdentity]:
     """Check that each part file is there and long enough.
 
+    Args:
+        folder: of the index.
+        parts: as the catalogue names them.
+        dim: length of each row.
+        descriptor: the open folder to look in; None: the one that is at the path now.
+
+    Returns:
+        Which files they are.
+
     Raises:
-        IndexDamagedError: it is not.
+        IndexDamagedError: one is not.
     """
+    found = []
     for part in parts:
         name = part_name(part.number)
         needed = part.n_rows * dim * 4
         try:
-            size = os.stat(folder / name).st_size
+            status = os.stat(folder / name if descriptor is None else name, dir_fd=descriptor)
         except FileNotFoundError:
             raise damaged(folder, f"{name} is missing") from None
-        if size < needed:
-            raise damaged(folder, f"{name} is cut short ({size} bytes of {needed})")
+        if status.st_size < needed:
+            raise damaged(folder, f"{name} is cut short ({status.st_size} bytes of {needed})")
+        found.append((status.st_dev, status.st_ino))
+    return found
 
 
 def append_rows(folder: Path, part: Part, vectors: np.ndarray) -> None:

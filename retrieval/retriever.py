@@ -194,6 +194,7 @@ class Retriever:
                 of range.
             UnknownWordsError: `text` or a phrase of `exclude` has no known word; the error has similar spellings.
             AudioDecodeError, OSError: the file `like` cannot be read.
+            IndexReplacedError: the folder of the index now holds none, or one that another model made.
         """
         if top < 1:
             raise QueryError(f"top must be at least 1, not {top}")
@@ -203,20 +204,21 @@ class Retriever:
         wanted = [self.text.encode([reading.text])[0]] if reading.text.strip() else []
         exclusions = list(reading.exclude)
         excluded = self.text.encode(exclusions)
-        sample, allow = None, None
+        allow = None
         if like is not None:
             vector, allow = self._query_of_file(like)
             wanted.append(vector)
-            sample = self.index.sample_vectors(_SAMPLE_SEGMENTS)
-        query = combine(wanted, excluded=list(excluded), sample=sample)
+        with self.index.snapshot():
+            sample = self.index.sample_vectors(_SAMPLE_SEGMENTS) if like is not None else None
+            query = combine(wanted, excluded=list(excluded), sample=sample)
 
-        def search(count: int, *, per_segment: bool) -> list[SegmentMatch]:
-            return self.index.search(query, top=count, per_segment=per_segment, min_score=min_score, allow=allow)
+            def search(count: int, *, per_segment: bool) -> list[SegmentMatch]:
+                return self.index.search(query, top=count, per_segment=per_segment, min_score=min_score, allow=allow)
 
-        if exclusions:
-            found = self._search_excluding(excluded, search=search, top=top, per_segment=per_segment)
-        else:
-            found = search(top, per_segment=per_segment)
+            if exclusions:
+                found = self._search_excluding(excluded, search=search, top=top, per_segment=per_segment)
+            else:
+                found = search(top, per_segment=per_segment)
         return [_hit(hit, rank=rank) for rank, hit in enumerate(found, start=1)]
 
     def tag(

@@ -83,7 +83,7 @@ LAYERS = {
         ("lock", "manifest"),
         ("entries", "sqlite", "vectors"),
         ("catalog",),
-        ("cue_sheets", "store", "search"),
+        ("consistency", "cue_sheets", "search", "store"),
         ("maintenance", "repair"),
         ("vector_index",),
     ),

@@ -18,6 +18,7 @@ EXPECTED = (
     "index.manifest.IndexDamagedError",
     "index.manifest.IndexMismatchError",
     "index.manifest.IndexMissingError",
+    "index.manifest.IndexReplacedError",
     "index.manifest.TrackDamagedError",
     "retrieval.datasets.base.DatasetError",
     "retrieval.indexing.types.IngestError",
