@@ -20,6 +20,8 @@ _TAIL_IDS = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"cue ", b"smpl", b"af
 _TAIL_IDS_BE = (b"ID3 ", b"NAME", b"AUTH", b"(c) ", b"ANNO", b"COMT", b"MARK", b"INST", b"APPL", b"info", b"free")
 _MAX_RIFF_BYTES = 0xFFFF_FFFF
 _UNKNOWN_FROM = 0x7FFF_0000  # sizes that programs write that do not know the length
+_MAX_JUNK_BYTES = 1 << 14  # so much behind a file whose sizes agree is no sound ...
+_MAX_JUNK_SHARE = 0.01  # ... nor is this share of its sound
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _measured(file: ByteRange, layout: _Layout, at: int, size: int, ds64_at: int
     if end >= file.size and not is_unknown:
         return SoundData(start, declared, file.size - start, {})
     next_chunk = content + size + (size & 1 if layout.padded else 0)
-    if size and end < file.size and _chunks_fill(file, layout, next_chunk):
+    if size and (_chunks_fill(file, layout, next_chunk) or _only_junk_follows(file, layout, end, size)):
         return SoundData(start, declared, max(0, size - layout.sound_offset), {})
     if not size and _chunks_fill(file, layout, content):  # no sound, and tags behind it
         return SoundData(start, 0, 0, {})
@@ -141,6 +143,14 @@ def _measured(file: ByteRange, layout: _Layout, at: int, size: int, ds64_at: int
     if layout.total_at is not None:
         patches[layout.total_at] = layout.bytes_of(file.size - 8)
     return SoundData(start, declared, actual, patches)
+
+
+def _only_junk_follows(file: ByteRange, layout: _Layout, end: int, size: int) -> bool:
+    """Return whether the container, too, ends with the sound of this size, and little follows."""
+    if layout.total_at is None or file.size - end > max(_MAX_JUNK_BYTES, _MAX_JUNK_SHARE * size):
+        return False
+    total = layout.size(file.peek(layout.total_at, 4))
+    return end <= total + 8 <= end + 1
 
 
 def _chunks_fill(file: ByteRange, layout: _Layout, at: int) -> bool:

@@ -157,6 +157,13 @@ def test_chunks_behind_the_sound_are_not_heard(tmp_path: Path, size: int | str) 
     assert len(samples) == len(sweep())
 
 
+def test_a_little_junk_behind_a_file_whose_sizes_agree_is_not_heard(tmp_path: Path) -> None:
+    for kind in ("WAV", "AIFF"):
+        path = tmp_path / kind
+        path.write_bytes(encoded(sweep(), kind) + np.random.default_rng(1).bytes(10_000))
+        assert len(decoded(path)[0]) == len(sweep())
+
+
 def test_an_empty_sound_with_tags_stays_empty(tmp_path: Path) -> None:
     data = encoded(np.zeros(0, np.float32), "WAV")
     path = tmp_path / "empty.wav"
