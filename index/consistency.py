@@ -1,15 +1,15 @@
-"""Whether the tables of the catalogue agree with each other: each row of each part has one owner and one segment."""
+"""Check that the tables of the catalogue agree, so that each row has one owner and one segment; make them agree."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
 
-from index.catalog import Catalog
+from index.catalog import Catalog, RowRange
 from index.files import printable
-from index.vectors import part_name
+from index.vectors import Part, part_name
 
-__all__ = ["catalog_problems"]
+__all__ = ["catalog_problems", "make_consistent", "table_faults"]
 
 
 def catalog_problems(catalog: Catalog) -> list[str]:
@@ -18,18 +18,78 @@ def catalog_problems(catalog: Catalog) -> list[str]:
     Returns:
         One line a problem.
     """
-    return _table_problems(catalog) + _row_problems(catalog)
+    faults = table_faults(catalog)
+    return faults or _table_problems(catalog) + _row_problems(catalog)
+
+
+def table_faults(catalog: Catalog) -> list[str]:
+    """Return what SQLite finds wrong with its own structures, one line each; call it inside a transaction."""
+    rows = catalog.connection.execute("PRAGMA main.integrity_check(10)")
+    return [" ".join(str(row[0]).split()) for row in rows if row[0] != "ok"]
+
+
+def make_consistent(catalog: Catalog) -> list[str]:
+    """Make the tables agree, where the structures of SQLite are sound; call it inside a write transaction.
+
+    The records of tracks and segments are kept where they agree; the list of removed rows is made again from them. A
+    track whose records contradict others is taken out: its file is then new to the next build.
+
+    Returns:
+        One line for each track that was taken out.
+    """
+    sql = catalog.connection.execute
+    parts = catalog.parts()
+    kept, spoiled = _sorted_out(catalog, parts)
+    for rows in spoiled:
+        catalog.entries.forget(rows.key)
+        sql("DELETE FROM tracks WHERE id = ?", (rows.key,))
+    sql(
+        """DELETE FROM segments WHERE NOT EXISTS (SELECT 1 FROM tracks AS t WHERE t.id = segments.track
+           AND segments.row >= t.first_row AND segments.row < t.first_row + t.n_rows)"""
+    )
+    sql("DELETE FROM removed")
+    catalog.connection.executemany("INSERT INTO removed VALUES (?, ?)", _gaps(kept, parts))
+    return [f"{printable(rows.path)}: its record was damaged; the next build adds the file again" for rows in spoiled]
+
+
+def _sorted_out(catalog: Catalog, parts: list[Part]) -> tuple[list[RowRange], list[RowRange]]:
+    """Return the tracks whose records agree with each other, by first row, and the others."""
+    sql = """SELECT count(*) FROM segments WHERE track = ? AND row >= ? AND row < ?
+             AND start_s >= 0 AND end_s > start_s"""
+    kept: list[RowRange] = []
+    spoiled: list[RowRange] = []
+    for rows in list(catalog.row_ranges()):
+        (n_segments,) = catalog.connection.execute(sql, (rows.key, rows.first_row, rows.end_row)).fetchone()
+        is_apart = not kept or rows.first_row >= kept[-1].end_row
+        is_in_part = any(part.first_row <= rows.first_row and rows.end_row <= part.end_row for part in parts)
+        (kept if n_segments == rows.n_rows > 0 and is_apart and is_in_part else spoiled).append(rows)
+    return kept, spoiled
+
+
+def _gaps(tracks: list[RowRange], parts: list[Part]) -> list[tuple[int, int]]:
+    """Return the stretches of rows (first row, number of rows) of the parts that no track has."""
+    gaps = []
+    position = 0
+    for part in parts:
+        row = part.first_row
+        while position < len(tracks) and tracks[position].first_row < part.end_row:
+            if tracks[position].first_row > row:
+                gaps.append((row, tracks[position].first_row - row))
+            row = tracks[position].end_row
+            position += 1
+        if row < part.end_row:
+            gaps.append((row, part.end_row - row))
+    return gaps
 
 
 def _table_problems(catalog: Catalog) -> list[str]:
     sql = catalog.connection.execute
-    found = [str(row[0]) for row in sql("PRAGMA integrity_check(10)") if row[0] != "ok"]
     counted = sql(
         """SELECT path, n_rows, (SELECT count(*) FROM segments AS s WHERE s.track = t.id
            AND s.row >= t.first_row AND s.row < t.first_row + t.n_rows) AS n
            FROM tracks AS t WHERE n != n_rows"""
     )
-    found += [f"{printable(path)} has {n} of {n_rows} segments" for path, n_rows, n in counted]
+    found = [f"{printable(path)} has {n} of {n_rows} segments" for path, n_rows, n in counted]
     n_segments, n_owned = sql("SELECT (SELECT count(*) FROM segments), (SELECT total(n_rows) FROM tracks)").fetchone()
     if n_segments > n_owned:
         found.append(f"{n_segments - int(n_owned)} segments belong to no track")

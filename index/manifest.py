@@ -48,7 +48,15 @@ class IndexMismatchError(ValueError):
 
 
 class IndexDamagedError(ValueError):
-    """A file of the index is missing, cut short or unreadable; the message names it and the fix."""
+    """A file of the index is missing, cut short or unreadable; the message names it and the fix.
+
+    Attributes:
+        reason: the fault alone.
+    """
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class IndexReplacedError(RuntimeError):
@@ -154,12 +162,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def damaged(folder: Path, reason: str) -> IndexDamagedError:
     """Return the error for an index that `index.repair` can mend: where, what, and the fix, in one line."""
-    return IndexDamagedError(f"the index at {printable(folder)} is damaged: {reason}; run `{repair_command(folder)}`")
+    message = f"the index at {printable(folder)} is damaged: {reason}; run `{repair_command(folder)}`"
+    return IndexDamagedError(message, reason=reason)
 
 
 def beyond_repair(folder: Path, reason: str) -> IndexDamagedError:
     """Return the error for an index that has lost what nothing else can tell: where, what, and the fix, in one line."""
-    return IndexDamagedError(f"the index at {printable(folder)} is damaged: {reason}; {_rebuild(folder)}")
+    message = f"the index at {printable(folder)} is damaged: {reason}; {_rebuild(folder)}"
+    return IndexDamagedError(message, reason=reason)
 
 
 def replaced(folder: Path, reason: str = "") -> IndexReplacedError:

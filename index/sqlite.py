@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index.files import FileIdentity, history_of, identity_of, printable
-from index.manifest import beyond_repair
+from index.manifest import beyond_repair, damaged
 
 if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
@@ -192,7 +192,8 @@ class Database:
                 return OSError(errno.EIO, f"{shown} cannot be read or written: {reason}")
             if ("readonly" in reason or "unable to open" in reason) and self._path.is_file():
                 return PermissionError(f"{shown} cannot be opened: {reason}; check the rights on it and its folder")
-        return beyond_repair(self._path.parent, f"{self._path.name}: {reason}")
+        fault = damaged if "malformed" in reason else beyond_repair
+        return fault(self._path.parent, f"{self._path.name}: {reason}")
 
 
 def _state_of(path: Path) -> _FileState | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from index.catalog import CATALOG_NAME, Catalog, RowRange
+from index.consistency import table_faults
 from index.files import fsync_folder, history_of, identity_of, printable
 from index.lock import WriterLock
 from index.manifest import (
@@ -27,6 +28,7 @@ from index.manifest import (
     IndexMissingError,
     IndexReplacedError,
     Manifest,
+    damaged,
     read_manifest,
     replaced,
     write_manifest,
@@ -37,7 +39,7 @@ __all__ = ["Store"]
 
 _T = TypeVar("_T")
 # For so long a folder must be as it was before a fault in it is one; for so long a reader waits for a new index.
-_SETTLED_S = 0.02
+_SETTLED_S = 0.1
 _REPLACED_WITHIN_S = 1.0
 
 
@@ -160,6 +162,9 @@ class Store:
                 self._is_reading = True
                 try:
                     yield
+                except (TypeError, ValueError) as error:
+                    self._blame_catalog(error)
+                    raise
                 finally:
                     self._is_reading = False
 
@@ -236,6 +241,14 @@ class Store:
                 raise fault
             if is_late:
                 raise fault if was_in_place else replaced(self.path) from fault
+
+    def _blame_catalog(self, error: Exception) -> None:
+        """Raise IndexDamagedError if an error comes from records that are not what was written."""
+        if isinstance(error, IndexDamagedError):
+            return
+        faults = table_faults(self.catalog)
+        if faults:
+            raise damaged(self.path, f"{CATALOG_NAME}: {faults[0]}") from error
 
     def _is_in_place(self) -> bool:
         return self.catalog.identity == self._identity == identity_of(self.path / CATALOG_NAME)

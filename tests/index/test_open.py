@@ -130,7 +130,7 @@ def test_damage_is_told_in_one_line_and_nothing_is_altered(folder, name, read_on
         index.search(toward(1))  # some damage shows on use only
     assert "\n" not in str(caught.value)
     fix = f"run `retrieve index repair --index {folder}`"
-    if not name.startswith("part"):
+    if not name.startswith("part") and "malformed" not in str(caught.value):
         fix = f"remove {folder} and rebuild with `retrieve index build DIR --index {folder}`"
     assert str(caught.value).endswith(f"; {fix}")
     assert bytes_of(folder) == before

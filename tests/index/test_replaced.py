@@ -87,7 +87,12 @@ def start(place: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", SWAPS)
-def test_readers_in_threads_and_new_ones_answer_from_the_old_or_the_new(place: Path, how: str) -> None:
+def test_readers_in_threads_and_new_ones_answer_from_the_old_or_the_new(
+    place: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # These threads compete for one interpreter, so that removing a folder takes longer than on a loaded machine.
+    monkeypatch.setattr("index.store._SETTLED_S", 0.5)
+    monkeypatch.setattr("index.store._REPLACED_WITHIN_S", 5.0)
     answers = [answer_at(place.with_name(f"new {number}")) for number in range(2)]
     assert answers[0] != answers[1]
     start(place, how)
