@@ -41,6 +41,7 @@ _T = TypeVar("_T")
 # For so long a folder must be as it was before a fault in it is one; for so long a reader waits for a new index.
 _SETTLED_S = 0.1
 _REPLACED_WITHIN_S = 1.0
+_POLLED_S = 0.005
 
 
 class _Exchanged(IndexReplacedError):
@@ -235,12 +236,12 @@ class Store:
                 fault = error
             transaction.close()
             is_late = time.monotonic() > began_s + _REPLACED_WITHIN_S
-            time.sleep(_SETTLED_S)
-            was_in_place = self._is_in_place()
-            if was_in_place and history_of(self.path) == before:
-                raise fault
-            if is_late:
-                raise fault if was_in_place else replaced(self.path) from fault
+            if self._is_in_place():
+                if is_late or _is_settled(self.path, before):
+                    raise fault
+            elif is_late:
+                raise replaced(self.path) from fault
+            time.sleep(_POLLED_S)
 
     def _blame_catalog(self, error: Exception) -> None:
         """Raise IndexDamagedError if an error comes from records that are not what was written."""
@@ -288,10 +289,18 @@ def _once_settled(folder: Path, attempt: Callable[[], _T]) -> _T:
         except IndexMissingError:
             raise
         except (IndexDamagedError, OSError, _Exchanged):
-            is_late = time.monotonic() > began_s + _REPLACED_WITHIN_S
-            time.sleep(_SETTLED_S)
-            if is_late or history_of(folder) == before:
+            if time.monotonic() > began_s + _REPLACED_WITHIN_S or _is_settled(folder, before):
                 raise
+
+
+def _is_settled(folder: Path, before: tuple[object, ...]) -> bool:
+    """Wait a moment; return whether nothing has happened to a folder since its history was noted."""
+    until_s = time.monotonic() + _SETTLED_S
+    while history_of(folder) == before:
+        if time.monotonic() > until_s:
+            return True
+        time.sleep(_POLLED_S)
+    return False
 
 
 def _open_folder(folder: Path, catalog: Catalog) -> int:

@@ -119,7 +119,9 @@ def test_readers_in_threads_and_new_ones_answer_from_the_old_or_the_new(
             thread.start()
         for number in range(N_SWAPS):
             SWAPS[how](place, number)
-            time.sleep(0.02)
+            n_found, until_s = len(found), time.monotonic() + 5.0
+            while len(found) < n_found + 3 and time.monotonic() < until_s:
+                time.sleep(0.005)
         last = answers[(N_SWAPS - 1) % 2]
         assert answer_of(reader) == last
         assert reader.verify() == [] and reader.damaged_tracks == []
@@ -130,7 +132,7 @@ def test_readers_in_threads_and_new_ones_answer_from_the_old_or_the_new(
     partly = [] if how != "removed and built again" else [[], answers[0], answers[1]]
     for answer in found:  # an index that is being built has a part of its tracks
         assert answer in answers or any(set(answer) <= set(whole) for whole in partly), answer
-    assert sum(answer in answers for answer in found) > N_SWAPS
+    assert sum(answer in answers for answer in found) > N_SWAPS and all(answer in found for answer in answers)
 
 
 READER = """

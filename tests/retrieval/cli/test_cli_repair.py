@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -14,9 +15,11 @@ import soundfile
 from cli_helpers import RATE_HZ, Call, tone
 
 from index import VectorIndex
+from index.lock import WriterLock
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "index"))
-from damage import PART, ROW_DAMAGES
+from damage import PART, ROW_DAMAGES, overwrite
+from index_helpers import largest_file
 
 ROW_BYTES = 256 * 4
 QUERY = "piano"
@@ -166,3 +169,70 @@ def test_a_missing_part_file_is_one_line_for_every_command_and_its_advice_works(
     assert status == 0
     assert out == f"{PART} was missing: the vectors of 3 segments are lost\n3 tracks embedded again\n"
     assert paths_found(call, place) == before
+
+
+def lose_the_search_tree_of_paths(place: Path) -> None:
+    connection = sqlite3.connect(place / "catalog.sqlite3")
+    (page,) = connection.execute(
+        "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_tracks_1'"
+    ).fetchone()
+    connection.close()
+    overwrite(place / "catalog.sqlite3", (page - 1) * 4096, bytes(4096))
+
+
+BEYOND_REPAIR = {
+    "catalogue missing": (lambda place: (place / "catalog.sqlite3").unlink(), "catalog.sqlite3 is missing"),
+    "catalogue is text": (lambda place: (place / "catalog.sqlite3").write_text("x" * 9000), "not a database"),
+    "manifest missing": (lambda place: (place / "manifest.json").unlink(), "manifest.json is missing"),
+    "manifest damaged": (lambda place: (place / "manifest.json").write_text("{"), "manifest.json cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND_REPAIR)
+def test_what_cannot_be_mended_is_said_in_one_line_and_built_again_as_advised(
+    call: Call, songs: Path, place: Path, name: str
+) -> None:
+    before = paths_found(call, place)
+    damage_it, reason = BEYOND_REPAIR[name]
+    damage_it(place)
+    fix = f"remove '{place}' and rebuild with `retrieve index build DIR --index '{place}'`"
+    for command in ([QUERY], ["index", "info"], ["index", "verify"], ["index", "repair"], ["index", "build", songs]):
+        status, out, err = call(*command, "--index", place)
+        assert status == (1 if command == ["index", "verify"] else 2) and out == ""
+        assert err.startswith(f"error: the index at {place} is damaged: ") and reason in err
+        assert err.endswith(f"; {fix}\n") and len(err.splitlines()) == 1
+    shutil.rmtree(place)
+    assert call("index", "build", songs, "--index", place, "--workers", "1")[0] == 0
+    assert paths_found(call, place) == before
+
+
+def test_a_catalogue_whose_search_tree_is_lost_is_made_again_and_nothing_is_embedded(
+    call: Call, songs: Path, place: Path
+) -> None:
+    before = paths_found(call, place)
+    lose_the_search_tree_of_paths(place)
+    status, _, err = call("index", "verify", "--index", place)
+    assert status == 1
+    status, out, _ = call(*command_in(err))
+    assert (status, out) == (0, "catalog.sqlite3 was damaged: it was made again from its records\n")
+    assert paths_found(call, place) == before
+    assert call("index", "verify", "--index", place)[0] == 0
+    status, out, _ = call("index", "build", songs, "--index", place)
+    assert status == 0 and out.startswith("3 unchanged")
+
+
+def test_a_repair_that_runs_out_of_space_or_meets_a_writer_says_so_and_is_run_again(
+    call: Call, songs: Path, place: Path
+) -> None:
+    before = paths_found(call, place)
+    lose_the_search_tree_of_paths(place)
+    with largest_file(5000):
+        status, out, err = call("index", "repair", "--index", place)
+    assert (status, out) == (2, "") and len(err.splitlines()) == 1 and "Traceback" not in err
+    lock = WriterLock(place)
+    status, out, err = call("index", "repair", "--index", place)
+    lock.release()
+    assert (status, out) == (2, "") and "is being written by process" in err and len(err.splitlines()) == 1
+    assert call("index", "repair", "--index", place)[0] == 0
+    assert paths_found(call, place) == before
+    assert not [path.name for path in place.iterdir() if path.name.startswith("repair-")]
