@@ -18,7 +18,7 @@ BATCH_CHUNKS = 32
 """Chunks that go through a network at once."""
 
 Audio = str | os.PathLike[str] | np.ndarray
-"""A file, or a mono waveform [shape=(n_samples,)] in [-1, 1] at the model's sample rate."""
+"""A file, or an array of samples at the model's sample rate (see `encoders.waveform.as_waveform`)."""
 
 OnSeconds = Callable[[float], None]
 """Called after each batch with the seconds of audio done."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from encoders.backbones.base import Backbone, check_waveform
 from encoders.backbones.registry import build_backbone
 from encoders.heads import AttentionHead, LinearHead, MLPHead
+from encoders.level import LevelRule
 
 __all__ = ["HEADS", "TaggerNetwork", "build_tagger", "make_head"]
 
@@ -15,30 +16,49 @@ HEADS = ("linear", "mlp", "attention")
 
 
 class TaggerNetwork(nn.Module):
-    """Waveform [shape=(batch, n_samples)] at the backbone's rate -> logits [shape=(batch, n_classes)].
+    """A backbone with a head: from waveforms to logits.
 
     Args:
         backbone: any backbone.
         head: takes features [shape=(batch, dim)], or, if its `takes_sequence` is true, [shape=(batch, n_steps,
             sequence_dim)].
+        level: the level rule of its waveforms; None, as in every published tagger, leaves their level.
+
+    Attributes:
+        takes_sequence: whether the head takes features through time.
 
     Raises:
         TypeError: the head needs a time axis and the backbone keeps none.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Module, *, level: LevelRule | None = None) -> None:
         super().__init__()
         self.takes_sequence = bool(getattr(head, "takes_sequence", False))
         if self.takes_sequence and backbone.sequence_dim is None:
             raise TypeError(f"{type(backbone).__name__} keeps no time axis: give it a linear or mlp head")
         self.backbone = backbone
         self.head = head
+        self.level = level
 
     def forward(self, waveform: Tensor) -> Tensor:
+        """Return logits [shape=(batch, n_classes)] of waveforms at the backbone's rate [shape=(batch, n_samples)].
+
+        Raises:
+            ValueError: wrong shape, too short, or not the fixed length.
+        """
+        if self.level is not None:
+            waveform = self.level(waveform, sample_rate_hz=self.backbone.sample_rate_hz)
         return self.head(self.backbone.sequence(waveform) if self.takes_sequence else self.backbone(waveform))
 
     def check(self, waveform: Tensor, *, sample_rate_hz: int) -> Tensor:
-        """Return a user's audio [shape=(batch, n_samples)] if the tagger can take it.
+        """Return a user's audio if the tagger can take it.
+
+        Args:
+            waveform: [shape=(batch, n_samples)] in [-1, 1].
+            sample_rate_hz: of the waveform.
+
+        Returns:
+            The waveform.
 
         Raises:
             ValueError: wrong rate, wrong shape, too short, not the fixed length, NaN or infinite samples.
@@ -63,6 +83,9 @@ def make_head(head: str, backbone: Backbone, *, n_classes: int) -> nn.Module:
         head: one of `HEADS`.
         backbone: the backbone.
         n_classes: at least 1.
+
+    Returns:
+        The head, from features to logits [shape=(batch, n_classes)].
 
     Raises:
         ValueError: unknown head, or fewer classes than 1.

@@ -29,7 +29,8 @@ _BATCH_S = 60.0  # of audio that goes through the network at once
 class TaggerConfig(PreTrainedConfig):
     """`backbone` and `head` are names of the registry; `tag_names` are the outputs, in order.
 
-    `sample_rate_hz`, `front_end` and `chunk_s` are completed from the backbone, as in `TwoTowerConfig`.
+    `sample_rate_hz`, `front_end` and `chunk_s` are completed from the backbone, and `level` is applied, as in
+    `TwoTowerConfig`.
     """
 
     model_type = TAGGER_TYPE
@@ -43,6 +44,7 @@ class TaggerConfig(PreTrainedConfig):
         front_end: dict[str, Any] | None = None,
         chunk_s: float | None = None,
         segment_chunks: int | None = 1,
+        level: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.backbone = backbone
@@ -52,6 +54,7 @@ class TaggerConfig(PreTrainedConfig):
         self.front_end = front_end
         self.chunk_s = chunk_s
         self.segment_chunks = segment_chunks
+        self.level = level
         super().__init__(**kwargs)
 
 
@@ -72,7 +75,7 @@ class TaggerModel(PreTrainedModel):
         super().__init__(config)
         self.fingerprint: str | None = None
         self.tagger = build_tagger(config.backbone, n_classes=max(1, len(config.tag_names)), head=config.head)
-        complete_audio_config(config, self.tagger.backbone)
+        self.tagger.level = complete_audio_config(config, self.tagger.backbone)
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
@@ -133,7 +136,7 @@ class TaggerModel(PreTrainedModel):
         """Return the probabilities of each clip's tags: the mean over its chunks. Long files are streamed.
 
         Args:
-            audio: paths, or mono waveforms at the model's rate of floats in [-1, 1] [shape=(n_samples,)].
+            audio: paths, or arrays of samples at the model's rate (see `encoders.waveform.as_waveform`).
 
         Returns:
             float32 in [0, 1] [shape=(n_clips, n_tags)].

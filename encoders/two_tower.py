@@ -55,7 +55,8 @@ class TwoTowerConfig(PreTrainedConfig):
 
     `backbone` is a name of the registry. `sample_rate_hz`, `front_end` (`Backbone.front_end_config`),
     `chunk_s` and `segment_chunks` are completed from the backbone when the model is built. Audio is cut into
-    chunks of `chunk_s`; a segment is `segment_chunks` neighbouring chunks, and a new one begins with each chunk. `text`
+    chunks of `chunk_s`; a segment is `segment_chunks` neighbouring chunks, and a new one begins with each chunk.
+    `level` is the level rule (`encoders.level.LevelRule`) that the audio tower applies to each chunk, or None. `text`
     is "words", or "sentence" if the text tower takes the output of a sentence encoder. `subwords_sha256` is the digest
     of the file with the subword vectors, if there is one.
     """
@@ -69,6 +70,7 @@ class TwoTowerConfig(PreTrainedConfig):
         front_end: dict[str, Any] | None = None,
         chunk_s: float | None = None,
         segment_chunks: int | None = None,
+        level: dict[str, Any] | None = None,
         dim: int = 256,
         audio_hidden: int = 512,
         text_hidden: int = 896,
@@ -85,6 +87,7 @@ class TwoTowerConfig(PreTrainedConfig):
         self.front_end = front_end
         self.chunk_s = chunk_s
         self.segment_chunks = segment_chunks
+        self.level = level
         self.dim = dim
         self.audio_hidden = audio_hidden
         self.text_hidden = text_hidden
@@ -114,12 +117,27 @@ class AudioTower(nn.Module):
         """Build the tower and complete the config's fields of the audio input."""
         super().__init__()
         self.backbone = build_backbone(config.backbone)
-        complete_audio_config(config, self.backbone)
+        self.level = complete_audio_config(config, self.backbone)
         assert config.segment_chunks is not None  # completed above
         self.segment_chunks = config.segment_chunks
         self.projection = AudioProjection(
             feature_dim=self.backbone.dim, hidden=config.audio_hidden, dim=config.dim, dropout=config.dropout
         )
+
+    def chunk_features(self, chunks: Tensor, *, backbone: Backbone | None = None) -> Tensor:
+        """Return the features of chunks after the level rule. Search, training and `forward` take this way.
+
+        Args:
+            chunks: waveforms [shape=(n, n_samples)] in [-1, 1].
+            backbone: a copy that computes the features in place of the tower's own backbone.
+
+        Returns:
+            [shape=(n, feature_dim)].
+        """
+        if self.level is not None:
+            chunks = self.level(chunks, sample_rate_hz=self.backbone.sample_rate_hz)
+        features: Tensor = (self.backbone if backbone is None else backbone)(chunks)
+        return features
 
     def segment_vectors(self, features: Tensor) -> Tensor:
         """Average the features of each segment's chunks and project. Search, training and `forward` pool by this rule.
@@ -291,7 +309,8 @@ class TwoTowerModel(PreTrainedModel):
             float32 [shape=(n, feature_dim)].
         """
         waveforms = torch.as_tensor(chunks, dtype=torch.float32).to(self.device)
-        return self.inference_backbone()(waveforms).float().cpu().numpy()
+        features = self.audio_tower.chunk_features(waveforms, backbone=self.inference_backbone())
+        return features.float().cpu().numpy()
 
     @torch.inference_mode()
     def segment_vectors(self, features: np.ndarray) -> np.ndarray:
@@ -316,7 +335,7 @@ class TwoTowerModel(PreTrainedModel):
         """Return one unit vector per clip: the mean of its segments' vectors. Long files are streamed.
 
         Args:
-            audio: a path, a mono waveform of floats in [-1, 1] [shape=(n_samples,)], or a sequence of these.
+            audio: a path, an array of samples (see `encoders.waveform.as_waveform`), or a sequence of these.
             sample_rate_hz: of the waveforms; it must be the model's, which is the default. Files are resampled.
             batch_size: how many chunks go through the network at once.
             on_progress: called after each clip with the number of clips done and of all clips.
@@ -392,7 +411,9 @@ class TwoTowerModel(PreTrainedModel):
         """
         n_audio, n_chunks, n_samples = input_values.shape
         tower = self.audio_tower
-        features = tower.backbone(input_values.reshape(n_audio * n_chunks, n_samples)).reshape(n_audio, n_chunks, -1)
+        features = tower.chunk_features(input_values.reshape(n_audio * n_chunks, n_samples)).reshape(
+            n_audio, n_chunks, -1
+        )
         if chunk_mask is None:
             whole = tower.clip_vectors(features)
         else:

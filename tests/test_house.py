@@ -40,6 +40,7 @@ HOMES = {
         "encoders/backbones/",
         "encoders/device.py",
         "encoders/heads.py",
+        "encoders/level.py",
         "encoders/loading.py",
         "encoders/mel.py",
         "encoders/pipeline.py",
@@ -67,7 +68,7 @@ HOMES = {
 # never from its own or a later one. An entry stands for a module or for a whole sub-package; a longer entry wins.
 LAYERS = {
     "encoders": (
-        ("arrays", "decoding", "downmix", "mel"),
+        ("arrays", "decoding", "downmix", "level", "mel"),
         ("decode", "waveform"),
         ("audio", "calibration", "checkpoint", "device", "heads", "text.tokenizer", "text.spelling", "text.writing"),
         ("text.unknown",),

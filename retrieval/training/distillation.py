@@ -56,7 +56,7 @@ class DistillationTarget:
             n_clips: number of crops.
         """
         tower = self._tower.to(chunks.device)
-        features = tower.backbone(chunks)
+        features = tower.chunk_features(chunks)
         vectors = tower.clip_vectors(features.reshape(n_clips, -1, features.shape[-1])).float()
         return nn.functional.normalize(vectors, dim=-1) @ self.text.to(chunks.device).T
 

@@ -11,6 +11,7 @@ import torch
 from encoders.backbones.base import Backbone
 from encoders.backbones.published import load_published
 from encoders.checkpoint import CONFIG_FILE, ModelDirError
+from encoders.level import DEFAULT_LEVEL
 from encoders.tagger_model import TaggerConfig, TaggerModel
 from encoders.text.word_vectors import WordVectors
 from encoders.two_tower import TwoTowerConfig, TwoTowerModel
@@ -47,6 +48,7 @@ def build_two_tower(
     config = TwoTowerConfig(
         backbone=backbone,
         chunk_s=chunk_s,
+        level=DEFAULT_LEVEL.to_dict(),
         word_dim=words.dim,
         vocab_size=len(words.vocabulary) if isinstance(words, WordVectors) else 2,
         tag_names=tag_names,
@@ -78,7 +80,8 @@ def build_tagger_model(
     published: str | None = None,
 ) -> TaggerModel:
     """Build a closed-set tagger; see `build_two_tower`. Of two towers in `init` it takes the backbone."""
-    model = TaggerModel(TaggerConfig(backbone=backbone, head=head, tag_names=tag_names, chunk_s=chunk_s))
+    level = DEFAULT_LEVEL.to_dict()
+    model = TaggerModel(TaggerConfig(backbone=backbone, head=head, tag_names=tag_names, chunk_s=chunk_s, level=level))
     if init is not None:
         start_backbone(model.tagger.backbone, init, name=backbone, published=published)
     return model

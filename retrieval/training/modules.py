@@ -127,7 +127,7 @@ class ContrastiveModule(_TrainedModule):
     def audio(self, waveforms: Tensor) -> Tensor:
         """Return unit vectors [shape=(n, dim)] of crops of whole chunks [shape=(n, n_chunks * chunk_samples)]."""
         n = len(waveforms)
-        features = self.model.audio_tower.backbone(waveforms.reshape(-1, self.model.chunk_samples))
+        features = self.model.audio_tower.chunk_features(waveforms.reshape(-1, self.model.chunk_samples))
         return F.normalize(self.model.audio_tower.clip_vectors(features.reshape(n, -1, features.shape[-1])), dim=-1)
 
     @torch.no_grad()
