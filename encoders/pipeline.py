@@ -15,6 +15,7 @@ from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokeniz
 
 from encoders.audio import stream_chunks
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
+from encoders.waveform import MAX_CHANNELS
 
 __all__ = ["ChunkFeatureExtractor", "PhraseTokenizer", "save_label_tokenizer"]
 
@@ -56,6 +57,8 @@ class ChunkFeatureExtractor(FeatureExtractionMixin):
     """Waveforms -> `input_values` [shape=(n, n_chunks, chunk_samples)] and `chunk_mask` [shape=(n, n_chunks)]."""
 
     model_input_names: ClassVar[list[str]] = ["input_values", "chunk_mask"]
+    padding_value: ClassVar[float] = 0.0  # these two are what a pipeline pads batches by
+    padding_side: ClassVar[str] = "right"
 
     def __init__(self, sampling_rate: int = 32000, chunk_s: float = 5.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -69,13 +72,28 @@ class ChunkFeatureExtractor(FeatureExtractionMixin):
         sampling_rate: int | None = None,
         return_tensors: str | None = None,
     ) -> BatchFeature:
-        """Cut mono waveforms [shape=(n_samples,)] into chunks.
+        """Cut clips into chunks.
+
+        Args:
+            audio: one clip [shape=(n_samples,)], several of one length [shape=(n_clips, n_samples)], or a list of
+                clips, which may have several channels (see `encoders.waveform.as_waveform`).
+            sampling_rate: of the clips; it must be the model's, which is the default.
+            return_tensors: "pt" for torch tensors; arrays by default.
+
+        Returns:
+            `input_values`, float32 in [-1, 1] [shape=(n_clips, n_chunks, chunk_samples)], and `chunk_mask`, 1 where a
+            clip has a chunk [shape=(n_clips, n_chunks)].
 
         Raises:
-            ValueError: `sampling_rate` is not the model's.
+            ValueError: `sampling_rate` is not the model's, or an array has another shape or type.
         """
         if sampling_rate not in (None, self.sampling_rate):
             raise ValueError(f"sampling_rate={sampling_rate}: this model takes {self.sampling_rate} Hz, resample first")
+        if isinstance(audio, np.ndarray) and audio.ndim == 2 and audio.shape[1] <= MAX_CHANNELS:
+            raise ValueError(
+                f"an array of shape {audio.shape} is read as {len(audio)} clips; "
+                "if it is one clip of several channels, give it in a list"
+            )
         waveforms = [audio] if isinstance(audio, np.ndarray) and audio.ndim == 1 else list(audio)
         cut = []
         for waveform in waveforms:

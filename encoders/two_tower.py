@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,10 @@ class TwoTowerConfig(PreTrainedConfig):
         subwords_sha256: str | None = None,
         **kwargs: Any,
     ) -> None:
+        if "transformers.pipelines" in sys.modules:  # someone makes pipelines; importing them here would take a second
+            from encoders.zero_shot import register
+
+            register()
         self.backbone = backbone
         self.sample_rate_hz = sample_rate_hz
         self.front_end = front_end
@@ -409,17 +414,16 @@ class TwoTowerModel(PreTrainedModel):
             attention_mask: 1 where a token counts [shape=(n_labels, n_tokens)].
             chunk_mask: 1 where a clip has a chunk [shape=(n_audio, n_chunks)]; the true ones come first.
         """
-        n_audio, n_chunks, n_samples = input_values.shape
+        n_audio, n_chunks = input_values.shape[:2]
         tower = self.audio_tower
-        features = tower.chunk_features(input_values.reshape(n_audio * n_chunks, n_samples)).reshape(
-            n_audio, n_chunks, -1
-        )
         if chunk_mask is None:
-            whole = tower.clip_vectors(features)
-        else:
-            counts = chunk_mask.sum(1).tolist()
-            rows = zip(features, counts, strict=True)
-            whole = torch.stack([tower.clip_vectors(clip[:count]) for clip, count in rows])
+            chunk_mask = input_values.new_ones((n_audio, n_chunks))
+        # A long file has thousands of chunks; where no gradients are kept, a batch of them is in memory at a time.
+        chunks = input_values[chunk_mask.bool()]
+        batches = (chunks,) if torch.is_grad_enabled() else chunks.split(BATCH_CHUNKS)
+        features = torch.cat([tower.chunk_features(batch) for batch in batches])
+        clips = features.split(chunk_mask.sum(1).int().tolist())
+        whole = torch.stack([tower.clip_vectors(clip) for clip in clips])
         words = self.words if self.sentences is None else self.sentences
         text = self.text_tower(words(input_ids, attention_mask))
         logits = self.calibration(whole, text)

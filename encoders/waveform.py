@@ -6,9 +6,10 @@ import numpy as np
 
 from encoders.downmix import LARGEST_SAMPLE, Downmix
 
-__all__ = ["as_waveform", "limited"]
+__all__ = ["MAX_CHANNELS", "as_waveform", "limited"]
 
-_MAX_CHANNELS = 64  # an axis no longer than this holds channels, not samples
+MAX_CHANNELS = 64
+"""An axis no longer than this holds channels, not samples."""
 _SPARE = 10_000  # one sample in this many may be clipped: clicks, and the overshoot of lossy codecs
 _FULL_SCALE = {"int16": 32_768.0, "int32": 2_147_483_648.0}
 
@@ -29,9 +30,9 @@ def as_waveform(array: np.ndarray, *, sample_rate_hz: int) -> np.ndarray:
         ValueError: another shape or type, or samples that are not finite; the message says how to convert it.
     """
     n_channels = min(array.shape) if array.ndim == 2 else 1
-    if array.ndim not in (1, 2) or not array.size or n_channels > _MAX_CHANNELS:
+    if array.ndim not in (1, 2) or not array.size or n_channels > MAX_CHANNELS:
         raise ValueError(
-            f"a waveform of shape (n,), (channels, n) or (n, channels) with n > 0 and at most {_MAX_CHANNELS} channels "
+            f"a waveform of shape (n,), (channels, n) or (n, channels) with n > 0 and at most {MAX_CHANNELS} channels "
             f"is needed, not {array.shape}"
         )
     if array.dtype.kind == "f":
