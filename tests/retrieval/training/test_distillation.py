@@ -77,7 +77,7 @@ def settle(model: TwoTowerModel, clips: TaggedClips) -> None:
     model.train()
     with torch.no_grad():
         for _ in range(3):
-            model.audio_tower.projection(model.audio_tower.backbone(chunks))
+            model.audio_tower.projection(model.audio_tower.chunk_features(chunks))
     model.eval()
 
 

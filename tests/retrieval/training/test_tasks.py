@@ -62,7 +62,7 @@ def test_the_loss_is_the_function_of_the_towers(
     learner = ContrastiveModule(towers, vectors, LossConfig(name=name)).eval()
     found = learner(**batch)
     chunks = batch["waveforms"].reshape(6, 8000)
-    features = towers.audio_tower.backbone(chunks).reshape(3, 2, -1).mean(1)
+    features = towers.audio_tower.chunk_features(chunks).reshape(3, 2, -1).mean(1)
     scores = towers.audio_tower.projection(features) @ towers.text_tower(torch.from_numpy(vectors[[0, 1, 3]])).T
     given = scores, batch["targets"][:, batch["tags"]], batch["unknown"][:, batch["tags"]]
     scale = learner.log_scale
