@@ -29,6 +29,17 @@ _COUNTS = ("added", "updated", "retagged", "unchanged", "moved", "removed", "kep
 group = typer.Typer(cls=CommandGroup, help="Build, update, inspect and check an index of your music.")
 
 
+def _checked_encoding(name: str | None) -> str | None:
+    if name is not None:
+        from retrieval.library.tag_encoding import check_encoding
+
+        try:
+            check_encoding(name)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    return name
+
+
 @group.command("build", cls=CheckedCommand)
 def build(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of music, or single files.")],
@@ -49,6 +60,16 @@ def build(
     rescan_tags: Annotated[
         bool, typer.Option("--rescan-tags", help="Read the tags of unchanged files again, too; nothing is embedded.")
     ] = False,
+    tag_encoding: Annotated[
+        str | None,
+        typer.Option(
+            "--tag-encoding",
+            metavar="NAME",
+            help="Encoding of tags that name none, such as cp1251.",
+            show_default="guessed",
+            callback=_checked_encoding,
+        ),
+    ] = None,
     sniff: Annotated[
         bool, typer.Option("--sniff", help="Take files with an unknown extension, too, if they begin like sound.")
     ] = False,
@@ -73,11 +94,15 @@ def build(
 
     Run the same command again to update the index: it embeds only what is
     new or changed, forgets files that are gone, and resumes after an
-    interruption. Files whose tags alone have changed are not embedded again;
-    for programs that keep a file's size and time, --rescan-tags reads the
-    tags of all files. If a folder is empty or gone, its tracks are kept, because a
+    interruption. If a folder is empty or gone, its tracks are kept, because a
     disk may not be mounted; --prune, or `retrieve index remove FOLDER`,
     forgets them.
+
+    Files of which only the tags have changed are not embedded again. Some
+    programs keep a file's size and time: --rescan-tags reads all tags again.
+    Old tags do not say how they are encoded (cp1251, shift_jis, gbk); that is
+    recognised file by file. Where it goes wrong, give --tag-encoding, with
+    --rescan-tags for files that are in the index already.
 
     Files that cannot be read are skipped and listed by
     `retrieve index info --skipped`, files that break off before their end by
@@ -102,6 +127,7 @@ def build(
         sniff=sniff,
         include_hidden=include_hidden,
         rescan_tags=rescan_tags,
+        tag_encoding=tag_encoding,
     )
     try:
         with show_progress(lines=True) as progress:

@@ -13,7 +13,9 @@ import typer
 
 from index import printable
 
-__all__ = ["clock", "print_error", "print_note", "print_table", "print_warning", "shown", "shown_path"]
+_MOST_SHOWN = 80
+
+__all__ = ["clock", "print_error", "print_note", "print_table", "print_warning", "shortened", "shown", "shown_path"]
 
 
 def shown(text: str) -> str:
@@ -25,6 +27,11 @@ def shown_path(path: str) -> str:
     """Return a path for display: relative if it is below the working directory."""
     below = os.path.join(os.getcwd(), "")
     return shown(path[len(below) :] if path.startswith(below) and path != below else path)
+
+
+def shortened(text: str) -> str:
+    """Return the start of a long text, with "…" at its end."""
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1].rstrip() + "…"
 
 
 def clock(seconds: float) -> str:

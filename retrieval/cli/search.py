@@ -12,7 +12,7 @@ import typer
 
 from index import repair_command
 from retrieval.cli.options import IndexOption, ModelOption, check_output_file
-from retrieval.cli.output import clock, print_error, print_note, print_table, print_warning, shown_path
+from retrieval.cli.output import clock, print_error, print_note, print_table, print_warning, shortened, shown_path
 
 if TYPE_CHECKING:
     from retrieval.retriever import Hit, Retriever
@@ -146,7 +146,12 @@ def _print_hits(hits: Sequence[Hit]) -> None:
     for hit in hits:
         row = [str(hit.rank), f"{hit.score:.3f}", f"{clock(hit.start_s)}-{clock(hit.end_s)}"]
         if has_names:
-            row += [hit.title or "", hit.artist or ""]
+            row += [shortened(hit.title or _name_of(hit.path)), shortened(hit.artist or "")]
         rows.append([*row, shown_path(hit.path)])
     header = ["#", "score", "at", *(["title", "artist"] if has_names else []), "file"]
     print_table(header, rows, right=frozenset({"#", "score", "at"}))
+
+
+def _name_of(path: str) -> str:
+    """Return the name of a file without its extension, for a track without a title."""
+    return os.path.splitext(os.path.basename(path))[0]

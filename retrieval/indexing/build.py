@@ -243,12 +243,9 @@ class _Run:
         with DecodePool(
             todo,
             tags_only=tags_only,
-            n_workers=self._options.n_workers,
-            n_waiting=self._options.batch_chunks,
-            stall_s=self._options.stall_s,
+            options=self._options,
             sample_rate_hz=sample_rate_hz,
             chunk_s=chunk_s,
-            worker_command=self._options.worker_command,
         ) as pool:
             for event in pool.events():
                 self._stop.check()

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrieval.indexing.decode_worker import SPAN, Kind
+from retrieval.indexing.types import IngestOptions
 from retrieval.indexing.worker_process import Cause, WorkerDiedError, WorkerProcess, WorkerStartError
 from retrieval.library.scan import AudioFile
 
@@ -155,29 +156,26 @@ class DecodePool:
         files: Sequence[AudioFile],
         *,
         tags_only: Sequence[AudioFile] = (),
-        n_workers: int,
-        n_waiting: int,
-        stall_s: float,
+        options: IngestOptions,
         sample_rate_hz: int,
         chunk_s: float,
-        worker_command: Sequence[str] | None = None,
     ) -> None:
         """Start the processes.
 
         Args:
             files: what to hash, in this order, and to decode where `decode` asks for it.
             tags_only: files of which only the tags are read.
-            n_workers: how many processes at most.
-            n_waiting: how many events, hence chunks, may wait to be taken.
-            stall_s: a process that neither sends nor reads anything for so many seconds is killed.
+            options: `n_workers` processes at most; `batch_chunks` events, hence chunks, may wait to be taken;
+                `stall_s`, `tag_encoding` and `worker_command` as they say.
             sample_rate_hz, chunk_s: form of the chunks.
-            worker_command: what starts a process; None: this Python with `retrieval.indexing.decode_worker`.
         """
         self._sample_rate_hz, self._chunk_s = sample_rate_hz, chunk_s
         self._command = tuple(
-            worker_command or (sys.executable, "-I", "-c", _WORKER_CODE, json.dumps([str(place) for place in sys.path]))
+            options.worker_command
+            or (sys.executable, "-I", "-c", _WORKER_CODE, json.dumps([str(place) for place in sys.path]))
         )
-        self._stall_s = stall_s
+        self._stall_s = options.stall_s
+        self._tag_encoding = options.tag_encoding
         self._to_hash = deque(files)
         self._to_decode: deque[Hashed] = deque()
         self._to_tag = deque(map(_TagsOnly, tags_only))
@@ -185,11 +183,11 @@ class DecodePool:
         self._n_open = 0  # files that were taken from `_to_hash` or `_to_tag` and are not done
         self._jobs_changed = threading.Condition()
         self._stopped = threading.Event()
-        self._events: queue.Queue[Event | Exception | None] = queue.Queue(max(1, n_waiting))
+        self._events: queue.Queue[Event | Exception | None] = queue.Queue(options.batch_chunks)
         self._workers: dict[int, WorkerProcess] = {}
         self._lanes = [
             threading.Thread(target=self._lane, args=(number,), name=f"decode-{number}", daemon=True)
-            for number in range(max(1, min(n_workers, len(files) + len(tags_only))))
+            for number in range(max(1, min(options.n_workers, len(files) + len(tags_only))))
         ]
         self._watch = threading.Thread(target=self._watch_workers, name="decode-watch", daemon=True)
         for thread in (*self._lanes, self._watch):
@@ -353,7 +351,7 @@ class DecodePool:
         if kind == Kind.ERROR:
             self._fail(file, hashes)
             return
-        worker.request_tags(file)
+        worker.request_tags(file, encoding=self._tag_encoding)
         kind, tags = worker.answer()
         if kind == Kind.ERROR:
             self._fail(file, tags)
@@ -361,7 +359,7 @@ class DecodePool:
             self._put(Hashed(file, **json.loads(bytes(hashes)), metadata=json.loads(bytes(tags))))
 
     def _tag(self, worker: WorkerProcess, file: AudioFile) -> None:
-        worker.request_tags(file)
+        worker.request_tags(file, encoding=self._tag_encoding)
         kind, payload = worker.answer()
         answer = json.loads(bytes(payload))
         self._put(Tagged(file, None, answer["reason"]) if kind == Kind.ERROR else Tagged(file, answer))

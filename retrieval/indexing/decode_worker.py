@@ -3,10 +3,10 @@
 It runs apart from the model, so that decoding overlaps it and a decoder that hangs or crashes costs one file. It
 imports neither torch nor the index's storage.
 
-The protocol. A request is a line of JSON: `{"do": "hash", "tags" or "decode", "path": ..., "sample_rate_hz": ...,
-"chunk_s": ...}`. An answer is a header (`HEADER`: kind and length of the payload) and its payload. At the start the
-process sends READY. To `hash` it answers HASH, after any number of ALIVE; to `tags` TAGS; to `decode` BEGIN, any number
-of CHUNK, and END. ERROR ends each of them at any point. The process ends when stdin closes.
+The protocol. A request is a line of JSON: `{"do": "hash", "tags" or "decode", "path": ..., "encoding": ...,
+"sample_rate_hz": ..., "chunk_s": ...}`. An answer is a header (`HEADER`: kind and length of the payload) and its
+payload. At the start the process sends READY. To `hash` it answers HASH, after any number of ALIVE; to `tags` TAGS; to
+`decode` BEGIN, any number of CHUNK, and END. ERROR ends each of them at any point. The process ends when stdin closes.
 `retrieval.indexing.decode_pool` is the other end.
 """
 
@@ -96,7 +96,7 @@ def _serve(request: dict[str, Any], answers: IO[bytes]) -> None:
         elif request["do"] == "tags":
             with _system_errors(path), open(path, "rb"):  # a file that cannot be opened is not one without tags
                 pass
-            _send_json(answers, Kind.TAGS, read_metadata(path))
+            _send_json(answers, Kind.TAGS, read_metadata(path, encoding=request["encoding"]))
         else:
             _send_chunks(path, answers, sample_rate_hz=request["sample_rate_hz"], chunk_s=request["chunk_s"])
     except AudioDecodeError as error:

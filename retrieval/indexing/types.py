@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from retrieval.library.passed_over import PassedOver
 from retrieval.library.scan import Problem
+from retrieval.library.tag_encoding import check_encoding
 
 __all__ = [
     "BuildProgress",
@@ -37,13 +38,14 @@ class IngestOptions:
         include_hidden: take hidden names, and go into recycle bins, snapshots and the like.
         sniff: take files with an unknown extension, too, if their first bytes are those of sound.
         rescan_tags: read the tags of unchanged files, too: some programs write tags and set the old time again.
+        tag_encoding: of tags that do not name theirs and are not UTF-8 ("cp1251"); None: guess it, file by file.
         stall_s: a decoding process that neither sends nor reads anything for so many seconds is killed.
         most_hangs: a file on which the decoder hung in so many builds in a row is not tried again unless it changes or
             `retry_skipped` is set.
         worker_command: what starts a decoding process; None: this Python.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or the encoding is unknown.
     """
 
     workers: int | None = None
@@ -54,6 +56,7 @@ class IngestOptions:
     include_hidden: bool = False
     sniff: bool = False
     rescan_tags: bool = False
+    tag_encoding: str | None = None
     stall_s: float = 60.0
     most_hangs: int = 3
     worker_command: Sequence[str] | None = None
@@ -65,6 +68,8 @@ class IngestOptions:
             raise ValueError(f"batch_chunks must be 1 or more, not {self.batch_chunks}")
         if self.most_hangs < 1:
             raise ValueError(f"most_hangs must be 1 or more, not {self.most_hangs}")
+        if self.tag_encoding is not None:
+            check_encoding(self.tag_encoding)
         if not (math.isfinite(self.stall_s) and self.stall_s > 0):
             raise ValueError(f"stall_s must be a number of seconds above 0, not {self.stall_s}")
 

@@ -114,9 +114,9 @@ class WorkerProcess:
         """Ask for the hashes of a file: of its content, and of its audio."""
         self._request(file, {"do": "hash"})
 
-    def request_tags(self, file: AudioFile) -> None:
-        """Ask for the metadata of a file."""
-        self._request(file, {"do": "tags"})
+    def request_tags(self, file: AudioFile, *, encoding: str | None) -> None:
+        """Ask for the metadata of a file, whose undeclared texts have an encoding (None: guess it)."""
+        self._request(file, {"do": "tags", "encoding": encoding})
 
     def request_chunks(self, file: AudioFile, *, sample_rate_hz: int, chunk_s: float) -> None:
         """Ask for the chunks of a file, of a rate and a length."""

@@ -253,6 +253,19 @@ def test_tags_behind_an_unchanged_size_and_time_are_found_on_demand(music: Path,
     assert model.n_chunks == 0
 
 
+def test_the_encoding_of_tags_can_be_given(music: Path, place: Path) -> None:
+    path = song(music / "a.mp3")
+    with open(path, "ab") as raw:
+        raw.write(b"TAG" + "Dvořák".encode("cp1250").ljust(124, b"\0") + b"\xff")
+    build([music], index_path=place, model=Model())
+    assert titles_in(place) == {"a.mp3": "Dvoøák"}
+    options = IngestOptions(rescan_tags=True, tag_encoding="cp1250")
+    assert counts(build([music], index_path=place, model=Model(), options=options)) == {"retagged": 1}
+    assert titles_in(place) == {"a.mp3": "Dvořák"}
+    with pytest.raises(ValueError, match="unknown tag encoding"):
+        IngestOptions(tag_encoding="cp9999")
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [("raise PermissionError(13, 'Permission denied')", "Permission denied"), ("os._exit(3)", "exit status 3")],
@@ -263,7 +276,7 @@ def test_tags_that_cannot_be_read_again_cost_nothing(music: Path, place: Path, c
     command = worker_running(
         "import json, os, sys; sys.path[:] = json.loads(sys.argv[1])\n"
         "import retrieval.indexing.decode_worker as worker\n"
-        f"def fail(path):\n    {code}\n"
+        f"def fail(path, **_):\n    {code}\n"
         "worker.read_metadata = fail\nworker.main()"
     )
     options = IngestOptions(rescan_tags=True, worker_command=command)
