@@ -22,7 +22,7 @@ from retrieval.query import QueryError, combine, mean_direction
 from retrieval.words import QueryReading, read_query
 
 if TYPE_CHECKING:
-    from index import SegmentMatch, Track
+    from index import Entry, SegmentMatch, Track
     from retrieval.tagging import FileTags, ZeroShotTagger
 
 __all__ = ["INDEX_VARIABLE", "Hit", "Retriever", "default_index_dir"]
@@ -49,6 +49,7 @@ class Hit:
         end_s: of the segment.
         duration_s: of the track.
         title: from the file's metadata, like `artist` and `album`.
+        entry: the track of a cue sheet that the segment is in: title, artist and duration are its own then.
     """
 
     rank: int
@@ -60,10 +61,11 @@ class Hit:
     title: str | None = None
     artist: str | None = None
     album: str | None = None
+    entry: Entry | None = None
 
     def to_dict(self) -> Mapping[str, object]:
-        """Return plain values for JSON: rank, score, path, start_s, end_s, title, artist, album."""
-        return {
+        """Return plain values for JSON: rank, score, path, start_s, end_s, title, artist, album, and the entry."""
+        values: dict[str, object] = {
             "rank": self.rank,
             "score": round(self.score, 6),
             "path": self.path,
@@ -73,6 +75,10 @@ class Hit:
             "artist": self.artist,
             "album": self.album,
         }
+        if self.entry is not None:
+            span = {"start_s": round(self.entry.start_s, 3), "end_s": round(self.entry.end_s, 3)}
+            values["entry"] = {"number": self.entry.number, **span}
+        return values
 
 
 def default_index_dir() -> Path:
@@ -271,9 +277,9 @@ class Retriever:
             found = search(count, per_segment=True)
             kept = self._without(excluded, found)
             if not per_segment:
-                best_of_track: dict[bytes, SegmentMatch] = {}
+                best_of_track: dict[tuple[bytes, Entry | None], SegmentMatch] = {}
                 for hit in kept:
-                    best_of_track.setdefault(hit.track.path, hit)
+                    best_of_track.setdefault((hit.track.path, hit.entry), hit)
                 kept = list(best_of_track.values())
             if len(kept) >= top or len(found) < count or count >= _MAX_SEGMENTS:
                 return kept[:top]
@@ -288,15 +294,16 @@ class Retriever:
 
 
 def _hit(found: SegmentMatch, *, rank: int) -> Hit:
-    track = found.track
+    track, entry = found.track, found.entry
     return Hit(
         rank=rank,
         score=float(found.score),
         path=track.file,
         start_s=float(found.start_s),
         end_s=float(found.end_s),
-        duration_s=float(track.duration_s),
-        title=track.title,
-        artist=track.artist,
-        album=track.album,
+        duration_s=float(track.duration_s) if entry is None else entry.end_s - entry.start_s,
+        title=track.title if entry is None else entry.title,
+        artist=track.artist if entry is None else entry.artist or track.artist,
+        album=track.album if entry is None else entry.album or track.album,
+        entry=entry,
     )

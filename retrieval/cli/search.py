@@ -146,12 +146,13 @@ def _print_hits(hits: Sequence[Hit]) -> None:
     for hit in hits:
         row = [str(hit.rank), f"{hit.score:.3f}", f"{clock(hit.start_s)}-{clock(hit.end_s)}"]
         if has_names:
-            row += [shortened(hit.title or _name_of(hit.path)), shortened(hit.artist or "")]
+            row += [shortened(hit.title or _name_of(hit)), shortened(hit.artist or "")]
         rows.append([*row, shown_path(hit.path)])
     header = ["#", "score", "at", *(["title", "artist"] if has_names else []), "file"]
     print_table(header, rows, right=frozenset({"#", "score", "at"}))
 
 
-def _name_of(path: str) -> str:
+def _name_of(hit: Hit) -> str:
     """Return the name of a file without its extension, for a track without a title."""
-    return os.path.splitext(os.path.basename(path))[0]
+    name = os.path.splitext(os.path.basename(hit.path))[0]
+    return name if hit.entry is None else f"{name} ({hit.entry.number})"

@@ -22,6 +22,7 @@ from index import IndexMissingError, Manifest, VectorIndex, printable
 from retrieval.indexing.away import AbsentDisks
 from retrieval.indexing.batcher import Embedded, Embedder
 from retrieval.indexing.commit import commit_embedded, commit_known, commit_tags
+from retrieval.indexing.cue_update import update_sheets
 from retrieval.indexing.decode_pool import (
     Begun,
     Chunk,
@@ -201,6 +202,8 @@ class _Run:
             tags_only = plan.known if self._options.rescan_tags else ()
             self.embed(plan.todo, index, model, tags_only=tags_only)
             self._forget(found, plan, index)
+            encoding = self._options.tag_encoding
+            self._problems.extend(update_sheets(found, index, encoding=encoding, on_step=self._report))
         finally:
             if index is not None:
                 index.close()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote_from_bytes
+
+if TYPE_CHECKING:
+    from index import Entry
 
 __all__ = ["PlaylistEntry", "playlist_bytes", "write_playlist"]
 
@@ -32,6 +35,9 @@ class PlaylistEntry(Protocol):
     @property
     def duration_s(self) -> float: ...
 
+    @property
+    def entry(self) -> Entry | None: ...
+
 
 def playlist_bytes(entries: Sequence[PlaylistEntry], *, with_times: bool = False) -> bytes:
     """Return an extended M3U playlist, with paths as they are on disk, also those that are not UTF-8.
@@ -41,13 +47,17 @@ def playlist_bytes(entries: Sequence[PlaylistEntry], *, with_times: bool = False
 
     Args:
         entries: in the order of the list.
-        with_times: write the start and end of each entry (`#EXTVLCOPT`, read by VLC and mpv, a comment to others).
+        with_times: write the start and end of each segment (`#EXTVLCOPT`, read by VLC and mpv, a comment to others).
+            Otherwise only tracks of cue sheets have a start and an end, which are those of the track.
     """
     lines = [b"#EXTM3U"]
     for entry in entries:
         named = " - ".join(part for part in (entry.artist, entry.title) if part)
         label = named or os.path.splitext(os.path.basename(entry.path))[0]
         lines.append(f"#EXTINF:{round(entry.duration_s)},".encode() + _one_line(label))
+        if not with_times and entry.entry is not None:
+            lines.append(f"#EXTVLCOPT:start-time={entry.entry.start_s:.3f}".encode())
+            lines.append(f"#EXTVLCOPT:stop-time={entry.entry.end_s:.3f}".encode())
         if with_times:
             lines.append(f"#EXTVLCOPT:start-time={entry.start_s:.3f}".encode())
             lines.append(f"#EXTVLCOPT:stop-time={entry.end_s:.3f}".encode())

@@ -67,6 +67,7 @@ class Scan:
         tops: the roots and links that led to a folder: where another disk may be mounted.
         dangling: links that lead nowhere, and roots that do not exist.
         passed_over: what was found and not taken.
+        sheets: cue sheets, sorted by path; they are counted as passed over, too.
     """
 
     files: tuple[AudioFile, ...]
@@ -75,6 +76,7 @@ class Scan:
     tops: tuple[str, ...]
     dangling: tuple[str, ...]
     passed_over: PassedOver = field(default_factory=PassedOver)
+    sheets: tuple[AudioFile, ...] = ()
 
     def covers(self, path: str, *, dangling: bool = False) -> bool:
         """Return whether the scan would have found a file: it is under a root, and below nothing unreadable.
@@ -147,6 +149,7 @@ def scan(
         tops=tuple(walk.tops),
         dangling=tuple(walk.dangling),
         passed_over=walk.passed_over(),
+        sheets=tuple(sorted(walk.sheets, key=lambda file: os.fsencode(file.path))),
     )
 
 
@@ -167,6 +170,7 @@ class _Walk:
     seen_files: set[tuple[int, int]] = field(default_factory=set)
     other_extensions: Counter[str] = field(default_factory=Counter)
     left_out: list[LeftOutFolder] = field(default_factory=list)
+    sheets: list[AudioFile] = field(default_factory=list)
     n_hidden: int = 0
     n_second_names: int = 0
     n_special: int = 0
@@ -245,6 +249,9 @@ class _Walk:
             is_sound = self._is_sound(entry.path) if is_regular else None
             if is_sound is False:
                 self.other_extensions[extension_of(entry.name)] += 1
+                if extension_of(entry.name) == ".cue":
+                    status = entry.stat()
+                    self.sheets.append(AudioFile(entry.path, status.st_size, status.st_mtime_ns))
             else:
                 self._take_file(entry.path, entry.stat(), is_sound=is_sound, by_link=False)
 

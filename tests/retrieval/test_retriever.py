@@ -16,7 +16,7 @@ from doubles import AXES, PitchEar, WordAxes, make_index, pitches, unit
 import retrieval
 from encoders.embed import AudioEncoder
 from encoders.text.tower import UnknownWordsError
-from index import Manifest, Track, VectorIndex
+from index import Entry, Manifest, Sheet, Track, VectorIndex
 from retrieval import Hit, QueryError, Retriever, default_index_dir
 from retrieval.library.audio_hash import audio_hash
 from retrieval.library.scan import content_hash
@@ -303,3 +303,19 @@ def test_an_empty_variable_is_ignored(home: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_default_index_is_not_created(home: Path) -> None:
     default_index_dir()
     assert list(home.iterdir()) == []
+
+
+def test_hits_in_an_album_are_tracks_of_its_cue_sheet(tmp_path: Path) -> None:
+    vectors = [unit("low"), unit(low=9, middle=1), unit(low=9, high=2), unit("high"), unit("high")]
+    folder = make_index(tmp_path / "an.index", {"album.flac": vectors})
+    with VectorIndex.open(folder, read_only=False) as index:
+        entries = [Entry(1, 0.0, 14.0, "One"), Entry(2, 14.0, 30.0, None, "Guest", "Album")]
+        index.cue_sheets.set_sheet(Sheet(b"album.cue", 1, 1), {b"album.flac": entries})
+    with opened(folder) as found:
+        for exclude in ([], ["noisy"]):
+            first, second = found.search("low", exclude=exclude)
+            assert (first.title, first.artist, first.duration_s, first.path) == ("One", "Artist", 14.0, "album.flac")
+            assert (second.title, second.artist, second.album, second.duration_s) == (None, "Guest", "Album", 16.0)
+            assert second.to_dict()["entry"] == {"number": 2, "start_s": 14.0, "end_s": 30.0}
+            assert 14.0 <= (second.start_s + second.end_s) / 2 <= 30.0
+        assert "entry" not in replace(first, entry=None).to_dict()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from index import Entry
 from retrieval import Hit
 from retrieval.library.playlist import playlist_bytes, write_playlist
 
@@ -50,3 +52,12 @@ def test_no_hits_make_an_empty_list(tmp_path: Path) -> None:
     (tmp_path / "hits.m3u").write_text("what was there")
     write_playlist(tmp_path / "hits.m3u", [])
     assert (tmp_path / "hits.m3u").read_bytes() == b"#EXTM3U\n"
+
+
+def test_a_track_of_a_cue_sheet_has_its_start_and_end() -> None:
+    part = replace(hit("/a/album.flac", title="Two"), entry=Entry(2, 20.0, 40.5, "Two"))
+    assert playlist_bytes([part]).splitlines()[2:] == [
+        b"#EXTVLCOPT:start-time=20.000",
+        b"#EXTVLCOPT:stop-time=40.500",
+        b"/a/album.flac",
+    ]
