@@ -12,7 +12,7 @@ import typer
 
 from retrieval.cli.group import CheckedCommand, CommandGroup
 from retrieval.cli.options import DeviceOption, IndexOption, ModelOption, index_dir
-from retrieval.cli.output import clock, print_error, print_table, print_warning, shown, shown_path
+from retrieval.cli.output import clock, print_error, print_table, print_warning, shortened, shown, shown_path
 from retrieval.cli.progress import show_build, show_progress
 from retrieval.cli.repair import repair, verify
 
@@ -24,6 +24,7 @@ __all__ = ["group"]
 
 _EXIT_PROBLEMS = 1
 _PROBLEMS_SHOWN = 10
+_MOST_OF_A_REASON = 2000  # characters
 _COUNTS = ("added", "updated", "retagged", "unchanged", "moved", "removed", "kept", "skipped")
 
 group = typer.Typer(cls=CommandGroup, help="Build, update, inspect and check an index of your music.")
@@ -268,7 +269,7 @@ def _print_files(files: list[tuple[bytes, str]], *, as_json: bool) -> None:
         if as_json:
             typer.echo(json.dumps({"path": os.fsdecode(path), "reason": reason}))
         else:
-            typer.echo(f"{shown_path(os.fsdecode(path))}: {shown(reason)}")
+            typer.echo(f"{shown_path(os.fsdecode(path))}: {shortened(shown(reason), most=_MOST_OF_A_REASON)}")
 
 
 def _check_folders(folders: list[Path]) -> None:

@@ -13,9 +13,10 @@ import typer
 
 from index import printable
 
-_MOST_SHOWN = 80
-
 __all__ = ["clock", "print_error", "print_note", "print_table", "print_warning", "shortened", "shown", "shown_path"]
+
+_MOST_SHOWN = 80
+_MOST_OF_A_LINE = 4000  # characters of a message; half of them from its end, where the reason often is
 
 
 def shown(text: str) -> str:
@@ -29,9 +30,9 @@ def shown_path(path: str) -> str:
     return shown(path[len(below) :] if path.startswith(below) and path != below else path)
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, *, most: int = _MOST_SHOWN) -> str:
     """Return the start of a long text, with "…" at its end."""
-    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1].rstrip() + "…"
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def clock(seconds: float) -> str:
@@ -44,7 +45,10 @@ def clock(seconds: float) -> str:
 def print_error(message: str, *, label: str = "error: ") -> None:
     """Print one line on stderr, after what stdout has."""
     sys.stdout.flush()
-    typer.echo(label + shown(message.replace("\n", " ")), err=True)
+    line = shown(message.replace("\n", " "))
+    if len(line) > _MOST_OF_A_LINE:
+        line = line[: _MOST_OF_A_LINE // 2] + "…" + line[-_MOST_OF_A_LINE // 2 :]
+    typer.echo(label + line, err=True)
 
 
 def print_warning(message: str) -> None:

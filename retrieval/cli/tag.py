@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.options import DeviceOption, TaggerOption
-from retrieval.cli.output import clock, print_error, print_table, print_warning, shown, shown_path
+from retrieval.cli.output import clock, print_error, print_table, print_warning, shortened, shown, shown_path
 from retrieval.cli.progress import show_progress
 from retrieval.label_file import clean_labels, read_label_file
 
@@ -152,7 +152,7 @@ def _print_tags(found: FileTags, *, as_json: bool, path_first: bool) -> None:
     if path_first:
         typer.echo(f"{shown_path(found.path)}  ({clock(found.duration_s)})")
     if found.tags:
-        rows = [[f"{tag.score:.3f}", tag.tag] for tag in found.tags]
+        rows = [[f"{tag.score:.3f}", shortened(tag.tag)] for tag in found.tags]
         print_table(["score", "tag"], rows, right=frozenset({"score"}))
     else:
         print_warning(f"{shown_path(found.path)}: no tag reaches the threshold")

@@ -38,6 +38,8 @@ _MOST_VALUES = 200  # of a field
 _MOST_BYTES = 4 * MOST_CHARACTERS  # of a value
 _FIELDS = ("title", "artist", "albumartist", "album", "genre", "originaldate", "date")
 
+_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
+
 _Value = str | bytes
 _Fields = dict[str, list[_Value]]
 
@@ -214,8 +216,8 @@ def _decoded(fields: _Fields, encoding: str | None) -> dict[str, list[str]]:
 
 
 def _line(text: str) -> str:
-    """Return a text on one line, without what UTF-8 cannot hold, and cut."""
-    text = " ".join(text[:_MOST_BYTES].replace("\0", " ").split())
+    """Return a text on one line, without control characters and what UTF-8 cannot hold, and cut."""
+    text = " ".join(text[:_MOST_BYTES].translate(_CONTROLS).split())
     return _cut(text.encode("utf-8", "replace").decode("utf-8"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from index import Entry
 
 __all__ = ["PlaylistEntry", "playlist_bytes", "write_playlist"]
+
+_MOST_CHARACTERS = 200  # of a label
+_JOINERS = "\u200c\u200d"
 
 
 class PlaylistEntry(Protocol):
@@ -42,8 +46,8 @@ class PlaylistEntry(Protocol):
 def playlist_bytes(entries: Sequence[PlaylistEntry], *, with_times: bool = False) -> bytes:
     """Return an extended M3U playlist, with paths as they are on disk, also those that are not UTF-8.
 
-    A path that does not fit a line (it contains a line break, has white space at an end, or begins with `#`) is written
-    as a percent-encoded `file:` address, which players accept.
+    A path that does not fit a line (it contains a line break or another control character, has white space at an end,
+    or begins with `#`) is written as a percent-encoded `file:` address, which players accept.
 
     Args:
         entries: in the order of the list.
@@ -71,11 +75,19 @@ def write_playlist(path: str | os.PathLike[str], entries: Sequence[PlaylistEntry
 
 
 def _one_line(text: str) -> bytes:
-    return " ".join(text.split()).encode("utf-8", "replace")  # without lone surrogates, which UTF-8 cannot encode
+    """Return the start of a text without line breaks, terminal codes and lone surrogates, which UTF-8 cannot encode."""
+    start = text[:_MOST_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+    return " ".join("".join(character if _is_safe(character) else " " for character in start).split()).encode("utf-8")
 
 
 def _entry(path: bytes) -> bytes:
-    breaks_a_line = any(byte < 0x20 for byte in path)
-    if breaks_a_line or path.strip() != path or path.startswith(b"#"):
+    text = os.fsdecode(path)
+    breaks_a_line = not all(_is_safe(character) or 0xDC80 <= ord(character) <= 0xDCFF for character in text)
+    if breaks_a_line or text.strip() != text or path.startswith(b"#"):
         return b"file://" + quote_from_bytes(os.path.abspath(path)).encode()
     return path
+
+
+def _is_safe(character: str) -> bool:
+    """Return whether a character shows as itself: a letter, a sign, a space, or what joins letters and emoji."""
+    return character.isprintable() or character in _JOINERS or unicodedata.category(character) == "Zs"
