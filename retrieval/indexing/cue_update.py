@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from index import Entry, Sheet, VectorIndex, printable
 from retrieval.indexing.away import is_gone
-from retrieval.library.cue import entries_of, match_name, read_cue
+from retrieval.library.cue import entries_of, match_name, parse_cue, read_cue
 from retrieval.library.scan import AudioFile, Problem, Scan
 
 __all__ = ["update_sheets"]
@@ -16,7 +16,7 @@ __all__ = ["update_sheets"]
 def update_sheets(
     found: Scan, index: VectorIndex, *, encoding: str | None, on_step: Callable[[], None]
 ) -> list[Problem]:
-    """Read the cue sheets that are new or changed, or had a problem, and forget those that are gone.
+    """Read the cue sheets that are new or changed, or had a problem, and those in tags; forget those that are gone.
 
     Args:
         found: the scan.
@@ -27,13 +27,13 @@ def update_sheets(
     Returns:
         What is wrong with sheets, one problem a sheet.
     """
+    problems = _update_embedded(index, on_step)
     known = {sheet.path: sheet for sheet in index.cue_sheets.sheets()}
     if not known and not found.sheets:
-        return []
+        return problems
     in_folder: dict[str, dict[str, float]] = {}
     for track in index.tracks():
         in_folder.setdefault(os.path.dirname(track.file), {})[track.file] = track.duration_s
-    problems = []
     for file in found.sheets:
         on_step()
         before = known.pop(os.fsencode(file.path), None)
@@ -54,6 +54,29 @@ def update_sheets(
     return problems
 
 
+def _update_embedded(index: VectorIndex, on_step: Callable[[], None]) -> list[Problem]:
+    problems = []
+    for embedded in index.cue_sheets.embedded():
+        on_step()
+        sheet = parse_cue(embedded.text)
+        entries: list[Entry] = []
+        wrong = list(sheet.problems)
+        if len(sheet.files) > 1:
+            wrong.append("it names several files")
+        elif sheet.files:
+            entries, more = entries_of(sheet.files[0], sheet, duration_s=embedded.duration_s)
+            wrong += more
+        if tuple(entries) != embedded.entries:
+            index.cue_sheets.set_embedded(embedded.path, entries)
+        if wrong:
+            problems.append(Problem(os.fsdecode(embedded.path), f"cue sheet in its tags: {_joined(wrong)}"))
+    return problems
+
+
+def _joined(problems: list[str]) -> str:
+    return "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+
+
 def _read(
     file: AudioFile, durations_s: dict[str, float], encoding: str | None
 ) -> tuple[Sheet, dict[bytes, list[Entry]]]:
@@ -72,7 +95,5 @@ def _read(
         problems += wrong
         if of_file:
             entries[os.fsencode(path)] = of_file
-    problem = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-    return Sheet(
-        os.fsencode(file.path), file.size_bytes, file.mtime_ns, f"cue sheet: {problem}" if problem else None
-    ), entries
+    problem = f"cue sheet: {_joined(problems)}" if problems else None
+    return Sheet(os.fsencode(file.path), file.size_bytes, file.mtime_ns, problem), entries

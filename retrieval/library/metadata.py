@@ -38,6 +38,7 @@ _MOST_VALUES = 200  # of a field
 _MOST_BYTES = 4 * MOST_CHARACTERS  # of a value
 _FIELDS = ("title", "artist", "albumartist", "album", "genre", "originaldate", "date")
 
+_MOST_SHEET_BYTES = 1 << 17  # of a cue sheet; those of compact discs have some thousands
 _CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
 
 _Value = str | bytes
@@ -68,6 +69,8 @@ _NAMES = {
     "album artist": "albumartist",
     "original year": "originaldate",
     "year": "date",
+    "txxx:cuesheet": "cuesheet",
+    "----:com.apple.itunes:cuesheet": "cuesheet",
 }
 
 
@@ -80,10 +83,11 @@ def read_metadata(path: str | os.PathLike[str], *, encoding: str | None = None) 
 
     Returns:
         The keys `title`, `artist`, `album`, `genre`, `year` (four digits), each one line of at most `MOST_CHARACTERS`;
-        several artists or genres are joined by "; ". None where a tag is missing or damaged: that never keeps a file
-        out of the index.
+        several artists or genres are joined by "; ". And `cue_sheet`, the text of a cue sheet in the tags. None where a
+        tag is missing or damaged: that never keeps a file out of the index.
     """
-    fields = _decoded(_fields_of(path), encoding)
+    raw = _fields_of(path)
+    fields = _decoded(raw, encoding)
     date = " ".join([*fields["originaldate"], *fields["date"]])
     year = re.search(r"(?<!\d)([12]\d{3})(?:\d{4})?(?!\d)", date)
     return {
@@ -92,6 +96,7 @@ def read_metadata(path: str | os.PathLike[str], *, encoding: str | None = None) 
         "album": _first(fields["album"]),
         "genre": _joined(fields["genre"]),
         "year": year.group(1) if year else None,
+        "cue_sheet": _sheet(raw.get("cuesheet"), encoding),
     }
 
 
@@ -174,7 +179,9 @@ def _gathered(pairs: Iterable[tuple[str, bytes]]) -> _Fields:
     for name, value in pairs:
         field = _NAMES.get(name, name)
         values = fields.setdefault(field, []) if field in (*_FIELDS, "genre number") else []
-        if len(values) < _MOST_VALUES:
+        if field == "cuesheet":
+            fields[field] = [value]
+        elif len(values) < _MOST_VALUES:
             values.append(_shortened(value))
     return fields
 
@@ -195,7 +202,10 @@ def _of_items(items: Iterable[tuple[object, object]]) -> _Fields:
     for key, value in items:
         # ID3 frames hold their values in `.text`; a genre frame spells out its numeric codes in `.genres`.
         values = getattr(value, "genres", None) or getattr(value, "text", None) or value
-        texts: list[_Value] = [str(text) for text in (values if isinstance(values, (list, tuple)) else [values])]
+        texts: list[_Value] = [
+            bytes(text) if isinstance(text, bytes) else str(text)
+            for text in (values if isinstance(values, (list, tuple)) else [values])
+        ]
         if getattr(value, "encoding", None) == 0:  # Latin-1 by name, and whatever the tagger's computer had by content
             with contextlib.suppress(UnicodeEncodeError):
                 texts = [str(text).encode("latin-1") for text in texts]
@@ -231,3 +241,11 @@ def _first(values: list[str]) -> str | None:
 
 def _joined(values: list[str]) -> str | None:
     return _cut("; ".join(dict.fromkeys(values))) if values else None
+
+
+def _sheet(values: list[_Value] | None, encoding: str | None) -> str | None:
+    """Return the text of a cue sheet with its lines, or None if there is none or it is far too long."""
+    if not values or len(values[0]) > _MOST_SHEET_BYTES:
+        return None
+    text = decode_texts([values[0]], encoding=encoding)[0] if isinstance(values[0], bytes) else values[0]
+    return text.encode("utf-8", "replace").decode("utf-8")

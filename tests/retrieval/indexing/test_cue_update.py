@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mutagen
 import numpy as np
 from ingest_helpers import Model, counts, song
 
@@ -81,3 +82,34 @@ def test_a_second_sheet_for_the_same_file_is_said(music: Path, place: Path) -> N
     (problem,) = build([music], index_path=place, model=Model()).problems
     assert problem.path == str(music / "b.cue")
     assert "not used for" in problem.reason
+
+
+def test_a_sheet_in_the_tags_divides_its_file(music: Path, place: Path) -> None:
+    album = song(music / "album.flac", duration_s=40.0)
+
+    def embed(sheet: str | None) -> None:
+        tagged = mutagen.File(album)
+        tagged.delete()
+        if sheet is not None:
+            tagged["CUESHEET"] = sheet
+        tagged.save()
+
+    embed(SHEET)
+    model = Model()
+    build([music], index_path=place, model=model)
+    n_chunks = model.n_chunks
+    assert [entry.title for entry in entries_in(place, album)] == ["One", "Two"]
+    embed(SHEET.replace("Two", "Second"))
+    assert counts(build([music], index_path=place, model=model)) == {"retagged": 1}
+    assert [entry.title for entry in entries_in(place, album)] == ["One", "Second"]
+    (music / "album.cue").write_text(SHEET.replace("One", "Beside"))  # goes before the one in the tags
+    build([music], index_path=place, model=model)
+    assert [entry.title for entry in entries_in(place, album)] == ["Beside", "Two"]
+    (music / "album.cue").unlink()
+    embed("TRACK 1")
+    (problem,) = build([music], index_path=place, model=model).problems
+    assert (problem.path, problem.reason) == (str(album), "cue sheet in its tags: track 1 is in no file")
+    assert entries_in(place, album) == []
+    embed(None)
+    assert build([music], index_path=place, model=model).problems == ()
+    assert model.n_chunks == n_chunks

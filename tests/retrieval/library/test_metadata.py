@@ -30,6 +30,7 @@ EXPECTED = {
     "album": "Best of",
     "genre": "Jazz",
     "year": "1999",
+    "cue_sheet": None,
 }
 
 
@@ -170,6 +171,7 @@ def test_tags_of_one_file_complete_each_other(tmp_path: Path) -> None:
         "album": "Of ID3v1",
         "genre": "Jazz",
         "year": "2001",
+        "cue_sheet": None,
     }
 
 
@@ -429,3 +431,24 @@ def test_tags_of_random_damage_are_no_error(tmp_path: Path, suffix: str) -> None
         path.write_bytes(broken[: rng.choice((len(broken), rng.randrange(len(broken))))])
         for value in read_metadata(path).values():
             assert value is None or 0 < len(value) <= MOST_CHARACTERS
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "flac", "ogg", "m4a", "ape.mp3"])
+def test_the_cue_sheet_in_the_tags_keeps_its_lines(tmp_path: Path, suffix: str) -> None:
+    codec, container = ("aac", "ipod") if suffix == "m4a" else (None, None)
+    path = write_song(tmp_path / f"song.{suffix}", codec=codec, container=container)
+    sheet = 'FILE "a.wav" WAVE\r\n  TRACK 01 AUDIO\r\n    TITLE "Ä\u0436"\r\n' * 300
+    if suffix == "ape.mp3":
+        write_ape(path, Cuesheet=sheet, Title="T")
+    else:
+        tagged = mutagen.File(path)
+        if tagged.tags is None:
+            tagged.add_tags()
+        if suffix == "mp3":
+            tagged.tags.add(id3.TXXX(encoding=1, desc="CUESHEET", text=sheet))
+        elif suffix == "m4a":
+            tagged.tags["----:com.apple.iTunes:CUESHEET"] = [sheet.encode()]
+        else:
+            tagged.tags["CUESHEET"] = sheet
+        tagged.save()
+    assert read_metadata(path)["cue_sheet"] == sheet
