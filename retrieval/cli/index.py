@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.group import CheckedCommand, CommandGroup
+from retrieval.cli.listing import list_tracks
 from retrieval.cli.options import DeviceOption, IndexOption, ModelOption, index_dir
 from retrieval.cli.output import clock, print_error, print_table, print_warning, shortened, shown, shown_path
 from retrieval.cli.progress import show_build, show_progress
@@ -248,6 +249,7 @@ def remove(
 
 group.command("verify", cls=CheckedCommand)(verify)
 group.command("repair", cls=CheckedCommand)(repair)
+group.command("list", cls=CheckedCommand)(list_tracks)
 
 
 @group.command("compact", cls=CheckedCommand)

@@ -95,6 +95,8 @@ COMMANDS = [
     (("violin", "--top", "99", "--per-segment"), 2 * N_TRACKS + 1),
     (("violin", "--top", "99", "--json"), N_TRACKS),
     (("violin", "--top", "99", "--per-segment", "--json"), 2 * N_TRACKS),
+    (("index", "list"), N_TRACKS + 1),
+    (("index", "list", "--json"), N_TRACKS),
     (("index", "info"), 20),
     (("index", "info", "--json"), 1),
     *[(("index", "info", option), N_TRACKS) for option in LISTS],
@@ -173,6 +175,10 @@ def test_no_cue_sheet_breaks_a_hit(call: Call, hostile_index: Path, tmp_path: Pa
     assert (status, out.count("\n")) == (0, N_TRACKS + 1)
     check_text(out, most_lines=N_TRACKS + 1)
     check_text(err, most_lines=2)
+    assert [call("index", "list", *form, "--index", place)[1].count("\n") for form in ((), ("--json",))] == [
+        N_TRACKS + 1,
+        N_TRACKS,
+    ]
     lines = (tmp_path / "list.m3u").read_bytes().decode("utf-8", "surrogateescape").splitlines()
     assert len(lines) == 1 + 4 * N_TRACKS
     status, out, _ = call("violin", "--top", "99", "--index", place, "--json")
