@@ -10,7 +10,7 @@ __all__ = ["EXPECTED", "expected_message", "is_expected", "usage_message"]
 EXPECTED = (
     "encoders.backbones.convert.PublishedError",
     "encoders.checkpoint.ModelDirError",
-    "encoders.decode.AudioDecodeError",
+    "encoders.decoding.errors.AudioDecodeError",
     "encoders.device.DeviceError",
     "encoders.text.unknown.UnknownWordsError",
     "encoders.text.word_vectors.WordVectorsError",
