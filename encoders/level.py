@@ -104,6 +104,6 @@ DEFAULT_LEVEL = LevelRule(points_db=((-85.0, -85.0), (-65.0, -32.0), (-32.0, -32
 """Nothing changes above -32 dB; from there to -65 dB, chunks are raised to -32 dB; below, the gain falls to none at -85
 dB.
 
-The corners were chosen by `scripts.bench.level` on one half of each pack, and by what is heard in white noise: with
-full gain down to -75 dB, noise floors at -75 and -80 dB are no longer silence.
+The corners were chosen on one half of each pack (`scripts.bench.level`). Full gain down to -75 dB hears more at -60 dB,
+but was rejected, with both halves in view: noise floors at -75 and -80 dB are no longer silence then.
 """
