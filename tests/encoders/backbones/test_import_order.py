@@ -10,7 +10,7 @@ ARCHITECTURES = (
     "cnn14 conv7 crnn fcn genre_cnn harmonic_cnn mobilenet musicnn sample_cnn self_attention short_chunk_cnn vggish"
 )
 RANKS = (
-    {"mel"},
+    {"mel", "level"},
     {"backbones.base", "heads"},
     {"backbones.blocks"},
     {f"backbones.{name}" for name in ARCHITECTURES.split()},

@@ -189,7 +189,7 @@ def test_an_evaluation_that_cannot_be_made(
     call: Call, demo_table: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
     (tmp_path / "unseen.txt").write_text("violin\n", encoding="utf-8")
-    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "binary").write_bytes(b"\x80\x81")
     places = {"unseen": tmp_path / "unseen.txt", "table": tmp_path / "binary"}
     status, out, err = call("evaluate", "--data", demo_table, *(option.format(**places) for option in options))
     assert (status, out) == (2, "")
