@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from index import Entry
-from retrieval.library.metadata import MOST_CHARACTERS
+from retrieval.library.metadata import one_line
 from retrieval.library.tag_encoding import decode_texts
 
 __all__ = ["CueFile", "CueSheet", "CueTrack", "entries_of", "match_name", "parse_cue", "read_cue"]
@@ -17,7 +17,9 @@ __all__ = ["CueFile", "CueSheet", "CueTrack", "entries_of", "match_name", "parse
 _MOST_BYTES = 1 << 20
 _MOST_TRACKS = 1000  # of a sheet; compact discs have 99
 _FRAMES_PER_S = 75
-_LINE = re.compile(r'\s*(\w+)\s*(?:"([^"]*)"?|(\S+))?\s*(.*?)\s*')
+_MOST_FILES = 1000
+# Of a stripped line; each part ends where the next one must begin, so that no line takes more than linear time.
+_LINE = re.compile(r'(\w+)\s*(?:"([^"]*)"?|(\S+))?(.*)')
 _TIME = re.compile(r"(\d{1,5}):(\d{1,2}):(\d{1,2})")
 
 
@@ -75,14 +77,16 @@ def parse_cue(text: str) -> CueSheet:
     track: CueTrack | None = None
     n_tracks = 0
     for line in text.splitlines():
-        match = _LINE.fullmatch(line)
+        match = _LINE.fullmatch(line.strip())
         if match is None:
             continue
-        command, rest = match[1].upper(), match[4]
-        value = _one_line(match[2] if match[2] is not None else " ".join(filter(None, (match[3], rest))))
+        command, rest = match[1].upper(), match[4].strip()
+        value = one_line(match[2] if match[2] is not None else " ".join(filter(None, (match[3], rest))))
         if command == "FILE":
-            name = match[2] if match[2] is not None else re.sub(r"\s+\w+$", "", f"{match[3] or ''} {rest}".strip())
-            sheet.files.append(CueFile(name))
+            if len(sheet.files) == _MOST_FILES:
+                sheet.problems.append(f"it names more than {_MOST_FILES} files")
+                break
+            sheet.files.append(CueFile(match[2] if match[2] is not None else _without_kind(f"{match[3] or ''} {rest}")))
         elif command == "TRACK":
             n_tracks += 1
             track = CueTrack(int(match[3]) if (match[3] or "").isdecimal() and len(match[3]) < 6 else n_tracks)
@@ -142,9 +146,10 @@ def _seconds(text: str) -> float | None:
     return 60 * int(match[1]) + int(match[2]) + int(match[3]) / _FRAMES_PER_S
 
 
-def _one_line(text: str) -> str:
-    line = " ".join(text[: 4 * MOST_CHARACTERS].replace("\0", " ").split())
-    return line if len(line) <= MOST_CHARACTERS else line[: MOST_CHARACTERS - 1] + "…"
+def _without_kind(text: str) -> str:
+    """Return a name without quotes, without the kind of file after it (WAVE, MP3 ...)."""
+    words = text.strip().rsplit(None, 1)
+    return words[0] if len(words) == 2 and re.fullmatch(r"\w+", words[1]) else text.strip()
 
 
 def match_name(name: str, *, sheet: str, paths: Sequence[str], is_only: bool) -> str | None:

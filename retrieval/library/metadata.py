@@ -28,7 +28,7 @@ from retrieval.library.raw_tags import (
 from retrieval.library.tag_encoding import decode_texts
 from retrieval.library.tag_regions import Region, end_tags, read_at
 
-__all__ = ["MOST_CHARACTERS", "read_metadata"]
+__all__ = ["MOST_CHARACTERS", "one_line", "read_metadata"]
 
 MOST_CHARACTERS = 1000
 """A longer text is cut, and ends in "…"."""
@@ -220,12 +220,12 @@ def _decoded(fields: _Fields, encoding: str | None) -> dict[str, list[str]]:
     texts = iter(decode_texts(raw, encoding=encoding))
     found: dict[str, list[str]] = {}
     for name in _FIELDS:
-        lines = [_line(next(texts) if isinstance(value, bytes) else value) for value in fields.get(name, [])]
+        lines = [one_line(next(texts) if isinstance(value, bytes) else value) for value in fields.get(name, [])]
         found[name] = [line for line in lines if line]
     return found
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return a text on one line, without control characters and what UTF-8 cannot hold, and cut."""
     text = " ".join(text[:_MOST_BYTES].translate(_CONTROLS).split())
     return _cut(text.encode("utf-8", "replace").decode("utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ def test_a_sheet_of_several_files() -> None:
         ),
         ("FILE a WAVE\nTRACK 1\nINDEX 01 0:5:0\nTRACK 2\nINDEX 01 0:3:0", "track 2 begins before", [1]),
         ("FILE a WAVE\n" + "TRACK 1\nINDEX 01 0:1:0\n" * 1001, "more than 1000 tracks", None),
+        ("FILE a WAVE\n" * 1001, "more than 1000 files", None),
     ],
 )
 def test_what_is_damaged_is_said_and_left_out(text: str, problem: str, numbers: list[int] | None) -> None:
@@ -72,6 +74,28 @@ def test_what_is_damaged_is_said_and_left_out(text: str, problem: str, numbers: 
     entries, problems = entries_of(sheet.files[0], sheet, duration_s=30.0) if sheet.files else ([], [])
     assert any(problem in line for line in [*sheet.problems, *problems])
     assert numbers is None or [entry.number for entry in entries] == numbers
+
+
+@pytest.mark.parametrize("command", ["TITLE", "FILE", "TRACK", "INDEX 01", "REM", ""])
+@pytest.mark.parametrize("gap", [" ", "\t", "\xa0", '"', "a", "_ "])
+def test_a_line_of_any_length_takes_linear_time(command: str, gap: str) -> None:
+    began_s = time.process_time()
+    parse_cue(f"{command} a b{gap * 250_000}!")
+    assert time.process_time() - began_s < 2.0
+
+
+def test_titles_have_no_control_characters() -> None:
+    sheet = parse_cue('TITLE "\x1b[2JTwo\x00words\x9b\x7f"\nPERFORMER \udcff' + "x" * 5000)
+    assert sheet.title == "[2JTwo words"
+    assert sheet.performer is not None
+    assert sheet.performer[0] == "?"
+    assert len(sheet.performer) == 1000
+
+
+def test_names_of_files() -> None:
+    lines = ('"a  b.wav" WAVE', "a b.wav WAVE", "a.wav", '"a', "'a b' c.wav MP3", "WAVE")
+    sheet = parse_cue("\n".join(f"  FILE {line}  " for line in lines))
+    assert [file.name for file in sheet.files] == ["a  b.wav", "a b.wav", "a.wav", "a", "'a b' c.wav", "WAVE"]
 
 
 def test_any_bytes_are_a_sheet(tmp_path: Path) -> None:

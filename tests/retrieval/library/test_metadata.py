@@ -313,6 +313,14 @@ def test_long_texts_are_cut(tmp_path: Path, suffix: str) -> None:
     assert metadata["artist"] is not None and len(metadata["artist"]) == MOST_CHARACTERS
 
 
+def test_control_characters_are_no_text(tmp_path: Path) -> None:
+    path = write_ape(
+        write_song(tmp_path / "song.mp3"), Title="\x1b[2JTwo\r\nlines\x9b\x7f", Artist="\x01\x02", Album="A"
+    )
+    metadata = read_metadata(path)
+    assert (metadata["title"], metadata["artist"], metadata["album"]) == ("[2JTwo lines", None, "A")
+
+
 def sparse(path: Path, *parts: bytes | int) -> Path:
     """Write bytes and, for each number, so many zeros that take no space."""
     with open(path, "wb") as raw:
