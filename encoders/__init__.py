@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from encoders.backbones.registry import TAGGERS, build_backbone, list_taggers
     from encoders.calibration import Calibration
     from encoders.checkpoint import DEFAULT_MODEL_DIR, ModelDirError
+    from encoders.loading import load_model, load_text
     from encoders.mel import LogMel, MelSpec
     from encoders.tagger import TaggerNetwork, build_tagger
     from encoders.text.tower import TextEncoder
@@ -44,7 +45,9 @@ __all__ = [
     "build_tagger",
     "list_taggers",
     "load_audio",
+    "load_model",
     "load_published",
+    "load_text",
     "published_tags",
 ]
 
@@ -70,7 +73,9 @@ _HOME = {
     "build_tagger": "tagger",
     "list_taggers": "backbones.registry",
     "load_audio": "audio",
+    "load_model": "loading",
     "load_published": "backbones.published",
+    "load_text": "loading",
     "published_tags": "backbones.published",
 }
 

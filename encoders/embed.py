@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
 import numpy as np
 
+from encoders.arrays import unit
 from encoders.audio import AudioChunk, segment_spans, stream_chunks
 
-__all__ = ["BATCH_CHUNKS", "Audio", "AudioEncoder", "FileEmbedding", "OnSeconds", "embed_audio", "map_chunks"]
+__all__ = [
+    "BATCH_CHUNKS",
+    "Audio",
+    "AudioEncoder",
+    "FileEmbedding",
+    "OnSeconds",
+    "embed_audio",
+    "encode_clips",
+    "map_chunks",
+]
 
 BATCH_CHUNKS = 32
 """Chunks that go through a network at once."""
@@ -25,7 +35,7 @@ OnSeconds = Callable[[float], None]
 
 
 class AudioEncoder(Protocol):
-    """The interface of an audio encoder; `encoders.two_tower.TwoTowerModel` implements it."""
+    """The interface of an audio encoder: `encoders.two_tower.TwoTowerModel`, `encoders.clap.ClapAudio`."""
 
     @property
     def fingerprint(self) -> str | None:
@@ -134,3 +144,43 @@ def embed_audio(
     )
     spans_s = segment_spans(spans_s, segment_chunks=model.segment_chunks)
     return FileEmbedding(spans_s, np.asarray(model.segment_vectors(features)), duration_s)
+
+
+def encode_clips(
+    audio: Audio | Sequence[Audio],
+    *,
+    model: AudioEncoder,
+    dim: int,
+    sample_rate_hz: int | None = None,
+    batch_chunks: int = BATCH_CHUNKS,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Return one unit vector per clip: the mean of its segments' vectors. Long files are streamed.
+
+    Args:
+        audio: a path, an array of samples (see `encoders.waveform.as_waveform`), or a sequence of these.
+        model: the audio encoder.
+        dim: length of its vectors.
+        sample_rate_hz: of the waveforms; it must be the model's, which is the default. Files are resampled.
+        batch_chunks: how many chunks go through the network at once.
+        on_progress: called after each clip with the number of clips done and of all clips.
+
+    Returns:
+        float32 [shape=(n, dim)].
+
+    Raises:
+        AudioDecodeError: a file cannot be read.
+        ValueError: a waveform has the wrong rate, shape or type.
+    """
+    if sample_rate_hz not in (None, model.sample_rate_hz):
+        raise ValueError(f"sample_rate_hz={sample_rate_hz}: resample to {model.sample_rate_hz} Hz, or pass the path")
+    if isinstance(audio, np.ndarray):
+        clips: Sequence[Audio] = [audio]
+    else:
+        clips = [audio] if isinstance(audio, (str, os.PathLike)) else audio
+    vectors = np.zeros((len(clips), dim), np.float32)
+    for row, clip in enumerate(clips):
+        vectors[row] = embed_audio(clip, model=model, batch_chunks=batch_chunks).vectors.mean(0)
+        if on_progress is not None:
+            on_progress(row + 1, len(clips))
+    return unit(vectors)

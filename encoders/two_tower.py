@@ -22,13 +22,12 @@ from transformers import (
 )
 from transformers.utils.generic import ModelOutput
 
-from encoders.arrays import unit
 from encoders.audio_config import complete_audio_config
 from encoders.backbones.base import Backbone
 from encoders.backbones.registry import build_backbone
 from encoders.calibration import Calibration
 from encoders.checkpoint import MODEL_FILES, VOCABULARY_FILE, check_model_dir, swapped_in, write_checksums
-from encoders.embed import BATCH_CHUNKS, Audio, embed_audio
+from encoders.embed import BATCH_CHUNKS, Audio, encode_clips
 from encoders.heads import AudioProjection
 from encoders.pipeline import ChunkFeatureExtractor, PhraseTokenizer, save_label_tokenizer
 from encoders.text.subwords import Subwords
@@ -337,33 +336,15 @@ class TwoTowerModel(PreTrainedModel):
         batch_size: int = BATCH_CHUNKS,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """Return one unit vector per clip: the mean of its segments' vectors. Long files are streamed.
-
-        Args:
-            audio: a path, an array of samples (see `encoders.waveform.as_waveform`), or a sequence of these.
-            sample_rate_hz: of the waveforms; it must be the model's, which is the default. Files are resampled.
-            batch_size: how many chunks go through the network at once.
-            on_progress: called after each clip with the number of clips done and of all clips.
-
-        Returns:
-            float32 [shape=(n, dim)].
-
-        Raises:
-            AudioDecodeError: a file cannot be read.
-            ValueError: a waveform has the wrong rate, shape or type.
-        """
-        if sample_rate_hz not in (None, self.sample_rate_hz):
-            raise ValueError(f"sample_rate_hz={sample_rate_hz}: resample to {self.sample_rate_hz} Hz, or pass the path")
-        if isinstance(audio, np.ndarray):
-            clips: Sequence[Audio] = [audio]
-        else:
-            clips = [audio] if isinstance(audio, (str, os.PathLike)) else audio
-        vectors = np.zeros((len(clips), self.config.dim), np.float32)
-        for row, clip in enumerate(clips):
-            vectors[row] = embed_audio(clip, model=self, batch_chunks=batch_size).vectors.mean(0)
-            if on_progress is not None:
-                on_progress(row + 1, len(clips))
-        return unit(vectors)
+        """Return one unit vector per clip [shape=(n, dim)]; see `encoders.embed.encode_clips`."""
+        return encode_clips(
+            audio,
+            model=self,
+            dim=self.config.dim,
+            sample_rate_hz=sample_rate_hz,
+            batch_chunks=batch_size,
+            on_progress=on_progress,
+        )
 
     @torch.inference_mode()
     def encode_text(self, phrases: str | Sequence[str]) -> np.ndarray:

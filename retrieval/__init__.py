@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from retrieval.query import QueryError
     from retrieval.retriever import Hit, Retriever, default_index_dir
-    from retrieval.tagging import FileTags, TagScore, ZeroShotTagger
+    from retrieval.tagger import FileTags, TagScore
+    from retrieval.tagging import ZeroShotTagger
     from retrieval.words import QueryReading
 
 __all__ = [
@@ -26,12 +27,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FileTags": "retrieval.tagging",
+    "FileTags": "retrieval.tagger",
     "Hit": "retrieval.retriever",
     "QueryError": "retrieval.query",
     "QueryReading": "retrieval.words",
     "Retriever": "retrieval.retriever",
-    "TagScore": "retrieval.tagging",
+    "TagScore": "retrieval.tagger",
     "ZeroShotTagger": "retrieval.tagging",
     "default_index_dir": "retrieval.retriever",
 }

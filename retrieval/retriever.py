@@ -9,21 +9,23 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from encoders.checkpoint import DEFAULT_MODEL_DIR
-from encoders.text.tower import TextEncoder
+from encoders.loading import load_text
 from index import VectorIndex
 from retrieval.query import QueryError, combine, mean_direction
 from retrieval.words import QueryReading, read_query
 
 if TYPE_CHECKING:
+    from encoders.text.phrases import PhraseTower
     from index import Entry, SegmentMatch, Track
-    from retrieval.tagging import FileTags, ZeroShotTagger
+    from retrieval.tagger import FileTags
+    from retrieval.tagging import ZeroShotTagger
 
 __all__ = ["INDEX_VARIABLE", "Hit", "Retriever", "default_index_dir"]
 
@@ -34,6 +36,7 @@ _EXCLUDED_PROBABILITY = 0.5  # segments with at least this probability of an exc
 _EXCLUDE_FACTOR = 8  # with `exclude`, segments fetched first for each hit, then four times as many, ...
 _MAX_SEGMENTS = 50_000  # ... up to this number
 _SAMPLE_SEGMENTS = 2048  # estimates a standard deviation to within 2%
+_NOT_LEFT_OUT = "this CLAP model has no calibrated probabilities: --not only turns the query away from a phrase"
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Retriever:
     """
 
     def __init__(
-        self, index: VectorIndex, *, text: TextEncoder, model_dir: Path, tagger: ZeroShotTagger | None = None
+        self, index: VectorIndex, *, text: PhraseTower, model_dir: Path, tagger: ZeroShotTagger | None = None
     ) -> None:
         self.index = index
         self.text = text
@@ -119,22 +122,28 @@ class Retriever:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str] | None = None, *, model_dir: str | os.PathLike[str] | None = None
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        model_dir: str | os.PathLike[str] | None = None,
+        prompt: str | None = None,
     ) -> Retriever:
         """Open an index for reading.
 
         Args:
             path: the directory of the index; default: `default_index_dir()`.
-            model_dir: the model that made the index; default: the shipped model.
+            model_dir: the model that made the index: its directory, or the name of a CLAP model on the Hugging Face
+                hub; default: the shipped model.
+            prompt: what CLAP is asked, with {} for the words (`encoders.clap_files.DEFAULT_PROMPT`).
 
         Raises:
-            ModelDirError: a file of the model is missing or damaged.
+            ModelDirError: a file of the model is missing or damaged, or the prompt is not for this model.
             IndexMissingError: there is no index; the message contains the command that builds one.
             IndexMismatchError: another model made the index.
             IndexDamagedError: a file of the index is missing or damaged.
         """
         models = Path(model_dir) if model_dir is not None else DEFAULT_MODEL_DIR
-        text = TextEncoder.load(models)
+        text = load_text(models, prompt=prompt)
         index = VectorIndex.open(Path(path) if path is not None else default_index_dir(), encoder=text.fingerprint)
         return cls(index, text=text, model_dir=models)
 
@@ -167,7 +176,10 @@ class Retriever:
         Raises:
             QueryError: the words say only what to leave out, and there is no sound.
         """
-        return read_query(text, exclude=exclude, encoder=self.text, has_sound=like is not None)
+        reading = read_query(text, exclude=exclude, encoder=self.text, has_sound=like is not None)
+        if reading.exclude and self.text.calibration is None:
+            reading = replace(reading, notes=(*reading.notes, _NOT_LEFT_OUT))
+        return reading
 
     def search(
         self,
@@ -189,7 +201,7 @@ class Retriever:
                 with a probability of at least 0.5 are left out; another segment of the same track may still be a hit.
                 The probability is calibrated on clips (`retrieval.tagging`); for single segments it was measured to be
                 reliable for instruments and sounds, and too high for genres above 0.6
-                (scripts/bench/results/reliability.md).
+                (scripts/bench/results/reliability.md). A CLAP model has no probabilities, so nothing is left out.
             like: a sound file to search for, alone or combined with `text` at equal weight. If the index has its
                 audio, with whatever tags, its vectors are used. The file and copies of it are not among the hits.
             per_segment: return every segment that fits instead of the best one of each track.
@@ -221,7 +233,7 @@ class Retriever:
             def search(count: int, *, per_segment: bool) -> list[SegmentMatch]:
                 return self.index.search(query, top=count, per_segment=per_segment, min_score=min_score, allow=allow)
 
-            if exclusions:
+            if exclusions and self.text.calibration is not None:
                 found = self._search_excluding(excluded, search=search, top=top, per_segment=per_segment)
             else:
                 found = search(top, per_segment=per_segment)
@@ -233,9 +245,9 @@ class Retriever:
         labels: Sequence[str] | None = None,
         *,
         top: int = 10,
-        threshold: float = 0.0,
+        threshold: float | None = None,
     ) -> FileTags:
-        """Return the labels that fit a sound file best; see `retrieval.tagging.Tagger.tag`."""
+        """Return the labels that fit a sound file best; see `retrieval.tagger.Tagger.tag`."""
         return self._opened_tagger().tag(path, labels, top=top, threshold=threshold)
 
     def _opened_tagger(self) -> ZeroShotTagger:
@@ -286,10 +298,11 @@ class Retriever:
             count *= 4
 
     def _without(self, excluded: np.ndarray, found: Sequence[SegmentMatch]) -> list[SegmentMatch]:
-        if not found:
-            return []
+        calibration = self.text.calibration
+        if not found or calibration is None:
+            return list(found)
         vectors = self.index.vectors_at([hit.row for hit in found])
-        highest = self.text.calibration.probabilities(vectors, excluded).max(axis=1)
+        highest = calibration.probabilities(vectors, excluded).max(axis=1)
         return [hit for hit, p in zip(found, highest, strict=True) if p < _EXCLUDED_PROBABILITY]
 
 

@@ -5,6 +5,9 @@ clips (`encoders.calibration`). A segment's cosine becomes a logit, and a clip's
 label that fits a tenth of the clip does not count as one that fits throughout. The calibration is that of clips;
 `FileTags.segment_probabilities` applies it to single segments.
 
+A CLAP checkpoint carries no background statistics: its scores are cosines, averaged over segments. They rank the labels
+of a clip and the clips of a label; they are no probabilities, and no threshold means the same for two models.
+
 A closed-set tagger's score is not calibrated: it is the sigmoid of the logit, averaged over segments, as in the
 publications. Its segments are as long as the network's input. A remainder of more than half a second is a segment that
 ends with the file; a file shorter than a segment is repeated to fill it.
@@ -13,9 +16,7 @@ ends with the file; a file shorter than a segment is repeated to fill it.
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,22 +27,19 @@ from encoders.arrays import sigmoid
 from encoders.checkpoint import DEFAULT_MODEL_DIR, is_tagger_dir
 from encoders.device import no_progress_bars, usable_device
 from encoders.embed import Audio, AudioEncoder, FileEmbedding, embed_audio, map_chunks
-from encoders.loading import load_model
-from encoders.text.tower import TextEncoder, UnknownWordsError
-from retrieval.label_file import clean_labels
+from encoders.loading import load_model, load_text
+from encoders.text.unknown import UnknownWordsError
+from retrieval.tagger import COSINE, PROBABILITY, LabelError, Tagger, require_labels
 from retrieval.words import find_negations
 
 if TYPE_CHECKING:
     from encoders.tagger import TaggerNetwork
+    from encoders.text.phrases import PhraseTower
 
 __all__ = [
     "SPEC_PREFIX",
     "ClosedSetTagger",
-    "FileTags",
-    "LabelError",
     "PublishedModelError",
-    "TagScore",
-    "Tagger",
     "ZeroShotTagger",
     "open_tagger",
     "split_spec",
@@ -53,154 +51,8 @@ _MAX_SUGGESTIONS = 5
 _MOST_NAMED = 10  # labels in a message
 
 
-class LabelError(ValueError):
-    """Labels that the model cannot score; the message names them."""
-
-
 class PublishedModelError(ValueError):
     """A published model that cannot be used; the message says why, and what can be used."""
-
-
-@dataclass(frozen=True)
-class TagScore:
-    """A label and its score, a probability in [0, 1]."""
-
-    tag: str
-    score: float
-
-
-@dataclass(frozen=True)
-class FileTags:
-    """The tags of a file.
-
-    Attributes:
-        path: of the file.
-        duration_s: length of the file.
-        tags: by falling score.
-        spans_s: start and end of each segment [shape=(n_segments, 2)].
-        segment_probabilities: of each tag in each segment, in the order of `tags` [shape=(n_segments, n_tags)].
-    """
-
-    path: str
-    duration_s: float
-    tags: tuple[TagScore, ...]
-    spans_s: np.ndarray = field(repr=False, compare=False)
-    segment_probabilities: np.ndarray = field(repr=False, compare=False)
-
-    def to_dict(self) -> dict[str, object]:
-        """Return plain values for JSON: path, duration_s, tags: [{tag, score}]."""
-        return {
-            "path": self.path,
-            "duration_s": round(self.duration_s, 3),
-            "tags": [{"tag": tag.tag, "score": round(tag.score, 6)} for tag in self.tags],
-        }
-
-
-class Tagger(ABC):
-    """Scores labels for audio.
-
-    Attributes:
-        tags: the labels that are scored by default.
-        fingerprint: identifies the model; None if it does not come from a model directory.
-        sample_rate_hz: the sample rate of waveforms.
-    """
-
-    tags: tuple[str, ...]
-    fingerprint: str | None
-
-    @property
-    @abstractmethod
-    def sample_rate_hz(self) -> int: ...
-
-    @abstractmethod
-    def unknown_labels(self, labels: Sequence[str]) -> list[str]:
-        """Return the labels that cannot be scored, in order."""
-
-    def unknown_words(self, label: str) -> list[str]:
-        """Return the words of a label that its score ignores."""
-        return []
-
-    def remarks(self, label: str) -> list[str]:
-        """Return what the score of a label ignores, one sentence each: unknown words and negations."""
-        return []
-
-    @abstractmethod
-    def resolve(self, labels: Sequence[str]) -> list[str]:
-        """Return labels in the spelling of the results.
-
-        Raises:
-            LabelError: there are none, or some cannot be scored.
-        """
-
-    @abstractmethod
-    def clip_features(self, audio: Audio) -> np.ndarray:
-        """Return what the scores of a clip are computed from, whatever the labels [shape=(n_features,)].
-
-        Raises:
-            AudioDecodeError: the file cannot be read as audio.
-        """
-
-    @abstractmethod
-    def score_features(self, features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-        """Return probabilities [shape=(n_clips, n_labels)] of `clip_features` [shape=(n_clips, n_features)].
-
-        Raises:
-            LabelError: some labels cannot be scored.
-        """
-
-    @abstractmethod
-    def _score_segments(self, audio: Audio, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        """Score resolved labels.
-
-        Returns:
-            Probabilities of the clip [shape=(n_labels,)] and of its segments [shape=(n_segments, n_labels)], their
-            spans [shape=(n_segments, 2)] and the length of the audio in seconds.
-        """
-
-    def scores(self, audio: Audio, labels: Sequence[str] | None = None) -> np.ndarray:
-        """Return the probabilities of labels (default: `tags`) for a clip, float64 [shape=(n_labels,)].
-
-        Args:
-            audio: a file, which is streamed, or a mono waveform at `sample_rate_hz` [shape=(n_samples,)].
-            labels: in any case.
-
-        Raises:
-            LabelError: some labels cannot be scored.
-            AudioDecodeError: the file cannot be read as audio.
-        """
-        names = list(self.tags) if labels is None else list(labels)
-        return self.score_features(self.clip_features(audio)[None], names)[0]
-
-    def tag(
-        self,
-        path: str | os.PathLike[str],
-        labels: Sequence[str] | None = None,
-        *,
-        top: int = 10,
-        threshold: float = 0.0,
-    ) -> FileTags:
-        """Return the labels that fit a sound file best.
-
-        Args:
-            path: the file, which is streamed.
-            labels: which labels to score; empty ones and repetitions are dropped. Default: `tags`.
-            top: the most tags to return.
-            threshold: tags with a lower score are left out.
-
-        Raises:
-            LabelError: there are no labels, or some cannot be scored.
-            AudioDecodeError: the file cannot be read as audio.
-        """
-        names = list(self.tags) if labels is None else self.resolve(clean_labels(labels))
-        scores, segment_probabilities, spans_s, duration_s = self._score_segments(os.fspath(path), names)
-        best = [column for column in np.argsort(-scores, kind="stable")[:top] if scores[column] >= threshold]
-        return FileTags(
-            path=os.fsdecode(path),
-            duration_s=duration_s,
-            tags=tuple(TagScore(names[column], float(scores[column])) for column in best),
-            spans_s=spans_s,
-            segment_probabilities=segment_probabilities[:, best],
-        )
 
 
 class ZeroShotTagger(Tagger):
@@ -214,25 +66,32 @@ class ZeroShotTagger(Tagger):
     """
 
     def __init__(
-        self, *, text: TextEncoder, model_dir: Path, device: str = "auto", audio: AudioEncoder | None = None
+        self, *, text: PhraseTower, model_dir: Path, device: str = "auto", audio: AudioEncoder | None = None
     ) -> None:
         self.text = text
         self.model_dir = model_dir
         self.device = device
         self.tags = tuple(text.tag_names())
         self.fingerprint = text.fingerprint
+        self.scores_are = COSINE if text.calibration is None else PROBABILITY
         self._audio = audio
         self._vectors_of: dict[tuple[str, ...], np.ndarray] = {}
 
     @classmethod
-    def open(cls, model_dir: str | os.PathLike[str] | None = None, *, device: str = "auto") -> ZeroShotTagger:
-        """Load the text tower of a model directory (default: the shipped one).
+    def open(
+        cls, model_dir: str | os.PathLike[str] | None = None, *, device: str = "auto", prompt: str | None = None
+    ) -> ZeroShotTagger:
+        """Load the text tower of a model.
+
+        Args:
+            model_dir, prompt: see `encoders.loading.load_text`; default: the shipped model.
+            device: where the audio tower runs.
 
         Raises:
-            ModelDirError: a file is missing or damaged.
+            ModelDirError: a file is missing or damaged, or the prompt is not for this model.
         """
         models = Path(model_dir) if model_dir is not None else DEFAULT_MODEL_DIR
-        return cls(text=TextEncoder.load(models), model_dir=models, device=device)
+        return cls(text=load_text(models, prompt=prompt), model_dir=models, device=device)
 
     @property
     def audio(self) -> AudioEncoder:
@@ -257,7 +116,7 @@ class ZeroShotTagger(Tagger):
         """
         key = tuple(labels)
         if key not in self._vectors_of:
-            _require_labels(labels)
+            require_labels(labels)
             try:
                 self._vectors_of = {key: self.text.encode(labels)}
             except UnknownWordsError as error:
@@ -270,7 +129,9 @@ class ZeroShotTagger(Tagger):
 
     def unknown_labels(self, labels: Sequence[str]) -> list[str]:
         """Return the labels without a known word, in order."""
-        return [label for label in labels if not self._is_known(label)]
+        if self._are_known(labels):  # at once, since CLAP encodes batches
+            return []
+        return [label for label in labels if not self._are_known([label])]
 
     def unknown_words(self, label: str) -> list[str]:
         """Return the words of a label that the model does not know."""
@@ -293,21 +154,30 @@ class ZeroShotTagger(Tagger):
         return self.embed(audio).vectors.mean(axis=0)
 
     def score_features(self, features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-        """Return calibrated probabilities [shape=(n_clips, n_labels)] of mean vectors [shape=(n_clips, dim)]."""
-        return self.text.calibration.probabilities(features, self.label_vectors(labels))
+        """Return calibrated probabilities [shape=(n_clips, n_labels)] of mean vectors [shape=(n_clips, dim)].
+
+        Without a calibration: mean cosines.
+        """
+        vectors, calibration = self.label_vectors(labels), self.text.calibration
+        if calibration is None:
+            return np.asarray(features, np.float64) @ vectors.T.astype(np.float64)
+        return calibration.probabilities(features, vectors)
 
     def _score_segments(self, audio: Audio, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         vectors = self.label_vectors(labels)
-        embedding = self.embed(audio)
-        logits = self.text.calibration.logits(embedding.vectors, vectors)
+        embedding, calibration = self.embed(audio), self.text.calibration
+        if calibration is None:
+            cosines = embedding.vectors @ vectors.T
+            return cosines.mean(axis=0, dtype=np.float64), cosines, embedding.spans_s, embedding.duration_s
+        logits = calibration.logits(embedding.vectors, vectors)
         # The sigmoid of the mean logit: the logarithmic opinion pool with equal weights (Genest and Zidek 1986,
         # section 3).
         clip = sigmoid(logits.mean(axis=0, dtype=np.float64))
         return clip, sigmoid(logits), embedding.spans_s, embedding.duration_s
 
-    def _is_known(self, label: str) -> bool:
+    def _are_known(self, labels: Sequence[str]) -> bool:
         try:
-            self.text.encode([label])
+            self.text.encode(labels)
         except UnknownWordsError:
             return False
         return True
@@ -435,7 +305,7 @@ class ClosedSetTagger(Tagger):
         return sigmoid(logits.float().cpu().numpy())
 
     def _columns(self, labels: Sequence[str]) -> list[int]:
-        _require_labels(labels)
+        require_labels(labels)
         unknown = self.unknown_labels(labels)
         if unknown:
             similar = list(dict.fromkeys(tag for label in unknown for tag in self._similar(label)))[:_MAX_SUGGESTIONS]
@@ -456,24 +326,31 @@ class ClosedSetTagger(Tagger):
         return ", ".join(map(repr, self.tags[:_MAX_SUGGESTIONS])) + (f" and {more} more" if more > 0 else "")
 
 
-def open_tagger(model: str | os.PathLike[str] | None = None, *, device: str = "auto") -> Tagger:
-    """Open the tagger of a model directory of either kind, or of a published file.
+def open_tagger(
+    model: str | os.PathLike[str] | None = None, *, device: str = "auto", prompt: str | None = None
+) -> Tagger:
+    """Open the tagger of a model of any kind, or of a published file.
 
     Args:
-        model: a directory, `published:NAME=FILE`, or None for the shipped model.
+        model: a directory, the name of a CLAP model on the Hugging Face hub, `published:NAME=FILE`, or None for the
+            shipped model.
         device: where it runs.
+        prompt: what CLAP is asked, with {} for the label.
 
     Raises:
-        ModelDirError: there is no model, or a damaged one.
+        ModelDirError: there is no model, or a damaged one, or the prompt is not for this model.
         PublishedModelError: the published model cannot be used.
         DeviceError: the device cannot be used.
     """
     published = split_spec(model) if isinstance(model, str) else None
+    of_own_tags = published is not None or (model is not None and is_tagger_dir(Path(model)))
+    if of_own_tags and prompt is not None:
+        raise PublishedModelError("a prompt is for CLAP models: this tagger has tags of its own")
     if published is not None:
         return ClosedSetTagger.open(*published, device=device)
-    if model is not None and is_tagger_dir(Path(model)):
+    if model is not None and of_own_tags:
         return ClosedSetTagger.from_dir(model, device=device)
-    return ZeroShotTagger.open(model, device=device)
+    return ZeroShotTagger.open(model, device=device, prompt=prompt)
 
 
 def split_spec(spec: str) -> tuple[str, Path] | None:
@@ -491,8 +368,3 @@ def split_spec(spec: str) -> tuple[str, Path] | None:
             f"as in {SPEC_PREFIX}won2020-jamendo-musicnn=best_model.pth"
         )
     return name, Path(file)
-
-
-def _require_labels(labels: Sequence[str]) -> None:
-    if not labels:
-        raise LabelError("no labels: give at least one that is not empty")

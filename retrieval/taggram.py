@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval.tagging import FileTags
+from retrieval.tagger import PROBABILITY, FileTags
 
 __all__ = ["PICTURE_SUFFIXES", "time_edges_s", "write_taggram"]
 
@@ -29,13 +29,13 @@ def time_edges_s(spans_s: np.ndarray) -> np.ndarray:
 
 
 def write_taggram(path: str | os.PathLike[str], tags: FileTags) -> None:
-    """Plot tags over time, the best on top, with the probability of each segment as colour.
+    """Plot tags over time, the best on top, with the score of each segment as colour.
 
     Scores are calibrated on whole clips; here they are those of single segments.
 
     Args:
         path: the file to write; it is replaced if it exists. Its suffix, one of `PICTURE_SUFFIXES`, is the format.
-        tags: the result of `retrieval.tagging.Tagger.tag`; at most 40 tags are drawn.
+        tags: the result of `retrieval.tagger.Tagger.tag`; at most 40 tags are drawn.
 
     Raises:
         ValueError: there are no tags, or the suffix is unknown.
@@ -51,6 +51,7 @@ def write_taggram(path: str | os.PathLike[str], tags: FileTags) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     shown = tags.tags[:_MOST_TAGS]
+    are_probabilities = tags.scores_are == PROBABILITY  # cosines lie in a narrow range, another one for each model
     figure = Figure(figsize=(10.0, max(3.0, 1.9 + 0.3 * len(shown))), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     mesh = axes.pcolormesh(
@@ -58,8 +59,8 @@ def write_taggram(path: str | os.PathLike[str], tags: FileTags) -> None:
         np.arange(len(shown) + 1),
         tags.segment_probabilities[:, : len(shown)].T,
         cmap="viridis",
-        vmin=0.0,
-        vmax=1.0,
+        vmin=0.0 if are_probabilities else None,
+        vmax=1.0 if are_probabilities else None,
     )
     axes.hlines(np.arange(1, len(shown)), *axes.get_xlim(), color="white", linewidth=1.0)
     axes.set_yticks(np.arange(len(shown)) + 0.5, [_plain(f"{tag.tag}  {tag.score:.2f}") for tag in shown])
@@ -69,7 +70,9 @@ def write_taggram(path: str | os.PathLike[str], tags: FileTags) -> None:
     axes.set_xlabel("time (minutes:seconds)")
     axes.set_ylabel("tag and its score for the file")
     axes.set_title(_plain(f"Tags in {os.path.basename(tags.path)}"))
-    figure.colorbar(mesh, ax=axes, label="score of the segment", ticks=[0.0, 0.25, 0.5, 0.75, 1.0])
+    ticks = [0.0, 0.25, 0.5, 0.75, 1.0] if are_probabilities else None
+    what = "score" if are_probabilities else tags.scores_are
+    figure.colorbar(mesh, ax=axes, label=f"{what} of the segment", ticks=ticks)
     figure.savefig(path)
 
 

@@ -7,9 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-from encoders.text.unknown import UnknownWordsError
+from encoders.calibration import Calibration
+from encoders.text.unknown import LeftOut, UnknownWordsError
 
-__all__ = ["PhraseEncoder", "phrase_vectors"]
+__all__ = ["PhraseEncoder", "PhraseTower", "phrase_vectors"]
 
 
 class PhraseEncoder(Protocol):
@@ -25,6 +26,27 @@ class PhraseEncoder(Protocol):
         Raises:
             UnknownWordsError: a phrase has no known word.
         """
+
+
+class PhraseTower(PhraseEncoder, Protocol):
+    """The interface of a model's text tower: `encoders.text.tower.TextEncoder` and `encoders.text.clap.ClapText`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the model, both towers of it."""
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Maps cosines to probabilities; None where nothing is known of them."""
+
+    def unknown_words(self, phrase: str) -> list[str]:
+        """Return the words of a phrase that its vector does not contain."""
+
+    def left_out(self, phrase: str) -> LeftOut:
+        """Return the parts of a phrase that its vector does not contain, with near spellings."""
+
+    def tag_names(self) -> list[str]:
+        """Return the tags that the model offers when no labels are given."""
 
 
 def phrase_vectors(encoder: PhraseEncoder, phrases: Sequence[str]) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ EXPECTED = (
     "encoders.checkpoint.ModelDirError",
     "encoders.decoding.errors.AudioDecodeError",
     "encoders.device.DeviceError",
+    "encoders.text.clap.PhraseTooLongError",
     "encoders.text.unknown.UnknownWordsError",
     "encoders.text.word_vectors.WordVectorsError",
     "index.lock.IndexBusyError",
@@ -25,7 +26,7 @@ EXPECTED = (
     "retrieval.indexing.worker_process.WorkerStartError",
     "retrieval.label_file.LabelFileError",
     "retrieval.query.QueryError",
-    "retrieval.tagging.LabelError",
+    "retrieval.tagger.LabelError",
     "retrieval.tagging.PublishedModelError",
     "retrieval.training.run_identity.CheckpointError",
 )

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.options import DeviceOption
+from retrieval.cli.options import DeviceOption, PromptOption, say_if_slow
 from retrieval.cli.output import print_table, print_warning
 from retrieval.cli.progress import show_progress
 from retrieval.label_file import read_label_file
 
 if TYPE_CHECKING:
     from retrieval.datasets.base import TaggedClips
-    from retrieval.tagging import Tagger
+    from retrieval.tagger import Tagger
 
 __all__ = ["evaluate"]
 
@@ -26,7 +26,9 @@ def evaluate(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="MODEL", help="A model directory, or published:NAME=FILE.", show_default="the shipped model"
+            metavar="MODEL",
+            help="A model directory, a CLAP model (folder or hub name), or published:NAME=FILE.",
+            show_default="the shipped model",
         ),
     ] = None,
     data: Annotated[
@@ -60,6 +62,7 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Option("--cache", metavar="DIR", help="Keep what is computed from clips for the next run.")
     ] = None,
+    prompt: PromptOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Measure how well a model tags and finds clips.
@@ -90,7 +93,8 @@ def evaluate(
     unseen = [] if unseen_labels is None else read_label_file(unseen_labels)
     from retrieval.tagging import open_tagger
 
-    tagger = open_tagger(model, device=device)
+    tagger = open_tagger(model, device=device, prompt=prompt)
+    say_if_slow(model)
     options = {"n_bootstrap": bootstrap, "seed": seed}
     result = _measure(tagger, clips, unseen, options=options, cache_dir=cache, drop_bad=drop_bad)
     from retrieval.evaluation import report

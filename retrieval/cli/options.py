@@ -8,9 +8,18 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.output import shown
+from retrieval.cli.output import print_note, shown
 
-__all__ = ["DeviceOption", "IndexOption", "ModelOption", "TaggerOption", "check_output_file", "index_dir"]
+__all__ = [
+    "DeviceOption",
+    "IndexOption",
+    "ModelOption",
+    "PromptOption",
+    "TaggerOption",
+    "check_output_file",
+    "index_dir",
+    "say_if_slow",
+]
 
 IndexOption = Annotated[
     Path | None,
@@ -18,15 +27,29 @@ IndexOption = Annotated[
 ]
 ModelOption = Annotated[
     Path | None,
-    typer.Option("--model", metavar="DIR", help="The model directory.", show_default="the shipped model"),
+    typer.Option(
+        "--model",
+        metavar="DIR | NAME",
+        help="The model directory, or a CLAP model: its folder or hub name.",
+        show_default="the shipped model",
+    ),
 ]
 TaggerOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        metavar="DIR | published:NAME=FILE",
-        help="A model directory, or a published tagger and its file.",
+        metavar="DIR | NAME | published:NAME=FILE",
+        help="A model directory, a CLAP model (folder or hub name), or a published tagger and its file.",
         show_default="the shipped model",
+    ),
+]
+PromptOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt",
+        metavar="TEXT",
+        help="What a CLAP model is asked, with {} for the words.",
+        show_default="This is a sound of {}.",
     ),
 ]
 DeviceOption = Annotated[
@@ -56,3 +79,11 @@ def check_output_file(path: Path, *, option: str) -> None:
         raise typer.BadParameter(f"there is no folder for {shown(str(path))}: create it first", param_hint=option)
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise typer.BadParameter(f"{shown(str(path))} cannot be written: give another place", param_hint=option)
+
+
+def say_if_slow(model: str | Path | None) -> None:
+    """Say that a CLAP model is loaded, which a command for words or labels does in seconds."""
+    from encoders.clap_files import is_clap
+
+    if model is not None and is_clap(Path(model)):
+        print_note("loading the CLAP model takes some seconds; the shipped model answers at once")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -97,8 +97,7 @@ def repair(
         from encoders.checkpoint import DEFAULT_MODEL_DIR
         from encoders.loading import load_model
 
-        towers = load_model(DEFAULT_MODEL_DIR if model is None else model, device=device, share_cores=True)
-        return cast("AudioEncoder", towers)
+        return load_model(DEFAULT_MODEL_DIR if model is None else model, device=device, share_cores=True)
 
     place = index_dir(index)
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from index import repair_command
-from retrieval.cli.options import IndexOption, ModelOption, check_output_file
+from retrieval.cli.options import IndexOption, ModelOption, PromptOption, check_output_file, say_if_slow
 from retrieval.cli.output import clock, print_error, print_note, print_table, print_warning, shortened, shown_path
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def search(
         Path | None,
         typer.Option("--m3u", metavar="FILE", help="Also write a playlist; - prints it instead of the hits."),
     ] = None,
+    prompt: PromptOption = None,
 ) -> None:
     """Find the tracks, and the segments in them, that fit words or a sound.
 
@@ -66,7 +67,8 @@ def search(
     of one query; scores of different queries cannot be compared.
 
     --not turns the query away from a phrase, and leaves out every segment that
-    has it with a probability of at least 0.5 (see `retrieve tag --help`).
+    has it with a probability of at least 0.5 (see `retrieve tag --help`). A CLAP
+    model has no probabilities: there --not only turns the query away.
     --like and words have equal weight; the file itself is never a hit.
 
     Words that the model does not know are left out, with a warning that names
@@ -87,7 +89,9 @@ def search(
         check_output_file(m3u, option="--m3u")
     from retrieval.retriever import Retriever
 
-    with Retriever.open(index, model_dir=model) as retriever:
+    with Retriever.open(index, model_dir=model, prompt=prompt) as retriever:
+        if text.strip() or exclude:
+            say_if_slow(model)
         reading = retriever.read(text, exclude=exclude or (), like=like)
         hits = retriever.search(
             reading.text,

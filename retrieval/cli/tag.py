@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.options import DeviceOption, TaggerOption
-from retrieval.cli.output import clock, print_error, print_table, print_warning, shortened, shown, shown_path
+from retrieval.cli.options import DeviceOption, PromptOption, TaggerOption, say_if_slow
+from retrieval.cli.output import (
+    clock,
+    print_error,
+    print_note,
+    print_table,
+    print_warning,
+    shortened,
+    shown,
+    shown_path,
+)
 from retrieval.cli.progress import show_progress
 from retrieval.label_file import clean_labels, read_label_file
 
 if TYPE_CHECKING:
-    from retrieval.tagging import FileTags, Tagger
+    from retrieval.tagger import FileTags, Tagger
 
 __all__ = ["tag"]
 
@@ -42,14 +51,15 @@ def tag(
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="The most tags per file.")] = 10,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0.0, max=1.0, help="Leave out tags with a lower score.")
-    ] = 0.0,
+        float | None, typer.Option("--threshold", min=0.0, max=1.0, help="Leave out tags with a lower score.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file and line.")] = False,
     taggram: Annotated[
         Path | None,
         typer.Option("--taggram", metavar="FILE.png", help="Draw the tags over time (one FILE only)."),
     ] = None,
     model: TaggerOption = None,
+    prompt: PromptOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Score labels for sound files: any labels, without training on them.
@@ -71,6 +81,10 @@ def tag(
     trained by `retrieve train --objective bce` score their own tags only,
     by uncalibrated probabilities. `retrieve models` lists the architectures.
 
+    A CLAP model scores any labels, by cosines: they rank the labels of a file
+    and are no probabilities. Without labels, those of the shipped model are
+    scored.
+
     A file that cannot be read is reported on stderr and the others are
     tagged. The exit status is then 1, or 2 if no file could be read.
     """
@@ -79,7 +93,7 @@ def tag(
     from encoders.audio import AudioDecodeError
 
     names = None if given is None else clean_labels(given)
-    tagger = _open(model, names, device=device)
+    tagger = _open(model, names, device=device, prompt=prompt)
     n_failed = 0
     # Results on the same terminal show the progress themselves.
     with show_progress(hidden=len(files) < _MANY_FILES or sys.stdout.isatty()) as progress:
@@ -119,11 +133,15 @@ def _given_labels(labels: str | None, labels_file: Path | None) -> list[str] | N
     return given
 
 
-def _open(model: str | None, labels: Sequence[str] | None, *, device: str) -> Tagger:
+def _open(model: str | None, labels: Sequence[str] | None, *, device: str, prompt: str | None) -> Tagger:
     """Open the tagger and check the labels before any file is read."""
+    from retrieval.tagger import COSINE
     from retrieval.tagging import open_tagger
 
-    tagger = open_tagger(model, device=device)
+    tagger = open_tagger(model, device=device, prompt=prompt)
+    if tagger.scores_are == COSINE:
+        say_if_slow(model)
+        print_note("the scores are cosines: they rank the labels of a file, and are no probabilities")
     if labels is not None:
         tagger.resolve(labels)
         _warn_of_labels(tagger, labels)

@@ -15,7 +15,7 @@ from encoders.audio import AudioDecodeError
 from encoders.embed import Audio
 from retrieval.datasets.audio import load_clip
 from retrieval.datasets.base import DatasetError, TaggedClip
-from retrieval.tagging import Tagger
+from retrieval.tagger import Tagger
 
 __all__ = ["OnBad", "OnClip", "Scored", "score_clips"]
 

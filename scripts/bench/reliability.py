@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval.tagging import Tagger, open_tagger
+from retrieval.tagger import Tagger
+from retrieval.tagging import open_tagger
 
 PRIOR = 0.1
 N_BINS = 10

@@ -21,7 +21,8 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from retrieval.datasets.load import read_dataset
-from retrieval.tagging import ClosedSetTagger, Tagger, ZeroShotTagger
+from retrieval.tagger import Tagger
+from retrieval.tagging import ClosedSetTagger, ZeroShotTagger
 from scripts.experiments.comparison.console import log
 
 GENRES = ("classical", "electronic", "pop", "rock")

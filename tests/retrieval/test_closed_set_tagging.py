@@ -16,7 +16,8 @@ from encoders.backbones.base import Backbone
 from encoders.backbones.convert import WON_DENSE2_KEYS
 from encoders.backbones.published import published_tags
 from encoders.tagger import TaggerNetwork, build_tagger
-from retrieval.tagging import ClosedSetTagger, LabelError, PublishedModelError, split_spec
+from retrieval.tagger import LabelError
+from retrieval.tagging import ClosedSetTagger, PublishedModelError, split_spec
 
 NAME = "won2020-mtat-musicnn"
 RATE_HZ = 16000

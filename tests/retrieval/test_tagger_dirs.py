@@ -16,7 +16,8 @@ from encoders.tagger_model import TaggerConfig, TaggerModel
 from encoders.text.tower import TextEncoder
 from retrieval.datasets.base import TaggedClip
 from retrieval.evaluation.scoring import score_clips
-from retrieval.tagging import ClosedSetTagger, LabelError, open_tagger
+from retrieval.tagger import LabelError
+from retrieval.tagging import ClosedSetTagger, open_tagger
 
 TAGS = ["Piano", "rain", "dog bark"]
 

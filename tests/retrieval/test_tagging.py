@@ -12,7 +12,8 @@ from doubles import AXES, PitchEar, WordAxes, pitches
 
 from encoders.audio import AudioDecodeError
 from retrieval.label_file import clean_labels
-from retrieval.tagging import FileTags, LabelError, TagScore, ZeroShotTagger
+from retrieval.tagger import FileTags, LabelError, TagScore
+from retrieval.tagging import ZeroShotTagger
 from retrieval.taggram import time_edges_s, write_taggram
 
 

@@ -18,7 +18,8 @@ from retrieval.datasets.base import DatasetError, TaggedClip
 from retrieval.evaluation import report
 from retrieval.evaluation.protocol import evaluate
 from retrieval.evaluation.scoring import score_clips
-from retrieval.tagging import LabelError, open_tagger
+from retrieval.tagger import LabelError
+from retrieval.tagging import open_tagger
 
 DEMO = Path(__file__).resolve().parents[3] / "scripts" / "demo_library"
 TAGS = ("a", "b", "c", "d", "e")
