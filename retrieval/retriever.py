@@ -162,21 +162,27 @@ class Retriever:
         return self.text.unknown_words(phrase)
 
     def read(
-        self, text: str = "", *, exclude: Sequence[str] = (), like: str | os.PathLike[str] | None = None
+        self,
+        text: str = "",
+        *,
+        exclude: Sequence[str] = (),
+        like: str | os.PathLike[str] | None = None,
+        literal: bool = False,
     ) -> QueryReading:
         """Return how `search` reads the words of a query, which is not searched.
 
-        >>> retriever.read("accoustic guitar without drums").to_dict()  # doctest: +SKIP
-        {'text': 'accoustic guitar', 'exclude': ['drums'], 'notes': ["'without drums' is read as --not 'drums'"],
-         'unknown': {'accoustic': ['acoustic', 'acoustics', 'acousitc']}}
+        >>> retriever.read("soft guiatr, qwerty").to_dict()  # doctest: +SKIP
+        {'text': 'soft guitar, qwerty', 'exclude': [],
+         'notes': ["'guiatr' is read as 'guitar'; --literal takes it as it is written"],
+         'read_as': {'guiatr': 'guitar'}, 'unknown': {'qwerty': []}}
 
         Args:
-            text: see `search`, like `exclude` and `like`.
+            text: see `search`, like `exclude`, `like` and `literal`.
 
         Raises:
             QueryError: the words say only what to leave out, and there is no sound.
         """
-        reading = read_query(text, exclude=exclude, encoder=self.text, has_sound=like is not None)
+        reading = read_query(text, exclude=exclude, encoder=self.text, has_sound=like is not None, literal=literal)
         if reading.exclude and self.text.calibration is None:
             reading = replace(reading, notes=(*reading.notes, _NOT_LEFT_OUT))
         return reading
@@ -190,15 +196,17 @@ class Retriever:
         like: str | os.PathLike[str] | None = None,
         per_segment: bool = False,
         min_score: float | None = None,
+        literal: bool = False,
     ) -> list[Hit]:
         """Return the tracks that fit a query best, each with its best segment, by falling score.
 
         Args:
-            text: words to search for. Unknown ones are ignored, and "guitar without drums" excludes drums; `read`
-                says how a query is read.
+            text: words to search for. A clear misspelling is read as the word that is meant, other unknown words are
+                ignored, and "guitar without drums" excludes drums; `read` says how a query is read.
             top: the most hits to return.
             exclude: phrases to exclude. They turn the query vector away (`retrieval.query`), and segments that have one
                 with a probability of at least 0.5 are left out; another segment of the same track may still be a hit.
+                A phrase without a known word has no effect.
                 The probability is calibrated on clips (`retrieval.tagging`); for single segments it was measured to be
                 reliable for instruments and sounds, and too high for genres above 0.6
                 (scripts/bench/results/reliability.md). A CLAP model has no probabilities, so nothing is left out.
@@ -206,11 +214,12 @@ class Retriever:
                 audio, with whatever tags, its vectors are used. The file and copies of it are not among the hits.
             per_segment: return every segment that fits instead of the best one of each track.
             min_score: leave out hits with a lower score.
+            literal: ignore misspelled words, too.
 
         Raises:
             QueryError: there are neither words nor a sound, the words say only what to leave out, or a number is out
                 of range.
-            UnknownWordsError: `text` or a phrase of `exclude` has no known word; the error has similar spellings.
+            UnknownWordsError: `text` has no known word, and there is no sound; the error has similar spellings.
             AudioDecodeError, OSError: the file `like` cannot be read.
             IndexReplacedError: the folder of the index now holds none, or one that another model made.
         """
@@ -218,7 +227,9 @@ class Retriever:
             raise QueryError(f"top must be at least 1, not {top}")
         if min_score is not None and not math.isfinite(min_score):
             raise QueryError(f"min_score must be a finite number, not {min_score}")
-        reading = read_query(text, exclude=exclude, encoder=self.text, has_sound=like is not None, explain=False)
+        reading = read_query(
+            text, exclude=exclude, encoder=self.text, has_sound=like is not None, explain=False, literal=literal
+        )
         wanted = [self.text.encode([reading.text])[0]] if reading.text.strip() else []
         exclusions = list(reading.exclude)
         excluded = self.text.encode(exclusions)

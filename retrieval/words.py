@@ -10,14 +10,17 @@ negation themselves ("no vocals") are searched as the model has learned them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from encoders.text.tokenizer import Word, split_words
-from encoders.text.unknown import LeftOut
+from encoders.text.tokenizer import Word, join_words, split_words
+from encoders.text.unknown import LeftOut, UnknownWordsError
 from retrieval.query import QueryError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Negations", "QueryReading", "TextTower", "find_negations", "read_query"]
 
@@ -46,11 +49,15 @@ _WITHOUT_VOICE = "instrumental"  # a tag of the model
 class TextTower(Protocol):
     """What is asked of a text tower; `encoders.TextEncoder` is one."""
 
+    def encode(self, phrases: Sequence[str]) -> np.ndarray: ...
+
     def tag_names(self) -> list[str]: ...
 
     def left_out(self, phrase: str) -> LeftOut: ...
 
     def unknown_words(self, phrase: str) -> list[str]: ...
+
+    def respelled(self, phrase: str) -> tuple[str, dict[str, str]]: ...
 
 
 @dataclass(frozen=True)
@@ -106,28 +113,38 @@ class QueryReading:
 
     Attributes:
         text: what is searched for; it may be empty where a sound is the query.
-        exclude: the phrases to leave out: those that were given, then those of negations.
+        exclude: the phrases to leave out that have a known word: those that were given, then those of negations.
         notes: what was read in another way than it was written, and what has no effect, one sentence each.
-        left_out: words of `text` and `exclude` that the model does not know.
+        left_out: words that the model does not know.
+        read_as: misspelled words, with the words that they are read as; `text` and `exclude` have the latter.
     """
 
     text: str
     exclude: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     left_out: LeftOut = field(default_factory=LeftOut)
+    read_as: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Return whether there is something to say about the query."""
         return bool(self.notes or self.left_out)
 
     def to_dict(self) -> dict[str, object]:
-        """Return plain values for JSON: text, exclude, and where there are some: notes, unknown, not_english."""
+        """Return plain values for JSON: text, exclude; where there are some: notes, read_as, unknown, not_english."""
         said: dict[str, object] = {"notes": list(self.notes)} if self.notes else {}
+        if self.read_as:
+            said["read_as"] = dict(self.read_as)
         return {"text": self.text, "exclude": list(self.exclude), **said, **self.left_out.to_dict()}
 
 
 def read_query(
-    text: str, *, exclude: Sequence[str] = (), encoder: TextTower, has_sound: bool = False, explain: bool = True
+    text: str,
+    *,
+    exclude: Sequence[str] = (),
+    encoder: TextTower,
+    has_sound: bool = False,
+    explain: bool = True,
+    literal: bool = False,
 ) -> QueryReading:
     """Read a query.
 
@@ -137,12 +154,21 @@ def read_query(
         encoder: the text tower.
         has_sound: the query has a sound too, and may say in words only what to leave out.
         explain: look for what is left out, and for near spellings; without it `left_out` stays empty.
+        literal: take misspelled words as they are written, which leaves them out.
 
     Raises:
         QueryError: the words say only what to leave out.
+        UnknownWordsError: a phrase to exclude is longer than the model reads.
     """
+    read_as: dict[str, str] = {}
+    if not literal:
+        (text, read_as), *others = [encoder.respelled(phrase) for phrase in (text, *exclude)]
+        exclude = [phrase for phrase, _ in others]
+        for _, more in others:
+            read_as |= more
     found = find_negations(text, encoder=encoder)
-    notes = list(dict.fromkeys(f"{written!r} is read as {_options(excluded)}" for written, excluded in found.read))
+    notes = [f"{word!r} is read as {known!r}; --literal takes it as it is written" for word, known in read_as.items()]
+    notes += list(dict.fromkeys(f"{written!r} is read as {_options(excluded)}" for written, excluded in found.read))
     wanted = found.text
     if found.read and not has_sound:
         wanted, said = _something_wanted(found, encoder=encoder)
@@ -156,7 +182,12 @@ def read_query(
     for part in list(dict.fromkeys(found.unread))[:_MOST_NOTES]:
         notes.append(f"{part!r}: a negation has no effect in a query; to leave something out, use --not")
     lost = _left_out([wanted, *phrases], encoder=encoder) if explain else LeftOut()
-    return QueryReading(wanted, tuple(dict.fromkeys(phrases)), tuple(notes), lost)
+    excluded = [phrase for phrase in dict.fromkeys(phrases) if not _is_unknown(phrase, encoder=encoder)]
+    for phrase in list(dict.fromkeys(phrase for phrase in phrases if phrase not in excluded))[:_MOST_NOTES]:
+        notes.append(f"--not {phrase!r} has no effect: the model knows no word of it")
+    if has_sound and wanted.strip() and _is_unknown(wanted, encoder=encoder):
+        wanted = ""  # the sound is left
+    return QueryReading(wanted, tuple(excluded), tuple(notes), lost, read_as)
 
 
 def find_negations(phrase: str, *, encoder: TextTower) -> Negations:
@@ -179,7 +210,7 @@ def find_negations(phrase: str, *, encoder: TextTower) -> Negations:
         name = next((len(name) for name in _NAMES if tuple(_texts(words[at : at + len(name)])) == name), 0)
         end, parts = (at + name, []) if name else _negated(words, at, tags=tags, encoder=encoder)
         if parts:
-            read.append((_joined(words[at:end]), tuple(parts)))
+            read.append((join_words(words[at:end]), tuple(parts)))
             while kept and kept[-1].text in _JOINTS:
                 kept.pop()
             while not kept and end < len(words) and words[end].text in _JOINTS:
@@ -187,11 +218,11 @@ def find_negations(phrase: str, *, encoder: TextTower) -> Negations:
         else:
             following = words[at + 1].text if at + 1 < len(words) else ""
             if not name and words[at].text in _NEGATORS - {"non"} and following not in {"", *_PRONOUNS}:
-                unread.append(_joined(words[at : at + 2]))
+                unread.append(join_words(words[at : at + 2]))
             end = max(end, at + 1)
             kept += words[at:end]
         at = end
-    return Negations(_joined(kept) if read else phrase, tuple(read), tuple(unread))
+    return Negations(join_words(kept) if read else phrase, tuple(read), tuple(unread))
 
 
 def _negated(words: Sequence[Word], at: int, *, tags: _Tags, encoder: TextTower) -> tuple[int, list[str]]:
@@ -210,7 +241,7 @@ def _negated(words: Sequence[Word], at: int, *, tags: _Tags, encoder: TextTower)
             return at, parts
         if not parts and at == 0 and end == len(words):  # "no drums acoustic guitar": the rest is what is wanted
             end = start + (tags.cover(_texts(words[start:end])) or end - start)
-        parts.append(_joined(words[start:end]))
+        parts.append(join_words(words[start:end]))
         if end >= len(words) or words[end].text not in joins or words[end].before == ",":
             return end, parts
         at, start = end, end + 1
@@ -263,6 +294,17 @@ def _something_wanted(found: Negations, *, encoder: TextTower) -> tuple[str, lis
     raise QueryError(f"{phrase!r} says only what to leave out: add what to find, as in: retrieve music {options}")
 
 
+def _is_unknown(phrase: str, *, encoder: TextTower) -> bool:
+    """Return whether a phrase has words and the model knows none of them. Raises UnknownWordsError: it is too long."""
+    try:
+        encoder.encode([phrase])
+    except UnknownWordsError as error:
+        if error.words or error.foreign:
+            return True
+        raise
+    return False
+
+
 def _left_out(phrases: Iterable[str], *, encoder: TextTower) -> LeftOut:
     lost = [encoder.left_out(phrase) for phrase in phrases]
     return LeftOut(
@@ -288,9 +330,3 @@ def _texts(words: Sequence[Word]) -> list[str]:
 def _folded(texts: Sequence[str]) -> tuple[str, ...]:
     """Return words in a form in which singular and plural are equal."""
     return tuple(text.removesuffix("s") for text in texts)
-
-
-def _joined(words: Sequence[Word]) -> str:
-    """Return words as text that the tokenizer splits in the same way."""
-    signs = {" ": " ", "-": "-", ",": ", "}
-    return "".join((signs[word.before] if at else "") + word.text for at, word in enumerate(words))

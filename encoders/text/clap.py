@@ -105,6 +105,10 @@ class ClapText:
         """Return nothing: every part of a phrase is read."""
         return LeftOut()
 
+    def respelled(self, phrase: str) -> tuple[str, dict[str, str]]:
+        """Return the phrase as it is: every word is read, in pieces."""
+        return phrase, {}
+
     def tag_names(self) -> list[str]:
         """Return the tags of the shipped model: CLAP has none of its own."""
         config = json.loads((DEFAULT_MODEL_DIR / CONFIG_FILE).read_text(encoding="utf-8"))

@@ -45,6 +45,9 @@ class PhraseTower(PhraseEncoder, Protocol):
     def left_out(self, phrase: str) -> LeftOut:
         """Return the parts of a phrase that its vector does not contain, with near spellings."""
 
+    def respelled(self, phrase: str) -> tuple[str, dict[str, str]]:
+        """Return a phrase with clear misspellings replaced, and each of these words with its replacement."""
+
     def tag_names(self) -> list[str]:
         """Return the tags that the model offers when no labels are given."""
 

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-__all__ = ["Word", "split_words", "stem", "tokenize"]
+__all__ = ["Word", "join_words", "split_words", "stem", "tokenize"]
 
 _REPLACEMENTS = {
     "æ": "ae",
@@ -97,6 +98,12 @@ Word(text='loud', before=',')]
         words.append(Word(_stripped(match[0]), _separator(text[end : match.start()]) if words else ","))
         end = match.end()
     return words
+
+
+def join_words(words: Sequence[Word]) -> str:
+    """Return words as text that `split_words` splits in the same way."""
+    signs = {" ": " ", "-": "-", ",": ", "}
+    return "".join((signs[word.before] if at else "") + word.text for at, word in enumerate(words))
 
 
 def stem(word: str) -> str:

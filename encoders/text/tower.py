@@ -24,6 +24,7 @@ from encoders.checkpoint import (
     is_audio_tensor,
     sha256_of,
 )
+from encoders.text.respelling import respell
 from encoders.text.subwords import SUBWORDS_FILE, Subwords, read_subwords
 from encoders.text.unknown import LeftOut, UnknownWordsError
 from encoders.text.vocabulary import Vocabulary
@@ -156,6 +157,20 @@ class TextEncoder:
         if self._sentence_dir is not None:
             return []
         return self._words.split(phrase)[2]
+
+    def respelled(self, phrase: str) -> tuple[str, dict[str, str]]:
+        """Return a phrase with clear misspellings replaced, and each of these words with its replacement.
+
+        A word of the vocabulary is never replaced; one that has a vector from its subwords only may be. With a sentence
+        encoder, none is.
+
+        >>> encoder.respelled("soft guiatr")  # doctest: +SKIP
+        ('soft guitar', {'guiatr': 'guitar'})
+        """
+        if self._sentence_dir is not None:
+            return phrase, {}
+        _, from_subwords, unknown = self._words.split(phrase)
+        return respell(phrase, [*from_subwords, *unknown], meant=self.vocabulary.meant)
 
     def left_out(self, phrase: str) -> LeftOut:
         """Return the parts of a phrase without a vector, with near spellings; a sentence encoder leaves out nothing."""

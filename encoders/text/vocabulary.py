@@ -144,6 +144,20 @@ class Vocabulary:
         near = self._spelling.near(wanted, count=count) if len(self) > 2 else []
         return [self.tokens[2 + place].replace("_", " ") for place in near]
 
+    def meant(self, word: str) -> str | None:
+        """Return the known word that an unknown one is a misspelling of; None: none, or it is ambiguous.
+
+        The first call reads the most frequent words, however large the vocabulary is (1 ms); each call takes 0.2 ms.
+        """
+        place = self._common_spelling.meant(word) if len(self) > 2 else None
+        return None if place is None else self.tokens[2 + place]
+
+    @cached_property
+    def _common_spelling(self) -> SpellingIndex:
+        from encoders.text.spelling import CONSIDERED, SpellingIndex  # imports numpy, which known words do not need
+
+        return SpellingIndex(self.tokens[2 : 2 + CONSIDERED])
+
     @cached_property
     def _spelling(self) -> SpellingIndex:
         from encoders.text.spelling import SpellingIndex  # imports numpy, which known words do not need

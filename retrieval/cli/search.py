@@ -42,6 +42,9 @@ def search(
     min_score: Annotated[
         float | None, typer.Option("--min-score", min=-1.0, max=1.0, help="Leave out hits with a lower score.")
     ] = None,
+    literal: Annotated[
+        bool, typer.Option("--literal", help="Do not read misspelled words as the words that are meant.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per hit and line.")] = False,
     m3u: Annotated[
         Path | None,
@@ -71,9 +74,10 @@ def search(
     model has no probabilities: there --not only turns the query away.
     --like and words have equal weight; the file itself is never a hit.
 
-    Words that the model does not know are left out, with a warning that names
-    similar ones; in JSON the hits then have a field "query" with what was
-    searched and what was left out.
+    A word that the model does not know is read as a frequent word if it is a
+    clear misspelling of it, with a note. Other unknown words are left out,
+    with a warning that names similar ones. In JSON the hits then have a field
+    "query": what was searched, what was read as what, and what was left out.
 
     In JSON, bytes of a file name that are not UTF-8 are lone surrogates
     (\\udc80 to \\udcff), which Python's os.fsencode turns back into bytes.
@@ -92,7 +96,7 @@ def search(
     with Retriever.open(index, model_dir=model, prompt=prompt) as retriever:
         if text.strip() or exclude:
             say_if_slow(model)
-        reading = retriever.read(text, exclude=exclude or (), like=like)
+        reading = retriever.read(text, exclude=exclude or (), like=like, literal=literal)
         hits = retriever.search(
             reading.text,
             top=top,
@@ -100,6 +104,7 @@ def search(
             like=like,
             per_segment=per_segment,
             min_score=min_score,
+            literal=True,  # it has been read
         )
         _warn_of_damaged_tracks(retriever)
     _say(reading)

@@ -40,6 +40,9 @@ class WordAxes:
     def left_out(self, phrase: str) -> LeftOut:
         return LeftOut(tuple(self.unknown_words(phrase)))
 
+    def respelled(self, phrase: str) -> tuple[str, dict[str, str]]:
+        return phrase, {}
+
     def tag_names(self) -> list[str]:
         return list(AXES)
 

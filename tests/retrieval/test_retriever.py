@@ -136,8 +136,11 @@ def test_unknown_words_are_named_and_left_out(retriever: Retriever) -> None:
     assert retriever.search("high xyzzy") == retriever.search("high")
     with pytest.raises(UnknownWordsError):
         retriever.search("xyzzy")
-    with pytest.raises(UnknownWordsError):
-        retriever.search("high", exclude=["xyzzy"])
+    assert retriever.search("high", exclude=["xyzzy", "low"]) == retriever.search("high", exclude=["low"])
+    reading = retriever.read("high", exclude=["xyzzy", "low"])
+    assert (reading.exclude, reading.left_out.words) == (("low",), ("xyzzy",))
+    assert reading.notes == ("--not 'xyzzy' has no effect: the model knows no word of it",)
+    assert retriever.read("xyzzy", like="a.wav").text == ""  # the sound is left
 
 
 @pytest.mark.parametrize("text", ["", " \n"])

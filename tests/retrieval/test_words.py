@@ -118,16 +118,51 @@ def test_a_negated_exclusion_excludes_once(encoder: TextEncoder) -> None:
 
 
 def test_a_reading_names_what_is_left_out_of_words_and_exclusions(encoder: TextEncoder) -> None:
-    reading = read_query("accoustic guitar without drums", exclude=["violinn \u97f3"], encoder=encoder)
+    reading = read_query("soft guitarr without drums", exclude=["solo violine \u97f3"], encoder=encoder, literal=True)
     assert reading.to_dict() == {
-        "text": "accoustic guitar",
-        "exclude": ["violinn \u97f3", "drums"],
+        "text": "soft guitarr",
+        "exclude": ["solo violine \u97f3", "drums"],
         "notes": ["'without drums' is read as --not 'drums'"],
-        "unknown": {"accoustic": ["acoustic", "acoustics", "acousitc"], "violinn": ["violin", "violins", "violent"]},
+        "unknown": {"guitarr": ["guitar", "guitars", "guitark"], "violine": ["violin", "violins", "violent"]},
         "not_english": {"\u97f3": "Chinese characters"},
     }
     assert reading
     assert not read_query("acoustic guitar", exclude=["drums"], encoder=encoder)
+
+
+def test_misspelled_words_are_read_as_the_words_that_are_meant_and_this_is_said(encoder: TextEncoder) -> None:
+    reading = read_query("Soft guiatr wihtout drmus", exclude=["violinn xqzzyv"], encoder=encoder)
+    assert reading.to_dict() == {
+        "text": "soft guitar",
+        "exclude": ["violin xqzzyv", "drums"],
+        "notes": [
+            "'guiatr' is read as 'guitar'; --literal takes it as it is written",
+            "'wihtout' is read as 'without'; --literal takes it as it is written",
+            "'drmus' is read as 'drums'; --literal takes it as it is written",
+            "'violinn' is read as 'violin'; --literal takes it as it is written",
+            "'without drums' is read as --not 'drums'",
+        ],
+        "read_as": {"guiatr": "guitar", "wihtout": "without", "drmus": "drums", "violinn": "violin"},
+        "unknown": {"xqzzyv": []},
+    }
+    assert reading
+    again = read_query(reading.text, exclude=reading.exclude, encoder=encoder)
+    assert (again.text, again.exclude, again.notes) == (reading.text, reading.exclude, ())
+
+
+def test_a_literal_query_leaves_misspelled_words_out(encoder: TextEncoder) -> None:
+    reading = read_query("soft guiatr", encoder=encoder, literal=True)
+    assert (reading.text, reading.notes, reading.left_out.words) == ("soft guiatr", (), ("guiatr",))
+
+
+def test_parts_of_a_query_without_a_known_word_have_no_effect_where_others_are_left(encoder: TextEncoder) -> None:
+    reading = read_query("xqzzyv", exclude=["wvvqk", "drums", "\u97f3"], encoder=encoder, has_sound=True)
+    assert (reading.text, reading.exclude) == ("", ("drums",))
+    assert reading.notes == tuple(
+        f"--not {phrase!r} has no effect: the model knows no word of it" for phrase in ("wvvqk", "\u97f3")
+    )
+    assert reading.left_out.words == ("xqzzyv", "wvvqk")
+    assert read_query("xqzzyv", encoder=encoder).text == "xqzzyv"  # the search says that nothing is left
 
 
 @pytest.mark.parametrize("query", ["no " * 60_000, "piano no drums " * 15_000, "drumless " * 25_000, "no a " * 40_000])

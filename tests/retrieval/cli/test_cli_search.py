@@ -147,11 +147,27 @@ def test_an_unknown_word_is_named_and_the_rest_searched(call: Call, music_index:
 
 
 def test_near_spellings_are_given_where_some_words_are_known(call: Call, music_index: Path) -> None:
-    status, out, err = call("accoustic violin", "--index", music_index)
+    status, out, err = call("accoustic violin", "--index", music_index, "--literal")
     assert (status, out) == (0, call("violin", "--index", music_index)[1])
     assert one_line(err, start="warning: the model does not know 'accoustic' (did you mean acoustic, acoustics or ")
-    near = hits(call("accoustic violin", "--index", music_index, "--json")[1])[0]["query"]["unknown"]  # type: ignore[index]
+    out = call("accoustic violin", "--index", music_index, "--json", "--literal")[1]
+    near = hits(out)[0]["query"]["unknown"]  # type: ignore[index]
     assert near["accoustic"][0] == "acoustic"
+
+
+def test_a_misspelled_word_is_searched_as_the_word_that_is_meant_and_said(call: Call, music_index: Path) -> None:
+    status, out, err = call("violinn", "--not", "pinao", "--index", music_index, "--json")
+    note = "'violinn' is read as 'violin'; --literal takes it as it is written"
+    assert status == 0
+    assert err.splitlines()[0] == f"note: {note}"
+    plain = hits(call("violin", "--not", "piano", "--index", music_index, "--json")[1])
+    query = {
+        "text": "violin",
+        "exclude": ["piano"],
+        "notes": [note, note.replace("violinn", "pinao").replace("violin", "piano")],
+        "read_as": {"violinn": "violin", "pinao": "piano"},
+    }
+    assert hits(out) == [{**hit, "query": query} for hit in plain]
 
 
 def test_other_scripts_are_named_with_the_reason(call: Call, music_index: Path) -> None:
@@ -232,10 +248,11 @@ def test_a_long_query_is_answered_with_a_short_warning(call: Call, music_index: 
 
 
 def test_only_unknown_words_is_an_error_with_near_spellings(call: Call, music_index: Path) -> None:
-    status, out, err = call("violinn", "--index", music_index)
-    assert (status, out) == (2, "")
-    assert one_line(err, start="error: ")
-    assert "violin" in err.replace("violinn", "")
+    for words in (("violinn", "--literal"), ("violinnnn",)):
+        status, out, err = call(*words, "--index", music_index)
+        assert (status, out) == (2, "")
+        assert one_line(err, start="error: the model knows none of these words: 'violinn")
+        assert "did you mean violin" in err
 
 
 def test_what_is_not_wanted(call: Call, music_index: Path) -> None:
@@ -243,7 +260,12 @@ def test_what_is_not_wanted(call: Call, music_index: Path) -> None:
     assert status == 0
     scores = {hit["path"]: hit["score"] for hit in hits(call("violin", "--index", music_index, "--json")[1])}
     assert all(hit["score"] != scores[hit["path"]] for hit in hits(out))
-    assert call("violin", "--not", "xqzzyv", "--index", music_index)[0] == 2
+    status, out, err = call("violin", "--not", "xqzzyv", "--index", music_index)
+    assert (status, out) == (0, call("violin", "--index", music_index)[1])
+    assert err.splitlines() == [
+        "note: --not 'xqzzyv' has no effect: the model knows no word of it",
+        "warning: the model does not know 'xqzzyv': left out of the search",
+    ]
 
 
 def test_no_index_names_the_command_that_makes_one(call: Call, tmp_path: Path) -> None:
