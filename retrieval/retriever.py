@@ -257,9 +257,10 @@ class Retriever:
         *,
         top: int = 10,
         threshold: float | None = None,
+        literal: bool = False,
     ) -> FileTags:
         """Return the labels that fit a sound file best; see `retrieval.tagger.Tagger.tag`."""
-        return self._opened_tagger().tag(path, labels, top=top, threshold=threshold)
+        return self._opened_tagger().tag(path, labels, top=top, threshold=threshold, literal=literal)
 
     def _opened_tagger(self) -> ZeroShotTagger:
         if self._tagger is None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from encoders.embed import Audio
 from retrieval.label_file import clean_labels
+from retrieval.label_reading import MOST_EXPLAINED, LabelReading, UnknownLabel
 
 __all__ = ["COSINE", "PROBABILITY", "FileTags", "LabelError", "TagScore", "Tagger", "require_labels"]
 
@@ -42,6 +43,7 @@ class FileTags:
         segment_probabilities: the score of each tag in each segment, in the order of `tags`
             [shape=(n_segments, n_tags)].
         scores_are: `PROBABILITY` or `COSINE`.
+        reading: how the labels were read; None where none were given.
     """
 
     path: str
@@ -50,15 +52,20 @@ class FileTags:
     spans_s: np.ndarray = field(repr=False, compare=False)
     segment_probabilities: np.ndarray = field(repr=False, compare=False)
     scores_are: str = PROBABILITY
+    reading: LabelReading | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """Return plain values for JSON: path, duration_s, tags: [{tag, score}]; scores_are, unless probabilities."""
+        """Return plain values for JSON: path, duration_s, tags: [{tag, score}]; scores_are, unless probabilities.
+
+        Labels that were left out or read as others are in the fields of `LabelReading.to_dict`.
+        """
         kind = {} if self.scores_are == PROBABILITY else {"scores_are": self.scores_are}
         return {
             **kind,
             "path": self.path,
             "duration_s": round(self.duration_s, 3),
             "tags": [{"tag": tag.tag, "score": round(tag.score, 6)} for tag in self.tags],
+            **({} if self.reading is None else self.reading.to_dict()),
         }
 
 
@@ -84,6 +91,43 @@ class Tagger(ABC):
     def unknown_labels(self, labels: Sequence[str]) -> list[str]:
         """Return the labels that cannot be scored, in order."""
 
+    @abstractmethod
+    def explain_unknown(self, label: str) -> UnknownLabel:
+        """Return why a label of `unknown_labels` cannot be scored, and similar ones that can."""
+
+    def respelled(self, label: str) -> str:
+        """Return a label with clear misspellings replaced by the words that are meant."""
+        return label
+
+    def read_labels(self, labels: Sequence[str], *, literal: bool = False) -> LabelReading:
+        """Return which labels can be scored; empty ones and repetitions are dropped.
+
+        Args:
+            labels: in any case.
+            literal: take misspelled words as they are written.
+
+        Raises:
+            LabelError: there are no labels, or none can be scored.
+        """
+        given = clean_labels(labels)
+        text_of = {label: label if literal else self.respelled(label) for label in given}
+        left_out = set(self.unknown_labels(list(text_of.values())))
+        known = [label for label, text in text_of.items() if text not in left_out]
+        if not known:
+            self.resolve(given)  # raises the error
+        names = self.resolve([text_of[label] for label in known])
+        read_as = {label: text_of[label] for label in known if text_of[label] != label}
+        if read_as:
+            names = [label if label in read_as else name for label, name in zip(known, names, strict=True)]
+        return LabelReading(tuple(names), read_as, self.explained([x for x in given if text_of[x] in left_out]))
+
+    def explained(self, unknown: Sequence[str]) -> dict[str, UnknownLabel]:
+        """Return why labels of `unknown_labels` cannot be scored; reasons for the first few only."""
+        return {
+            label: self.explain_unknown(label) if n < MOST_EXPLAINED else UnknownLabel()
+            for n, label in enumerate(unknown)
+        }
+
     def unknown_words(self, label: str) -> list[str]:
         """Return the words of a label that its score ignores."""
         return []
@@ -108,13 +152,25 @@ class Tagger(ABC):
             AudioDecodeError: the file cannot be read as audio.
         """
 
-    @abstractmethod
     def score_features(self, features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """Return probabilities [shape=(n_clips, n_labels)] of `clip_features` [shape=(n_clips, n_features)].
 
+        Labels are taken as they are written. The column of one that cannot be scored (`unknown_labels`) is NaN.
+
         Raises:
-            LabelError: some labels cannot be scored.
+            LabelError: there are no labels, or none can be scored.
         """
+        unknown = set(self.unknown_labels(labels))
+        known = [column for column, label in enumerate(labels) if label not in unknown]
+        if not unknown or not known:
+            return self._score_known(features, labels)
+        scores = np.full((len(features), len(labels)), np.nan)
+        scores[:, known] = self._score_known(features, [labels[column] for column in known])
+        return scores
+
+    @abstractmethod
+    def _score_known(self, features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+        """Return the scores of labels that can be scored; see `score_features`. Raises LabelError."""
 
     @abstractmethod
     def _score_segments(self, audio: Audio, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
@@ -128,12 +184,14 @@ class Tagger(ABC):
     def scores(self, audio: Audio, labels: Sequence[str] | None = None) -> np.ndarray:
         """Return the probabilities of labels (default: `tags`) for a clip, float64 [shape=(n_labels,)].
 
+        That of a label that cannot be scored (`unknown_labels`) is NaN.
+
         Args:
             audio: a file, which is streamed, or a mono waveform at `sample_rate_hz` [shape=(n_samples,)].
-            labels: in any case.
+            labels: in any case, taken as they are written.
 
         Raises:
-            LabelError: some labels cannot be scored.
+            LabelError: there are no labels, or none can be scored.
             AudioDecodeError: the file cannot be read as audio.
         """
         names = list(self.tags) if labels is None else list(labels)
@@ -142,25 +200,32 @@ class Tagger(ABC):
     def tag(
         self,
         path: str | os.PathLike[str],
-        labels: Sequence[str] | None = None,
+        labels: Sequence[str] | LabelReading | None = None,
         *,
         top: int = 10,
         threshold: float | None = None,
+        literal: bool = False,
     ) -> FileTags:
         """Return the labels that fit a sound file best.
 
         Args:
             path: the file, which is streamed.
-            labels: which labels to score; empty ones and repetitions are dropped. Default: `tags`.
+            labels: which labels to score, as given or as `read_labels` has read them; default: `tags`. What cannot be
+                scored is left out, and is in `FileTags.reading`.
             top: the most tags to return.
             threshold: tags with a lower score are left out; None: none are.
+            literal: see `read_labels`.
 
         Raises:
-            LabelError: there are no labels, or some cannot be scored.
+            LabelError: there are no labels, or none can be scored.
             AudioDecodeError: the file cannot be read as audio.
         """
-        names = list(self.tags) if labels is None else self.resolve(clean_labels(labels))
-        scores, segment_probabilities, spans_s, duration_s = self._score_segments(os.fspath(path), names)
+        if labels is None or isinstance(labels, LabelReading):
+            reading = labels
+        else:
+            reading = self.read_labels(labels, literal=literal)
+        names, texts = (self.tags, self.tags) if reading is None else (reading.names, reading.texts)
+        scores, segment_probabilities, spans_s, duration_s = self._score_segments(os.fspath(path), texts)
         least = -np.inf if threshold is None else threshold
         best = [column for column in np.argsort(-scores, kind="stable")[:top] if scores[column] >= least]
         return FileTags(
@@ -170,6 +235,7 @@ class Tagger(ABC):
             spans_s=spans_s,
             segment_probabilities=segment_probabilities[:, best],
             scores_are=self.scores_are,
+            reading=reading,
         )
 
 

@@ -29,6 +29,7 @@ from encoders.device import no_progress_bars, usable_device
 from encoders.embed import Audio, AudioEncoder, FileEmbedding, embed_audio, map_chunks
 from encoders.loading import load_model, load_text
 from encoders.text.unknown import UnknownWordsError
+from retrieval.label_reading import UnknownLabel
 from retrieval.tagger import COSINE, PROBABILITY, LabelError, Tagger, require_labels
 from retrieval.words import find_negations
 
@@ -133,6 +134,16 @@ class ZeroShotTagger(Tagger):
             return []
         return [label for label in labels if not self._are_known([label])]
 
+    def explain_unknown(self, label: str) -> UnknownLabel:
+        """Return why a label has no vector, and near spellings of the first of its words that has some."""
+        lost = self.text.left_out(label)
+        near = next(iter((lost.near or {}).values()), ())
+        return UnknownLabel(lost.message() or self._refusal(label), near)
+
+    def respelled(self, label: str) -> str:
+        """Return a label with clear misspellings replaced by the words that are meant."""
+        return self.text.respelled(label)[0]
+
     def unknown_words(self, label: str) -> list[str]:
         """Return the words of a label that the model does not know."""
         return self.text.unknown_words(label)
@@ -153,7 +164,7 @@ class ZeroShotTagger(Tagger):
         """Return the mean of a clip's segment vectors [shape=(dim,)]; its logit is the mean logit of the segments."""
         return self.embed(audio).vectors.mean(axis=0)
 
-    def score_features(self, features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    def _score_known(self, features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """Return calibrated probabilities [shape=(n_clips, n_labels)] of mean vectors [shape=(n_clips, dim)].
 
         Without a calibration: mean cosines.
@@ -181,6 +192,13 @@ class ZeroShotTagger(Tagger):
         except UnknownWordsError:
             return False
         return True
+
+    def _refusal(self, label: str) -> str:
+        try:
+            self.text.encode([label])
+        except UnknownWordsError as error:
+            return str(error)
+        return ""
 
 
 class ClosedSetTagger(Tagger):
@@ -269,6 +287,11 @@ class ClosedSetTagger(Tagger):
         """Return the labels that are not tags of this model in any case, in order."""
         return [label for label in labels if label.casefold() not in self._column_of]
 
+    def explain_unknown(self, label: str) -> UnknownLabel:
+        """Return that a label is no tag of the model, with similar tags."""
+        similar = self._similar(label)[:_MAX_SUGGESTIONS]
+        return UnknownLabel(f"it is not a tag of this model; {self._advice(similar)}", tuple(similar))
+
     def resolve(self, labels: Sequence[str]) -> list[str]:
         """Return the model's own spelling of labels. Raises LabelError, with similar tags."""
         return [self.tags[column] for column in self._columns(labels)]
@@ -277,7 +300,7 @@ class ClosedSetTagger(Tagger):
         """Return the probabilities of all tags, averaged over the segments of a clip, float64 [shape=(n_tags,)]."""
         return self._segments(audio)[0].mean(axis=0)
 
-    def score_features(self, features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    def _score_known(self, features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """Return the columns of labels [shape=(n_clips, n_labels)] of `features` [shape=(n_clips, n_tags)]."""
         return features[:, self._columns(labels)]
 
@@ -309,10 +332,7 @@ class ClosedSetTagger(Tagger):
         unknown = self.unknown_labels(labels)
         if unknown:
             similar = list(dict.fromkeys(tag for label in unknown for tag in self._similar(label)))[:_MAX_SUGGESTIONS]
-            advice = f"similar tags are {', '.join(map(repr, similar))}" if similar else f"it has {self._examples()}"
-            if any("," in tag for tag in similar):
-                advice += " (write a tag with a comma into a file: --labels-file)"
-            raise LabelError(f"not tags of this model: {', '.join(map(repr, unknown))}; {advice}")
+            raise LabelError(f"not tags of this model: {', '.join(map(repr, unknown))}; {self._advice(similar)}")
         return [self.tags.index(label) if label in self.tags else self._column_of[label.casefold()] for label in labels]
 
     def _similar(self, label: str) -> list[str]:
@@ -320,6 +340,11 @@ class ClosedSetTagger(Tagger):
         containing = [key for key in self._column_of if folded in key]
         keys = dict.fromkeys([*containing, *get_close_matches(folded, self._column_of, n=3)])
         return [self.tags[self._column_of[key]] for key in keys]
+
+    def _advice(self, similar: Sequence[str]) -> str:
+        advice = f"similar tags are {', '.join(map(repr, similar))}" if similar else f"it has {self._examples()}"
+        file_needed = any("," in tag for tag in similar)
+        return f"{advice} (write a tag with a comma into a file: --labels-file)" if file_needed else advice
 
     def _examples(self) -> str:
         more = len(self.tags) - _MAX_SUGGESTIONS

@@ -97,7 +97,7 @@ LAYERS = {
         ("vector_index",),
     ),
     "retrieval": (
-        ("label_file",),
+        ("label_file", "label_reading"),
         ("datasets", "library", "query"),
         ("words",),
         ("tagger",),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from retrieval.cli.label_warnings import warn_of_unknown_labels
 from retrieval.cli.options import DeviceOption, PromptOption, say_if_slow
 from retrieval.cli.output import print_table, print_warning
 from retrieval.cli.progress import show_progress
@@ -54,7 +55,7 @@ def evaluate(
     ] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the resampling.")] = 0,
     drop_bad: Annotated[
-        bool, typer.Option("--drop-bad", help="Leave out bad rows, clips and tags instead of stopping.")
+        bool, typer.Option("--drop-bad", help="Leave out bad rows and clips instead of stopping.")
     ] = False,
     array_rate: Annotated[
         int | None, typer.Option("--array-rate", min=1, metavar="HZ", help="Sample rate of clips that are .npy arrays.")
@@ -80,6 +81,9 @@ def evaluate(
     Each tag ranks the clips: mAP, ROC-AUC, precision and recall of the first
     clips. Each clip ranks the tags. With --unseen-labels, seen and unseen tags
     are measured separately and together.
+
+    Tags that the model does not know are left out of all measures, with a
+    warning, and are in JSON in a field "unknown". They are never read as others.
     """
     _check_outputs(plot)
     from retrieval.datasets.load import read_dataset
@@ -134,16 +138,13 @@ def _measure(
     absent = [tag for tag in unseen if tag not in tags]
     if absent and len(absent) == len(unseen):
         raise DatasetError(f"no clip has any of the unseen tags ({format_names(absent)}): spell them like the labels")
-    unknown = tagger.unknown_labels(tags)
-    if unknown and (not drop_bad or len(unknown) == len(tags)):
-        raise DatasetError(
-            f"{len(unknown)} of {len(tags)} labels are not in the model's vocabulary: {format_names(unknown)}; "
-            "rename them, or leave them out with --drop-bad"
-        )
-    for what, names in (("labels that are not in the model's vocabulary", unknown), ("unseen tags of no clip", absent)):
-        if names:
-            print_warning(f"left out: {len(names)} {what}: {format_names(names)}")
-    tags = [tag for tag in tags if tag not in set(unknown)]
+    if absent:
+        print_warning(f"left out: {len(absent)} unseen tags of no clip: {format_names(absent)}")
+    unknown = tagger.explained(tagger.unknown_labels(tags))  # as they are written: a misspelled label is no other one
+    if len(unknown) == len(tags):
+        raise DatasetError(f"the model knows none of the {len(tags)} labels: {format_names(tags)}; rename them")
+    warn_of_unknown_labels(unknown, n_given=len(tags))
+    tags = [tag for tag in tags if tag not in unknown]
     with show_progress() as progress:
         scored = score_clips(
             tagger,
@@ -158,7 +159,8 @@ def _measure(
         raise DatasetError("no positives: no clip that can be read has any of the tags")
     groups = [clips.clips[position].group or str(clips.clips[position].path) for position in scored.kept]
     known_unseen = [tag for tag in unseen if tag in set(tags)]
-    return measure(scored.scores, truth, tags, known_unseen, groups=groups, **options)
+    result = measure(scored.scores, truth, tags, known_unseen, groups=groups, **options)
+    return {**result, **({"unknown": {tag: list(found.near) for tag, found in unknown.items()}} if unknown else {})}
 
 
 def _print_result(result: dict[str, Any], *, per_tag: bool) -> None:

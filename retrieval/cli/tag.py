@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retrieval.cli.label_warnings import LABELS_SHOWN, warn_of_unknown_labels
 from retrieval.cli.options import DeviceOption, PromptOption, TaggerOption, say_if_slow
 from retrieval.cli.output import (
     clock,
@@ -22,16 +23,16 @@ from retrieval.cli.output import (
     shown_path,
 )
 from retrieval.cli.progress import show_progress
-from retrieval.label_file import clean_labels, read_label_file
+from retrieval.label_file import read_label_file
 
 if TYPE_CHECKING:
+    from retrieval.label_reading import LabelReading
     from retrieval.tagger import FileTags, Tagger
 
 __all__ = ["tag"]
 
 _EXIT_SOME_FAILED = 1
 _EXIT_ALL_FAILED = 2
-_LABELS_SHOWN = 10  # in warnings; the rest is counted
 _MANY_FILES = 4  # fewer files show no progress bar
 
 
@@ -49,6 +50,9 @@ def tag(
             help="Labels, one a line, or - for stdin; a line that begins with # is a comment.",
         ),
     ] = None,
+    literal: Annotated[
+        bool, typer.Option("--literal", help="Do not read misspelled words of labels as the words that are meant.")
+    ] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="The most tags per file.")] = 10,
     threshold: Annotated[
         float | None, typer.Option("--threshold", min=0.0, max=1.0, help="Leave out tags with a lower score.")
@@ -85,6 +89,10 @@ def tag(
     and are no probabilities. Without labels, those of the shipped model are
     scored.
 
+    A label that the model does not know is left out, with a warning; a clear
+    misspelling of a frequent word is read as that word, with a note. Both are
+    in JSON, too: "unknown" (with similar labels) and "read_as".
+
     A file that cannot be read is reported on stderr and the others are
     tagged. The exit status is then 1, or 2 if no file could be read.
     """
@@ -92,14 +100,14 @@ def tag(
     given = _given_labels(labels, labels_file)
     from encoders.audio import AudioDecodeError
 
-    names = None if given is None else clean_labels(given)
-    tagger = _open(model, names, device=device, prompt=prompt)
+    tagger = _open(model, device=device, prompt=prompt)
+    reading = None if given is None else _read(tagger, given, literal=literal)
     n_failed = 0
     # Results on the same terminal show the progress themselves.
     with show_progress(hidden=len(files) < _MANY_FILES or sys.stdout.isatty()) as progress:
         for done, path in enumerate(files, start=1):
             try:
-                found = tagger.tag(path, names, top=top, threshold=threshold)
+                found = tagger.tag(path, reading, top=top, threshold=threshold)
             except (AudioDecodeError, OSError) as error:
                 print_error(str(error))
                 n_failed += 1
@@ -133,8 +141,7 @@ def _given_labels(labels: str | None, labels_file: Path | None) -> list[str] | N
     return given
 
 
-def _open(model: str | None, labels: Sequence[str] | None, *, device: str, prompt: str | None) -> Tagger:
-    """Open the tagger and check the labels before any file is read."""
+def _open(model: str | None, *, device: str, prompt: str | None) -> Tagger:
     from retrieval.tagger import COSINE
     from retrieval.tagging import open_tagger
 
@@ -142,23 +149,32 @@ def _open(model: str | None, labels: Sequence[str] | None, *, device: str, promp
     if tagger.scores_are == COSINE:
         say_if_slow(model)
         print_note("the scores are cosines: they rank the labels of a file, and are no probabilities")
-    if labels is not None:
-        tagger.resolve(labels)
-        _warn_of_labels(tagger, labels)
     return tagger
 
 
-def _warn_of_labels(tagger: Tagger, labels: Sequence[str]) -> None:
+def _read(tagger: Tagger, labels: Sequence[str], *, literal: bool) -> LabelReading:
+    """Read the labels before any file, and say what is left out and what is read in another way than written."""
+    reading = tagger.read_labels(labels, literal=literal)
+    warn_of_unknown_labels(reading.unknown, n_given=len(reading.names) + len(reading.unknown))
+    for label, text in list(reading.read_as.items())[:LABELS_SHOWN]:
+        print_note(f"label {label!r} is read as {text!r}; --literal takes it as it is written")
+    if len(reading.read_as) > LABELS_SHOWN:
+        print_note(f"{len(reading.read_as) - LABELS_SHOWN} more labels are read as others; --json names them")
+    _warn_of_words(tagger, reading)
+    return reading
+
+
+def _warn_of_words(tagger: Tagger, reading: LabelReading) -> None:
     """Say which labels are scored without some of their words."""
     n_said = n_more = 0
-    for label in labels:
-        if n_said < _LABELS_SHOWN:
-            remarks = tagger.remarks(label)
+    for label, text in zip(reading.names, reading.texts, strict=True):
+        if n_said < LABELS_SHOWN:
+            remarks = tagger.remarks(text)
             n_said += bool(remarks)
             for remark in remarks:
                 print_warning(f"label {label!r}: {remark}")
         else:
-            n_more += bool(tagger.unknown_words(label))
+            n_more += bool(tagger.unknown_words(text))
     if n_more:
         print_warning(f"{n_more} more labels have words that the model does not know: they are scored without them")
 

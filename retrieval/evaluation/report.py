@@ -1,6 +1,7 @@
 """Reports of an evaluation: tables, plain values, a plot of the tags.
 
-The input is the result of `retrieval.evaluation.protocol.evaluate`.
+The input is the result of `retrieval.evaluation.protocol.evaluate`, with a field "unknown" where tags were left out
+because the model does not know them.
 """
 
 from __future__ import annotations
@@ -88,6 +89,9 @@ def markdown(result: Mapping[str, Any], *, per_tag: bool = False) -> str:
     if "generalised" in result["parts"]:
         harmonic = _number("map", result["parts"]["generalised"]["harmonic_map"])
         texts.append(f"Harmonic mean of the generalised mAP of seen and unseen tags: {harmonic}.")
+    if result.get("unknown"):
+        named = ", ".join(map(repr, result["unknown"]))
+        texts.append(f"Left out, since the model does not know them: {len(result['unknown'])} more tags: {named}.")
     if per_tag:
         texts.append(_markdown_table(*tag_table(result)))
     return "\n\n".join(texts) + "\n"

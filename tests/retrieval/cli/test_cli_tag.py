@@ -98,12 +98,47 @@ def test_several_files_are_named_in_the_table(call: Call, library: Path) -> None
     assert f"{library}/#hash.wav  (0:12)" in out
 
 
-@pytest.mark.parametrize("labels", ["xqzzyv,wvvqk", "xqzzyv,piano", ",, ,", ""])
+@pytest.mark.parametrize("labels", ["xqzzyv,wvvqk", "xqzzyv", ",, ,", ""])
 def test_labels_that_cannot_be_scored(call: Call, song: Path, labels: str) -> None:
     status, out, err = call("tag", song, "--labels", labels)
     assert (status, out) == (2, "")
     assert one_line(err, start="error: ")
-    assert all(word in err for word in labels.replace("piano", "").replace(",", " ").split())
+    assert all(word in err for word in labels.replace(",", " ").split())
+
+
+def test_labels_that_cannot_be_scored_are_left_out_where_others_are_left(call: Call, song: Path) -> None:
+    labels = "xqzzyv,piano,\u97f3\u697d,guitarrr,***,rain"
+    status, out, err = call("tag", song, "--labels", labels, "--json")
+    assert status == 0
+    expected = [
+        "warning: label 'xqzzyv': the model does not know 'xqzzyv'",
+        "warning: label '\u97f3\u697d': the model reads English words, not '\u97f3\u697d' (Chinese characters)",
+        "warning: label 'guitarrr': the model does not know 'guitarrr' (did you mean guitar, ",
+        "warning: label '***': there is no word to search for in '***': give English words",
+    ]
+    assert len(err.splitlines()) == 4
+    for line, start in zip(err.splitlines(), expected, strict=True):
+        assert line.startswith(start) and line.endswith(": it is left out")
+    found = json.loads(out)
+    assert {tag["tag"] for tag in found["tags"]} == {"piano", "rain"}
+    assert list(found["unknown"]) == ["xqzzyv", "\u97f3\u697d", "guitarrr", "***"]
+    assert found["unknown"]["guitarrr"][0] == "guitar"
+    plain = json.loads(call("tag", song, "--labels", "piano,rain", "--json")[1])
+    assert found["tags"] == plain["tags"]
+    assert "unknown" not in plain
+
+
+def test_a_misspelled_label_is_read_as_the_word_that_is_meant_and_said(call: Call, song: Path) -> None:
+    status, out, err = call("tag", song, "--labels", "accoustic guiatr,piano", "--json")
+    assert status == 0
+    assert err == "note: label 'accoustic guiatr' is read as 'acoustic guitar'; --literal takes it as it is written\n"
+    found, plain = json.loads(out), json.loads(call("tag", song, "--labels", "acoustic guitar,piano", "--json")[1])
+    assert found["read_as"] == {"accoustic guiatr": "acoustic guitar"}
+    renamed = [{**tag, "tag": tag["tag"].replace("acoustic guitar", "accoustic guiatr")} for tag in plain["tags"]]
+    assert found["tags"] == renamed
+    status, out, err = call("tag", song, "--labels", "guiatr,piano", "--json", "--literal")
+    assert one_line(err, start="warning: label 'guiatr': the model does not know 'guiatr' (did you mean guitar")
+    assert (status, list(json.loads(out)["unknown"])) == (0, ["guiatr"])
 
 
 def test_an_unknown_word_in_a_label_is_named(call: Call, song: Path) -> None:
@@ -115,7 +150,7 @@ def test_an_unknown_word_in_a_label_is_named(call: Call, song: Path) -> None:
 
 def test_near_spellings_other_scripts_and_negations_of_labels_are_named(call: Call, song: Path) -> None:
     labels = "violinn solo,guitar \u97f3,not sad,no vocals,piano"
-    status, out, err = call("tag", song, "--labels", labels, "--json")
+    status, out, err = call("tag", song, "--labels", labels, "--json", "--literal")
     assert (status, len(json.loads(out)["tags"])) == (0, 5)
     assert err.splitlines() == [
         "warning: label 'violinn solo': the model does not know 'violinn' (did you mean violin, violins or violent?): "
@@ -135,7 +170,13 @@ def test_many_labels_from_stdin_give_a_bounded_number_of_warnings(
     assert (status, len(json.loads(out)["tags"])) == (0, 501)
     assert len(err.splitlines()) == 11
     assert err.splitlines()[-1].startswith("warning: 491 more labels have words that the model does not know")
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("".join(f"xqz{i}y\n" for i in range(500)).encode())))
+    text = "".join(f"xqz{i}y\n" for i in range(500))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{text}piano\n".encode())))
+    status, out, err = call("tag", song, "--labels-file", "-", "--json")
+    assert (status, len(json.loads(out)["unknown"]), len(json.loads(out)["tags"])) == (0, 500, 1)
+    assert len(err.splitlines()) == 11
+    assert err.splitlines()[-1].startswith("warning: 490 more labels are left out, 500 of 501 in all: the model does ")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     status, out, err = call("tag", song, "--labels-file", "-")
     assert (status, out) == (2, "")
     assert one_line(err, start="error: no known word in these labels: 'xqz0y', ")

@@ -173,8 +173,25 @@ def test_bad_rows_stop_an_evaluation_or_are_left_out(call: Call, demo_table: Pat
     assert "1 missing files: gone.ogg" in err
     status, _, err = call(*bad, "--drop-bad")
     assert status == 0
-    for part in ("1 missing files", "1 labels that are not in the model's vocabulary: qqxqz", "CREDITS.md"):
+    for part in ("1 missing files", "label 'qqxqz': the model does not know 'qqxqz': it is left out", "CREDITS.md"):
         assert part in err
+
+
+def test_tags_that_the_model_does_not_know_are_named_and_never_read_as_others(
+    call: Call, demo_table: Path, tmp_path: Path
+) -> None:
+    """A misspelled label is none of an evaluation's: as "banjo" it would be measured twice, or on wrong clips."""
+    rows = (demo_table / "labels.csv").read_text(encoding="utf-8").splitlines()
+    table, markdown = demo_table / "misspelled.csv", tmp_path / "tables.md"
+    table.write_text("\n".join([rows[0], *(row.replace("banjo", "bnajo") for row in rows[1:])]), encoding="utf-8")
+    status, out, err = call("evaluate", "--data", table, "--split", "test", "--json", "--markdown", markdown)
+    assert status == 0
+    assert one_line(err, start="warning: label 'bnajo': the model does not know 'bnajo' (did you mean banjo")
+    found = json.loads(out)
+    assert found["unknown"]["bnajo"][0] == "banjo"
+    assert "bnajo" not in {row["tag"] for row in found["per_tag"]}
+    assert found["parts"]["all"]["n_tags"] == len(found["per_tag"])
+    assert "1 more tags: 'bnajo'" in markdown.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
