@@ -29,7 +29,7 @@ TASK = "zero-shot-audio-classification"
 
 
 class UnknownLabelsError(ValueError):
-    """Candidate labels of which the model knows no word; the message names all of them."""
+    """No candidate label has a word that the model knows; the message names all of them."""
 
 
 class AudioLabelPipeline(ZeroShotAudioClassificationPipeline):
@@ -47,12 +47,13 @@ class AudioLabelPipeline(ZeroShotAudioClassificationPipeline):
                 default the label alone; `batch_size`; `num_workers`.
 
         Returns:
-            For a clip, a list of {"score", "label"}, best first, whose scores add up to 1. For a list of clips, a list
+            For a clip, a list of {"score", "label"}, best first, whose scores add up to 1; labels without a known word
+            are left out, with a warning. For a list of clips, a list
             of these; for a generator or data set, an iterator over these.
 
         Raises:
             AudioDecodeError: a file cannot be read.
-            UnknownLabelsError: labels have no known word.
+            UnknownLabelsError: no label has a known word.
             TypeError, ValueError: a clip, the labels or the template are none of the above.
         """
         if isinstance(audios, list) and not audios:
@@ -68,7 +69,7 @@ class AudioLabelPipeline(ZeroShotAudioClassificationPipeline):
         """Return the model's inputs for one clip; see `__call__`."""
         extractor: Any = self.feature_extractor
         if isinstance(extractor, ChunkFeatureExtractor):
-            check_labels(candidate_labels, template=hypothesis_template, tokenizer=self.tokenizer)
+            candidate_labels = known_labels(candidate_labels, template=hypothesis_template, tokenizer=self.tokenizer)
             audio = waveform_of(audio, sample_rate_hz=extractor.sampling_rate)
         return super().preprocess(audio, candidate_labels=candidate_labels, hypothesis_template=hypothesis_template)
 
@@ -123,8 +124,8 @@ def waveform_of(audio: Any, *, sample_rate_hz: int) -> np.ndarray:
     return resampled
 
 
-def check_labels(labels: Any, *, template: str, tokenizer: Any) -> None:
-    """Check the candidate labels. Words that the model does not know are left out, with a warning.
+def known_labels(labels: Any, *, template: str, tokenizer: Any) -> Sequence[str]:
+    """Return the candidate labels that have a known word. The others, and unknown words, are left out with a warning.
 
     Args:
         labels: the candidate labels.
@@ -132,7 +133,7 @@ def check_labels(labels: Any, *, template: str, tokenizer: Any) -> None:
         tokenizer: the model's; words are checked where it is a `PhraseTokenizer`.
 
     Raises:
-        UnknownLabelsError: labels without a known word.
+        UnknownLabelsError: no label has a known word.
         TypeError: the labels are no list of text.
         ValueError: no labels, an empty label, or a template without "{}".
     """
@@ -143,16 +144,20 @@ def check_labels(labels: Any, *, template: str, tokenizer: Any) -> None:
     if template.format("a") == template.format("b"):
         raise ValueError(f'hypothesis_template={template!r} has no "{{}}" for the label')
     if not isinstance(tokenizer, PhraseTokenizer):
-        return
+        return list(labels)
     vocabulary = tokenizer.vocabulary
     parts = {label: vocabulary.split(label) for label in dict.fromkeys(labels)}
     unknown = [label for label, (known, _) in parts.items() if not known]
     if unknown:
         reasons = "; ".join(str(vocabulary.unknown_error(parts[label][1], phrase=label)) for label in unknown[:5])
-        raise UnknownLabelsError(f"no word is known of the candidate labels {unknown}: {reasons}")
-    for label, (_, lost) in parts.items():
-        if lost:
+        message = f"no word is known of the candidate labels {unknown}: {reasons}"
+        if len(unknown) == len(parts):
+            raise UnknownLabelsError(message)
+        warnings.warn(f"{message}; they are left out", stacklevel=2)
+    for label, (known, lost) in parts.items():
+        if known and lost:
             warnings.warn(f"label {label!r}: unknown words are left out: {', '.join(lost)}", stacklevel=2)
+    return [label for label in labels if parts[label][0]]
 
 
 def register() -> None:
