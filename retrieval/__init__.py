@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from retrieval.label_reading import LabelReading
     from retrieval.query import QueryError
     from retrieval.retriever import Hit, Retriever, default_index_dir
     from retrieval.tagger import FileTags, TagScore
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FileTags",
     "Hit",
+    "LabelReading",
     "QueryError",
     "QueryReading",
     "Retriever",
@@ -29,6 +31,7 @@ __all__ = [
 _HOMES = {
     "FileTags": "retrieval.tagger",
     "Hit": "retrieval.retriever",
+    "LabelReading": "retrieval.label_reading",
     "QueryError": "retrieval.query",
     "QueryReading": "retrieval.words",
     "Retriever": "retrieval.retriever",

@@ -135,6 +135,21 @@ def test_tags_are_scored_by_cosines(clap_dir: Path, sounds: Path, call: Call) ->
     assert len(json.loads(out)["tags"]) == sum(cosines >= 0)
 
 
+def test_a_label_that_is_too_long_is_left_out_and_none_is_respelled(
+    clap_dir: Path, sounds: Path, tmp_path: Path, call: Call
+) -> None:
+    too_long = "piano " * 80
+    (tmp_path / "labels.txt").write_text(f"guiatr\n{too_long}\nrain\n", encoding="utf-8")
+    given = ("tag", sounds / "noise.wav", "--labels-file", tmp_path / "labels.txt", "--model", clap_dir, "--json")
+    status, out, err = call(*given)
+    assert status == 0
+    assert {tag["tag"] for tag in json.loads(out)["tags"]} == {"guiatr", "rain"}
+    assert json.loads(out)["unknown"] == {too_long.strip(): []}
+    (warning,) = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert warning.startswith("warning: label 'piano piano ") and "tokens with the prompt" in warning
+    assert warning.endswith("shorten it: it is left out") and len(warning) < 300
+
+
 def test_the_labels_of_the_shipped_model_by_default(clap_dir: Path, sounds: Path, call: Call) -> None:
     status, out, _ = call("tag", sounds / "noise.wav", "--model", clap_dir, "--json", "--top", "2000")
     names = {tag["tag"] for tag in json.loads(out)["tags"]}
