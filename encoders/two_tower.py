@@ -27,9 +27,11 @@ from encoders.backbones.base import Backbone
 from encoders.backbones.registry import build_backbone
 from encoders.calibration import Calibration
 from encoders.checkpoint import MODEL_FILES, VOCABULARY_FILE, check_model_dir, swapped_in, write_checksums
+from encoders.composed import ComposedProjection, ComposedTextTower
 from encoders.embed import BATCH_CHUNKS, Audio, encode_clips
 from encoders.heads import AudioProjection
 from encoders.pipeline import ChunkFeatureExtractor, PhraseTokenizer, save_label_tokenizer
+from encoders.text.composed import ComposedSpec
 from encoders.text.subwords import Subwords
 from encoders.text.torch_tower import TextTower, WordLookup
 from encoders.text.tower import SENTENCE_FOLDER, model_subwords, read_vocabulary, save_subwords
@@ -58,7 +60,11 @@ class TwoTowerConfig(PreTrainedConfig):
     chunks of `chunk_s`; a segment is `segment_chunks` neighbouring chunks, and a new one begins with each chunk.
     `level` is the level rule (`encoders.level.LevelRule`) that the audio tower applies to each chunk, or None. `text`
     is "words", or "sentence" if the text tower takes the output of a sentence encoder. `subwords_sha256` is the digest
-    of the file with the subword vectors, if there is one.
+    of the file with the subword vectors, if there is one. `backbone_options` are keywords of the backbone
+    (`Backbone.build_options`). `composed` is the `encoders.text.composed.ComposedSpec` of a model with a fixed part,
+    which decides `dim`; None: both towers are trained as a whole. `storage` is the type of the matrices in the file,
+    float32 or float16; in memory they are float32. The last `product_words` words of the vocabulary have product codes
+    of `product_parts` parts of `product_part_dim` dimensions.
     """
 
     model_type = "earmark-two-tower"
@@ -80,6 +86,12 @@ class TwoTowerConfig(PreTrainedConfig):
         tag_names: list[str] | None = None,
         text: str = "words",
         subwords_sha256: str | None = None,
+        backbone_options: dict[str, Any] | None = None,
+        composed: dict[str, Any] | None = None,
+        storage: str = "float32",
+        product_words: int = 0,
+        product_parts: int = 0,
+        product_part_dim: int = 0,
         **kwargs: Any,
     ) -> None:
         if "transformers.pipelines" in sys.modules:  # someone makes pipelines; importing them here would take a second
@@ -92,7 +104,13 @@ class TwoTowerConfig(PreTrainedConfig):
         self.chunk_s = chunk_s
         self.segment_chunks = segment_chunks
         self.level = level
-        self.dim = dim
+        self.backbone_options = backbone_options or {}
+        self.composed = composed
+        self.storage = storage
+        self.product_words = product_words
+        self.product_parts = product_parts
+        self.product_part_dim = product_part_dim
+        self.dim = dim if composed is None else ComposedSpec.from_dict(composed).dim
         self.audio_hidden = audio_hidden
         self.text_hidden = text_hidden
         self.word_dim = word_dim
@@ -120,13 +138,19 @@ class AudioTower(nn.Module):
     def __init__(self, config: TwoTowerConfig) -> None:
         """Build the tower and complete the config's fields of the audio input."""
         super().__init__()
-        self.backbone = build_backbone(config.backbone)
+        self.backbone = build_backbone(config.backbone, **config.backbone_options)
         self.level = complete_audio_config(config, self.backbone)
         assert config.segment_chunks is not None  # completed above
         self.segment_chunks = config.segment_chunks
-        self.projection = AudioProjection(
-            feature_dim=self.backbone.dim, hidden=config.audio_hidden, dim=config.dim, dropout=config.dropout
-        )
+        self.projection: AudioProjection | ComposedProjection
+        if config.composed is None:
+            self.projection = AudioProjection(
+                feature_dim=self.backbone.dim, hidden=config.audio_hidden, dim=config.dim, dropout=config.dropout
+            )
+        else:
+            self.projection = ComposedProjection(
+                ComposedSpec.from_dict(config.composed), feature_dim=self.backbone.dim, dropout=config.dropout
+            )
 
     def chunk_features(self, chunks: Tensor, *, backbone: Backbone | None = None) -> Tensor:
         """Return the features of chunks after the level rule. Search, training and `forward` take this way.
@@ -153,7 +177,8 @@ class AudioTower(nn.Module):
             Unit vectors [shape=(..., max(1, n_chunks - segment_chunks + 1), dim)].
         """
         pooled = features.unfold(-2, min(self.segment_chunks, features.shape[-2]), 1).mean(-1)
-        return self.projection(pooled)
+        vectors: Tensor = self.projection(pooled)
+        return vectors
 
     def clip_vectors(self, features: Tensor) -> Tensor:
         """Return the mean segment vector of each clip [shape=(n, dim)].
@@ -199,10 +224,20 @@ class TwoTowerModel(PreTrainedModel):
     def __init__(self, config: TwoTowerConfig) -> None:
         super().__init__(config)
         self.audio_tower = AudioTower(config)
-        self.words = WordLookup(vocab_size=config.vocab_size, word_dim=config.word_dim)
-        self.text_tower = TextTower(
-            word_dim=config.word_dim, hidden=config.text_hidden, dim=config.dim, dropout=config.dropout
+        self.words = WordLookup(
+            vocab_size=config.vocab_size,
+            word_dim=config.word_dim,
+            product_words=config.product_words,
+            product_parts=config.product_parts,
+            product_part_dim=config.product_part_dim,
         )
+        self.text_tower: TextTower | ComposedTextTower
+        sizes = {"word_dim": config.word_dim, "hidden": config.text_hidden}
+        if config.composed is None:
+            self.text_tower = TextTower(**sizes, dim=config.dim, dropout=config.dropout)
+        else:
+            spec = ComposedSpec.from_dict(config.composed)
+            self.text_tower = ComposedTextTower(spec, **sizes, dropout=config.dropout)
         self.calibration = CalibrationBuffers(dim=config.dim)
         self.vocabulary: Vocabulary | None = None
         self.subwords: Subwords | None = None
@@ -249,6 +284,11 @@ class TwoTowerModel(PreTrainedModel):
         self.vocabulary = Vocabulary([PAD_TOKEN, UNKNOWN_TOKEN])
         self._sentences = [tower]
 
+    def read_words(self, words: WordVectors) -> None:
+        """Let the text tower read word vectors, which have the sizes of the config."""
+        self.vocabulary, self.subwords = words.vocabulary, words.subwords
+        self.words.take(words)
+
     @classmethod
     def from_pretrained(cls, model_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> TwoTowerModel:  # type: ignore[override]
         """Load a model directory, ready to infer.
@@ -257,6 +297,7 @@ class TwoTowerModel(PreTrainedModel):
             ModelDirError: a file is missing or damaged.
         """
         fingerprint = check_model_dir(Path(model_dir))
+        kwargs.setdefault("dtype", torch.float32)  # matrices may be stored in 16 bits
         model = super().from_pretrained(str(model_dir), *args, **kwargs)
         model.vocabulary = read_vocabulary(Path(model_dir))
         model.subwords = model_subwords(Path(model_dir), digest=model.config.subwords_sha256)
@@ -276,7 +317,7 @@ class TwoTowerModel(PreTrainedModel):
             raise ValueError("set model.vocabulary before saving: a model without words cannot be searched")
         with swapped_in(Path(save_directory)) as folder:
             self.config.subwords_sha256 = None if self.subwords is None else save_subwords(folder, self.subwords)
-            super().save_pretrained(str(folder), **kwargs)
+            super().save_pretrained(str(folder), state_dict=self._stored_tensors(), **kwargs)
             files = [*MODEL_FILES]
             (folder / VOCABULARY_FILE).write_text("".join(t + "\n" for t in self.vocabulary.tokens), encoding="utf-8")
             # The tokenizer in the model directory itself is for pipelines, which look for it there.
@@ -288,6 +329,18 @@ class TwoTowerModel(PreTrainedModel):
             extractor = ChunkFeatureExtractor(sampling_rate=self.sample_rate_hz, chunk_s=self.chunk_s)
             extractor.save_pretrained(str(folder))
             self.fingerprint = write_checksums(folder, files=files)
+
+    def _stored_tensors(self) -> dict[str, Tensor]:
+        """Return the tensors as `config.storage` has them: weights in 16 bits, but not biases and moments."""
+        tensors = self.state_dict()
+        if self.config.storage == "float32":
+            return tensors
+        halved = [
+            name
+            for name, value in tensors.items()
+            if value.is_floating_point() and value.ndim > 1 and not name.endswith("covariance")
+        ]
+        return {**tensors, **{name: tensors[name].half() for name in halved}}
 
     def inference_backbone(self) -> Backbone:
         """Return the backbone's fast copy for inference, made again whenever the weights have changed or moved.
@@ -376,8 +429,7 @@ class TwoTowerModel(PreTrainedModel):
         """Return the text tower's input for text that word ids cannot represent [shape=(n, word_dim)]."""
         if self.sentences is not None:
             return self.sentences.to(self.device).encode(phrases)
-        codes, scales, weights = (x.cpu().numpy() for x in (self.words.codes, self.words.scales, self.words.weights))
-        return WordVectors(vocabulary, codes, scales, weights, self.subwords).encode(phrases)
+        return WordVectors.from_tensors(vocabulary, self.words.arrays(), self.subwords).encode(phrases)
 
     def forward(
         self,

@@ -40,6 +40,7 @@ HOMES = {
     "torch": (
         "encoders/backbones/",
         "encoders/clap.py",
+        "encoders/composed.py",
         "encoders/device.py",
         "encoders/heads.py",
         "encoders/level.py",
@@ -58,6 +59,7 @@ HOMES = {
     "transformers": (
         "encoders/audio_config.py",
         "encoders/clap.py",
+        "encoders/composed.py",
         "encoders/device.py",
         "encoders/pipeline.py",
         "encoders/tagger_model.py",
@@ -80,7 +82,7 @@ LAYERS = {
         ("text.vocabulary", "backbones.base"),
         ("text", "backbones.blocks", "audio_config", "embed"),
         ("backbones",),
-        ("backbones.registry", "pipeline"),
+        ("backbones.registry", "composed", "pipeline"),
         ("zero_shot",),
         ("clap", "tagger", "two_tower"),
         ("backbones.published", "backbones.profile", "tagger_model", "text.clap"),

@@ -10,6 +10,7 @@ the published weights at width 0.4, once.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,7 @@ EFFICIENTAT_MEL = MelSpec(
     scale=0.2,
 )
 _CHUNK_S = 5.0
+_MOST_BANDS = 8  # of a tapped layer
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,15 @@ def _conv(n_in: int, n_out: int, kernel: int, *, stride: int = 1, groups: int = 
     return nn.Sequential(*layers)
 
 
+def _statistics(x: Tensor) -> Tensor:
+    """Return a tapped layer's features of its output [shape=(batch, channels, n_bands, n_steps)]."""
+    bands = x.mean(3)
+    if bands.shape[2] > _MOST_BANDS:
+        bands = nn.functional.adaptive_avg_pool1d(bands, _MOST_BANDS)
+    std = x.var((2, 3), unbiased=False).add(1e-6).sqrt()
+    return torch.cat([bands.flatten(1), std], dim=1)
+
+
 class _SqueezeExcitation(nn.Module):
     """Channel gates from the mean over frequency and time (Hu et al. 2018)."""
 
@@ -122,25 +133,43 @@ class _InvertedResidual(nn.Module):
 
 
 class MobileNet(Backbone):
-    """Waveform at 32 kHz [shape=(batch, n_samples)] -> mean features over time and frequency [shape=(batch, dim)].
+    """Waveform at 32 kHz [shape=(batch, n_samples)] -> features [shape=(batch, dim)].
+
+    The features are the published ones, means over time and frequency, and then those of the taps: of each tapped layer
+    the means over time in frequency bands, channel by channel, and the channels' standard deviations over time and
+    frequency. Lower layers know timbre and level that the last one, which was trained to tell classes, has given up.
 
     Args:
-        width: factor of the numbers of channels. `dim` is 384 at width 0.4 (mn04) and 960 at width 1 (mn10).
+        width: factor of the numbers of channels. Without taps, `dim` is 384 at width 0.4 (mn04) and 960 at width 1
+            (mn10).
         mel: the front end.
+        taps: layers of `features` whose statistics are features too.
+
+    Raises:
+        ValueError: there is no such layer.
     """
 
-    def __init__(self, *, width: float = 0.4, mel: MelSpec = EFFICIENTAT_MEL) -> None:
+    def __init__(self, *, width: float = 0.4, mel: MelSpec = EFFICIENTAT_MEL, taps: Sequence[int] = ()) -> None:
         super().__init__()
         self.width = width
+        self.taps = tuple(taps)
         self.front_end = LogMel(mel)
         channels = _multiple_of_8(16 * width)
         layers: list[nn.Module] = [_conv(1, channels, 3, stride=2, act=nn.Hardswish)]
+        n_bands = (mel.n_mels + 1) // 2
+        tapped = {0: channels * (1 + min(n_bands, _MOST_BANDS))}
         for block in _BLOCKS:
             residual = _InvertedResidual(channels, block, width)
             layers.append(residual)
             channels = residual.n_out
-        self.dim = self.sequence_dim = 6 * channels
-        layers.append(_conv(channels, self.dim, 1, act=nn.Hardswish))
+            n_bands = -(-n_bands // block.stride)
+            tapped[len(layers) - 1] = channels * (1 + min(n_bands, _MOST_BANDS))
+        unknown = [tap for tap in self.taps if tap not in tapped]
+        if unknown:
+            raise ValueError(f"taps={list(self.taps)}: the layers before the last are 0 to {len(layers) - 1}")
+        self.sequence_dim = 6 * channels
+        self.dim = self.sequence_dim + sum(tapped[tap] for tap in self.taps)
+        layers.append(_conv(channels, self.sequence_dim, 1, act=nn.Hardswish))
         self.features = nn.Sequential(*layers)
         self.mel = mel
         self.sample_rate_hz = mel.sample_rate_hz
@@ -155,8 +184,8 @@ class MobileNet(Backbone):
 
     @property
     def build_options(self) -> dict[str, Any]:
-        """The width and the front end."""
-        return {"width": self.width, "mel": self.front_end.spec.to_dict()}
+        """The width, the front end and the taps."""
+        return {"width": self.width, "mel": self.front_end.spec.to_dict(), "taps": list(self.taps)}
 
     def inference_copy(self) -> MobileNet:
         """Return a copy with batch norms folded into the convolutions and channels last: twice as fast."""
@@ -171,7 +200,13 @@ class MobileNet(Backbone):
 
     def from_mel(self, log_mel: Tensor) -> Tensor:
         """Return features [shape=(batch, dim)] of log-mel [shape=(batch, n_mels, n_frames)]."""
-        return self.features(log_mel.unsqueeze(1)).mean((2, 3))
+        x = log_mel.unsqueeze(1)
+        found: dict[int, Tensor] = {}
+        for number, layer in enumerate(self.features):
+            x = layer(x)
+            if number in self.taps:
+                found[number] = _statistics(x)
+        return torch.cat([x.mean((2, 3)), *(found[tap] for tap in self.taps)], dim=1)
 
     def forward(self, waveform: Tensor) -> Tensor:
         return self.from_mel(self.front_end(check_waveform(waveform, self)))

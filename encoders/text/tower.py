@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from encoders.checkpoint import (
     is_audio_tensor,
     sha256_of,
 )
+from encoders.text.composed import ComposedSpec, ComposedText
 from encoders.text.respelling import respell
 from encoders.text.subwords import SUBWORDS_FILE, Subwords, read_subwords
 from encoders.text.unknown import LeftOut, UnknownWordsError
@@ -104,13 +105,18 @@ class TextEncoder:
         self.fingerprint = check_text_tensors(model_dir, tensors)
         self._config = json.loads((model_dir / CONFIG_FILE).read_text(encoding="utf-8"))
         self.vocabulary = read_vocabulary(model_dir)
-        codes, scales, weights = (tensors[f"words.{part}"] for part in ("codes", "scales", "weights"))
+        of_words = {name.removeprefix("words."): tensors[name] for name in names if name.startswith("words.")}
         subwords = model_subwords(model_dir, digest=self._config.get("subwords_sha256"))
-        self._words = WordVectors(self.vocabulary, codes, scales, weights, subwords)
+        self._words = WordVectors.from_tensors(self.vocabulary, of_words, subwords)
         self._sentence_dir = model_dir / SENTENCE_FOLDER if self._config.get("text") == "sentence" else None
         self._sentences: SentenceTower | None = None
-        self._layers = [_folded(tensors, 0), _folded(tensors, 1)]
-        self.dim = self._layers[-1][0].shape[0]
+        composed = self._config.get("composed")
+        layers = _Layers(tensors, "text_tower." if composed is None else "text_tower.trained.")
+        self._tower: Callable[[np.ndarray], np.ndarray] = layers
+        self.dim = layers.dim
+        if composed is not None:
+            spec = ComposedSpec.from_dict(composed)
+            self._tower, self.dim = ComposedText(spec, tensors, layers), spec.dim
         self.calibration = Calibration.from_tensors(tensors)
 
     @classmethod
@@ -148,9 +154,7 @@ class TextEncoder:
         """
         if not phrases:
             return np.zeros((0, self.dim), np.float32)
-        x = self.phrase_vectors(phrases)
-        (w1, b1), (w2, b2) = self._layers
-        return unit(np.maximum(x @ w1.T + b1, 0) @ w2.T + b2)
+        return unit(self._tower(self.phrase_vectors(phrases)))
 
     def unknown_words(self, phrase: str) -> list[str]:
         """Return the words of a phrase without a vector; with a sentence encoder there are none."""
@@ -192,9 +196,28 @@ class TextEncoder:
         return list(self._config["tag_names"])
 
 
-def _folded(tensors: dict[str, np.ndarray], layer: int) -> tuple[np.ndarray, np.ndarray]:
+class _Layers:
+    """The two fully connected layers of `encoders.text.torch_tower.TextTower`, without its last normalisation.
+
+    Args:
+        tensors: of the model, by their names in the file.
+        prefix: of the tower's tensors.
+    """
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], prefix: str) -> None:
+        self._folded = [_folded(tensors, prefix, number) for number in (1, 2)]
+        self.dim = len(self._folded[-1][1])
+
+    def __call__(self, words: np.ndarray) -> np.ndarray:
+        """Return vectors [shape=(n, dim)] of phrase vectors [shape=(n, word_dim)]."""
+        (w1, b1), (w2, b2) = self._folded
+        vectors: np.ndarray = np.maximum(words @ w1.T + b1, 0) @ w2.T + b2
+        return vectors
+
+
+def _folded(tensors: Mapping[str, np.ndarray], prefix: str, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Return one fully connected layer with its batch norm folded in: weight and bias."""
-    fc, norm = f"text_tower.fc{layer + 1}", f"text_tower.norm{layer + 1}"
+    fc, norm = f"{prefix}fc{number}", f"{prefix}norm{number}"
     gain = tensors[f"{norm}.weight"] / np.sqrt(tensors[f"{norm}.running_var"] + _BATCH_NORM_EPS)
     weight = tensors[f"{fc}.weight"] * gain[:, None]
     bias = (tensors[f"{fc}.bias"] - tensors[f"{norm}.running_mean"]) * gain + tensors[f"{norm}.bias"]

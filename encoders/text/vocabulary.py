@@ -38,6 +38,18 @@ _ONE_NAME = (
     ("a_capella", "a_cappella", "acapella", "acappella"),  # the first is the tag that the shipped model has learned
     ("k_pop", "kpop"),
 )
+_SPELLED = (
+    ("our", "or"),
+    ("ise", "ize"),
+    ("isi", "izi"),
+    ("yse", "yze"),
+    ("ogue", "og"),
+    ("lled", "led"),
+    ("lling", "ling"),
+)
+_SUFFIXES = ("ing", "ed", "y", "ish", "ly", "ness", "ies", "est")
+_FEW = 0.001  # the share of letters beyond ASCII that a vocabulary of English may have, in loan words
+_SHORTEST_BASE = 4  # letters; shorter bases are met by chance
 # "Bb" is a note, but where text has "bb" it is a pellet gun; the other flats may be meant otherwise ("ab" in a gym).
 _NOTES = frozenset({"bb"})
 _FLATS = frozenset({"ab", "bb", "cb", "db", "eb", "fb", "gb"})
@@ -93,12 +105,12 @@ class Vocabulary:
         return known, unknown
 
     def _known_form(self, word: str) -> str | None:
-        """Return the word, or its singular or plural, whichever has a vector.
+        """Return the word, or its singular, plural, other spelling or base form, whichever has a vector.
 
-        A single letter or digit carries no meaning alone ("piano B"). Notes and numbers have no other form: "c" is not
-        "cs", and "80" is not "80s".
+        A single letter or digit carries no meaning alone ("piano B"), and no vector hears a metre ("6/8"). Notes and
+        numbers have no other form: "c" is not "cs", and "80" is not "80s".
         """
-        if len(word) < 2:
+        if len(word) < 2 or "/" in word:
             return None
         if word in self._same:
             return self._same[word]
@@ -113,6 +125,8 @@ class Vocabulary:
             forms.append(word[:-2])
         if word.endswith("ies"):
             forms.append(word[:-3] + "y")
+        spellings = _other_spellings(word)
+        forms += [*spellings, *(base for spelling in (word, *spellings) for base in _base_forms(spelling))]
         return next((form for form in forms if len(form) > 1 and form in self.ids), None)
 
     def _group(self, words: list[Word], at: int) -> tuple[str, int] | None:
@@ -166,7 +180,8 @@ class Vocabulary:
 
     @cached_property
     def _is_latin(self) -> bool:
-        return "".join(self.tokens).isascii()
+        text = "".join(self.tokens)
+        return len(text.encode("utf-8", errors="surrogatepass")) < (1 + _FEW) * len(text)
 
     def left_out(self, phrase: str, unknown: Sequence[str]) -> LeftOut:
         """Return what a phrase loses by its unknown words, with near spellings, and by what is not in English."""
@@ -176,6 +191,32 @@ class Vocabulary:
         """Return the error for a phrase without a known word, with near spellings."""
         lost = left_out(phrase or " ".join(words), words, near=lambda word: (), english=self._is_latin)
         return UnknownWordsError(lost.words, self.near_spellings, foreign=lost.foreign, phrase=phrase)
+
+
+def _other_spellings(word: str) -> list[str]:
+    """Return a word in American spelling if it may be British, and the other way round: "colour", "color"."""
+    found = []
+    for one, other in _SPELLED:
+        for ours, theirs in ((one, other), (other, one)):
+            at = word.find(ours, _SHORTEST_BASE - 1)
+            if at > 0:
+                found.append(word[:at] + theirs + word[at + len(ours) :])
+    return found
+
+
+def _base_forms(word: str) -> list[str]:
+    """Return words from which a word may be derived: "striding" from "stride", "thuggish" from "thug"."""
+    found = []
+    for suffix in _SUFFIXES:
+        base = word.removesuffix(suffix)
+        if base == word or len(base) < _SHORTEST_BASE:
+            continue
+        found += [base, base + "e"]
+        if base[-1] == base[-2] and len(base) > _SHORTEST_BASE:
+            found.append(base[:-1])
+        if base.endswith("i"):
+            found.append(base[:-1] + "y")
+    return found
 
 
 def _is_note(words: list[Word], at: int) -> bool:

@@ -2,7 +2,10 @@
 
 A word-vector file is a safetensors file with these tensors:
 
-- `words.codes` int8 [shape=(n, dim)], `words.scales` and `words.weights` float32 [shape=(n,)], as in a model;
+- `words.codes` int8 [shape=(n_coded, dim)], `words.scales` float32 [shape=(n_coded,)] and `words.weights` float32
+  [shape=(n,)], as in a model;
+- where n > n_coded, the product codes of the other words: `words.product_codes`, `words.product_centroids` and
+  `words.product_rotation` (`encoders.text.product_codes.ProductCodes`);
 - `words.tokens` uint8: the tokens in UTF-8, each followed by a line feed, in the order of the rows;
 - those of `encoders.text.subwords.Subwords.tensors` (FastText only).
 
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from encoders.arrays import unit
 from encoders.checkpoint import VOCABULARY_FILE, WEIGHTS_FILE
 from encoders.text.file_kinds import HEAD_BYTES, other_kind
+from encoders.text.product_codes import ProductCodes
 from encoders.text.subwords import SUBWORDS_FILE, Subwords, quantised, read_subwords
 from encoders.text.unknown import LeftOut
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
@@ -33,6 +37,7 @@ SIF_A = 1e-3  # of Arora, Liang, Ma 2017, section 5
 _HEADER, _VERSION = "earmark_words", 1
 _SPECIAL = 2  # rows of [PAD] and [UNK]
 _CHUNK_ROWS = 65536
+_PRODUCT_PARTS = ("codes", "centroids", "rotation")
 
 
 class WordVectorsError(ValueError):
@@ -47,12 +52,13 @@ class WordVectors:
 
     Attributes:
         vocabulary: the tokens, in the order of the rows.
-        codes: int8 [shape=(n, dim)]; the first two rows, [PAD] and [UNK], are zeros.
-        scales: of the codes [shape=(n,)]; vector = codes * scale.
+        codes: of the first words, int8 [shape=(n_coded, dim)]; the first two rows, [PAD] and [UNK], are zeros.
+        scales: of the codes [shape=(n_coded,)]; vector = codes * scale.
         weights: smooth inverse frequency [shape=(n,)], in [0, 1].
         subwords: give vectors to words outside the vocabulary; None: such words are unknown.
         kind: training method: word2vec, fasttext, glove or model.
         source: file or text that they come from.
+        products: the vectors of the words after those with codes, in fewer bytes; None: there are none.
     """
 
     vocabulary: Vocabulary
@@ -62,6 +68,7 @@ class WordVectors:
     subwords: Subwords | None = None
     kind: str = "word2vec"
     source: str = ""
+    products: ProductCodes | None = None
 
     @classmethod
     def from_floats(
@@ -143,17 +150,65 @@ class WordVectors:
         return cls(plain.vocabulary, plain.codes, plain.scales, plain.weights, subwords, plain.kind, source)
 
     def __len__(self) -> int:
-        return len(self.codes) - _SPECIAL
+        return len(self.weights) - _SPECIAL
 
     @property
     def dim(self) -> int:
         return int(self.codes.shape[1])
 
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """Return the vectors of tokens, float32 [shape=(n, dim)], by their places in the vocabulary [shape=(n,)]."""
+        coded = np.minimum(ids, len(self.codes) - 1)
+        found = self.codes[coded].astype(np.float32) * self.scales[coded, None]
+        products = np.flatnonzero(ids >= len(self.codes))
+        if len(products):
+            assert self.products is not None
+            found[products] = self.products.vectors(ids[products] - len(self.codes))
+        return found
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the arrays by their names in `encoders.text.torch_tower.WordLookup`, without those of subwords."""
+        found = {"codes": self.codes, "scales": self.scales, "weights": self.weights}
+        if self.products is not None:
+            found |= {f"product_{name}": getattr(self.products, name) for name in _PRODUCT_PARTS}
+        return found
+
+    @staticmethod
+    def from_tensors(
+        vocabulary: Vocabulary,
+        tensors: Mapping[str, np.ndarray],
+        subwords: Subwords | None = None,
+        *,
+        kind: str = "model",
+        source: str = "",
+    ) -> WordVectors:
+        """Return the word vectors of `tensors`.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: the arrays do not match the vocabulary or each other.
+        """
+        codes = tensors["codes"]
+        scales, weights = (tensors[name].astype(np.float32) for name in ("scales", "weights"))
+        products = None
+        if "product_codes" in tensors:
+            products = ProductCodes(*(tensors[f"product_{name}"] for name in _PRODUCT_PARTS))
+        _check(vocabulary, codes, scales, weights, subwords, products)
+        return WordVectors(vocabulary, codes, scales, weights, subwords, kind, source, products)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The fields of a model's config that say how many words have product codes, and of which size."""
+        if self.products is None:
+            return {}
+        n_parts, _, part_dim = self.products.centroids.shape
+        return {"product_words": len(self.products), "product_parts": n_parts, "product_part_dim": part_dim}
+
     def vector(self, word: str) -> np.ndarray | None:
         """Return a word's vector [shape=(dim,)], from its subwords if the vocabulary lacks it; None: it has none."""
         at = self.vocabulary.ids.get(word)
         if at is not None:
-            return self.codes[at].astype(np.float32) * self.scales[at]
+            return self.rows(np.array([at]))[0]
         return None if self.subwords is None else self.subwords.centred(word)
 
     def split(self, phrase: str) -> tuple[list[str], list[str], list[str]]:
@@ -186,8 +241,7 @@ class WordVectors:
             if not known and not from_subwords:
                 raise self.vocabulary.unknown_error(unknown, phrase=phrase)
             ids = np.array([self.vocabulary.ids[token] for token in known], dtype=np.int64)
-            vectors = self.codes[ids].astype(np.float32) * self.scales[ids, None]
-            row += (self.weights[ids, None] * vectors).sum(0)
+            row += (self.weights[ids, None] * self.rows(ids)).sum(0)
             for word in from_subwords:
                 vector = self.vector(word)
                 assert vector is not None  # by the definition of split
@@ -196,10 +250,12 @@ class WordVectors:
 
     def neighbours(self, vector: np.ndarray, *, count: int, exclude: Sequence[str] = ()) -> list[tuple[str, float]]:
         """Return the tokens nearest to a vector [shape=(dim,)] with their cosines, nearest first, without `exclude`."""
-        cosines = np.empty(len(self.codes), np.float32)
+        n = len(self.weights)
+        cosines = np.empty(n, np.float32)
         target = vector / max(float(np.linalg.norm(vector)), 1e-9)
-        for start in range(0, len(self.codes), _CHUNK_ROWS):  # scales do not change a cosine
-            cosines[start : start + _CHUNK_ROWS] = unit(self.codes[start : start + _CHUNK_ROWS]) @ target
+        for start in range(0, n, _CHUNK_ROWS):
+            ids = np.arange(start, min(n, start + _CHUNK_ROWS))
+            cosines[ids] = unit(self.rows(ids)) @ target
         cosines[[0, 1, *(self.vocabulary.ids[token] for token in exclude if token in self.vocabulary.ids)]] = -np.inf
         best = np.argsort(-cosines, kind="stable")[:count]
         return [(self.vocabulary.tokens[i], float(cosines[i])) for i in best if np.isfinite(cosines[i])]
@@ -213,12 +269,8 @@ class WordVectors:
         from safetensors.numpy import save
 
         tokens = "".join(token + "\n" for token in self.vocabulary.tokens).encode()
-        tensors = {
-            "words.codes": self.codes,
-            "words.scales": self.scales,
-            "words.weights": self.weights,
-            "words.tokens": np.frombuffer(tokens, np.uint8),
-        }
+        tensors = {f"words.{name}": array for name, array in self.tensors().items()}
+        tensors["words.tokens"] = np.frombuffer(tokens, np.uint8)
         if self.subwords is not None:
             tensors |= self.subwords.tensors()
         header = {"version": _VERSION, "kind": self.kind, "source": self.source}
@@ -251,17 +303,24 @@ class WordVectors:
                     raise WordVectorsError(
                         f"{path} is not a word-vector file of this version: make one by `retrieve word-vectors import`"
                     )
-                codes, scales, weights = (file.get_tensor(f"words.{part}") for part in ("codes", "scales", "weights"))
+                arrays = {
+                    name.removeprefix("words."): file.get_tensor(name)
+                    for name in names
+                    if name.startswith("words.") and name != "words.tokens"
+                }
                 text = "" if in_model else file.get_tensor("words.tokens").tobytes().decode("utf-8")
             if in_model:
                 text = (path / VOCABULARY_FILE).read_text(encoding="utf-8")
-                if len(codes) <= _SPECIAL:
+                if len(arrays["weights"]) <= _SPECIAL:
                     raise WordVectorsError(f"{path} has no word vectors: the model uses a sentence encoder")
             subwords_path = path / SUBWORDS_FILE if in_model else file_path
             has_subwords = subwords_path.is_file() if in_model else "subwords.codes" in names
             subwords = read_subwords(subwords_path) if has_subwords else None
             vocabulary = Vocabulary(text.split("\n")[:-1])
-            _check(vocabulary, codes, scales, weights, subwords)
+            kind, source = (
+                ("model", str(path)) if in_model else (str(header.get("kind", "")), str(header.get("source", "")))
+            )
+            return cls.from_tensors(vocabulary, arrays, subwords, kind=kind, source=source)
         except WordVectorsError:
             raise
         except (SafetensorError, ValueError, KeyError, AttributeError) as error:
@@ -273,24 +332,28 @@ class WordVectors:
                 f"{path} is not a word-vector file, or is damaged ({error}): make or copy it again, or read another "
                 "tool's file by `retrieve word-vectors import`"
             ) from None
-        kind, source = (
-            ("model", str(path)) if in_model else (str(header.get("kind", "")), str(header.get("source", "")))
-        )
-        return cls(vocabulary, codes, scales, weights, subwords, kind, source)
 
 
 def _check(
-    vocabulary: Vocabulary, codes: np.ndarray, scales: np.ndarray, weights: np.ndarray, subwords: Subwords | None
+    vocabulary: Vocabulary,
+    codes: np.ndarray,
+    scales: np.ndarray,
+    weights: np.ndarray,
+    subwords: Subwords | None,
+    products: ProductCodes | None,
 ) -> None:
     n = len(vocabulary)
     if len(vocabulary.ids) != n:
         raise ValueError("a token occurs twice")
-    if codes.dtype != np.int8 or codes.shape[:1] != (n,) or codes.ndim != 2 or {scales.shape, weights.shape} != {(n,)}:
+    n_coded = n - (0 if products is None else len(products))
+    if codes.dtype != np.int8 or codes.ndim != 2 or {len(codes), len(scales)} != {n_coded} or weights.shape != (n,):
         raise ValueError(f"{n} tokens do not match codes of shape {codes.shape}")
-    if not (np.isfinite(scales).all() and np.isfinite(weights).all()):
+    if scales.ndim != 1 or not (np.isfinite(scales).all() and np.isfinite(weights).all()):
         raise ValueError("a scale or weight is not finite")
     if subwords is not None and len(subwords.mean) != codes.shape[1]:
         raise ValueError("the vectors of words and subwords differ in length")
+    if products is not None and products.dim != codes.shape[1]:
+        raise ValueError("the vectors of words and product codes differ in length")
 
 
 def _mean(directions: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from encoders.backbones.base import Backbone
 from encoders.backbones.published import load_published
 from encoders.checkpoint import CONFIG_FILE, ModelDirError
+from encoders.composed import ComposedTextTower, take_space
 from encoders.level import DEFAULT_LEVEL
 from encoders.tagger_model import TaggerConfig, TaggerModel
 from encoders.text.word_vectors import WordVectors
@@ -52,19 +54,17 @@ def build_two_tower(
         word_dim=words.dim,
         vocab_size=len(words.vocabulary) if isinstance(words, WordVectors) else 2,
         tag_names=tag_names,
+        **_sizes(words, init, backbone),
     )
     model = TwoTowerModel(config)
     if isinstance(words, WordVectors):
-        model.vocabulary, model.subwords = words.vocabulary, words.subwords
-        model.words.codes.copy_(torch.from_numpy(words.codes))
-        model.words.scales.copy_(torch.from_numpy(words.scales))
-        model.words.weights.copy_(torch.from_numpy(words.weights))
+        model.read_words(words)
     else:
         model.read_sentences(words)
     if init is not None:
         kind = _kind(init)
         if kind == TwoTowerConfig.model_type:
-            _take_towers(model, init)
+            _take_towers(model, init, words)
         else:
             start_backbone(model.audio_tower.backbone, init, name=backbone, published=published)
     return model
@@ -127,6 +127,18 @@ def start_backbone(backbone: Backbone, init: Path, *, name: str, published: str 
         raise ModelDirError(f"--init {init}: its backbone is of another architecture than {name}") from None
 
 
+def _sizes(words: WordVectors | SentenceTower, init: Path | None, backbone: str) -> dict[str, Any]:
+    """Return the config's fields that depend on the words, or on the two towers in `init` if they have the backbone."""
+    of_words: dict[str, Any] = dict(words.sizes) if isinstance(words, WordVectors) else {}
+    if init is None or _kind(init) != TwoTowerConfig.model_type:
+        return of_words
+    config = json.loads((init / CONFIG_FILE).read_text(encoding="utf-8"))
+    if config.get("backbone") != backbone:  # refused when the weights are taken
+        return of_words
+    kept = ("backbone_options", "composed", "dim", "audio_hidden", "text_hidden", "storage")
+    return of_words | {name: config[name] for name in kept if name in config}
+
+
 def _kind(init: Path) -> str | None:
     """Return the kind of model in a directory; None for a file.
 
@@ -146,7 +158,7 @@ def _same_backbone(init: Path, theirs: str, ours: str) -> None:
         raise ModelDirError(f"--init {init}: its backbone is {theirs}, not {ours}; add --backbone {theirs}")
 
 
-def _take_towers(model: TwoTowerModel, init: Path) -> None:
+def _take_towers(model: TwoTowerModel, init: Path, words: WordVectors | SentenceTower) -> None:
     """Copy both towers; the text tower only where it has the same word vectors or sentence encoder as input."""
     source = TwoTowerModel.from_pretrained(init)
     _same_backbone(init, source.config.backbone, model.config.backbone)
@@ -156,6 +168,9 @@ def _take_towers(model: TwoTowerModel, init: Path) -> None:
         model.calibration.load_state_dict(source.calibration.state_dict(), strict=True)
         if same_input:
             model.text_tower.load_state_dict(source.text_tower.state_dict(), strict=True)
+        elif isinstance(model.text_tower, ComposedTextTower) and isinstance(source.text_tower, ComposedTextTower):
+            take_space(model.text_tower, source.text_tower)
+            model.text_tower.read_names(words)
     except RuntimeError:
         raise ModelDirError(f"--init {init}: its towers have other sizes than those of this version") from None
 
@@ -167,4 +182,6 @@ def _have_same_input(one: TwoTowerModel, other: TwoTowerModel) -> bool:
     if one.sentences is not None or other.sentences is not None:
         return False
     assert one.vocabulary is not None and other.vocabulary is not None
-    return one.vocabulary.tokens == other.vocabulary.tokens and torch.equal(one.words.codes, other.words.codes)
+    ours, theirs = one.words.arrays(), other.words.arrays()
+    same_words = one.vocabulary.tokens == other.vocabulary.tokens and ours.keys() == theirs.keys()
+    return same_words and all(np.array_equal(ours[name], theirs[name]) for name in ours if name != "weights")

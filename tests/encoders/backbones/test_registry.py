@@ -251,7 +251,7 @@ def test_an_unknown_name_is_told_what_there_is() -> None:
 
 
 def test_options_change_a_network_and_wrong_ones_are_refused() -> None:
-    options = {"width": 0.1, "mel": MobileNet().front_end.spec.to_dict() | {"n_mels": 64}}
+    options = {"width": 0.1, "mel": MobileNet().front_end.spec.to_dict() | {"n_mels": 64}, "taps": [4, 13]}
     backbone = build_backbone("mn10", **options)
     assert isinstance(backbone, MobileNet)
     assert (backbone.width, backbone.front_end_config["n_mels"]) == (0.1, 64)
@@ -270,3 +270,23 @@ def test_the_inference_copy_of_a_mobilenet_has_its_batch_norms_folded() -> None:
     copied = backbone.inference_copy()
     assert not [layer for layer in copied.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     torch.testing.assert_close(copied(waveform), backbone.eval()(waveform), rtol=1e-4, atol=1e-5)
+
+
+def test_taps_add_the_statistics_of_inner_layers_to_the_published_features() -> None:
+    torch.manual_seed(0)
+    plain = MobileNet().eval()
+    tapped = MobileNet(taps=(4, 7, 11, 13)).eval()
+    tapped.load_state_dict(plain.state_dict())
+    waveform = torch.randn(2, 64_000) * 0.1
+    with torch.inference_mode():
+        features, published = tapped(waveform), plain(waveform)
+        layer = plain.features[:5](plain.front_end(waveform).unsqueeze(1))
+        copied = tapped.inference_copy()(waveform)
+    assert tapped.dim == features.shape[1] == 1568
+    assert torch.equal(features[:, :384], published)
+    bands = layer.mean(3).reshape(2, 16, 8, 2).mean(3).flatten(1)  # of 16 channels, the 16 rows in 8 bands
+    torch.testing.assert_close(features[:, 384 : 384 + 128], bands)
+    torch.testing.assert_close(features[:, 512:528], layer.std((2, 3), unbiased=False), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(copied, features, atol=1e-4, rtol=1e-3)
+    with pytest.raises(ValueError, match=r"taps=\[16\]: the layers before the last are 0 to 15"):
+        MobileNet(taps=[16])
