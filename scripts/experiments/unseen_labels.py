@@ -1,8 +1,8 @@
 """Compare a model trained without some labels with one trained with them, on these labels.
 
-    python -m scripts.recipes.default.train --data DATA --weights WEIGHTS --out RUN --finish \\
+    python -m scripts.recipes.default.train --data DATA --weights WEIGHTS --out RUN \\
         --hold-out-labels scripts/experiments/unseen_labels.txt
-    python -m scripts.experiments.unseen_labels --data DATA/audio --unseen RUN/finished --out OUT
+    python -m scripts.experiments.unseen_labels --data DATA/audio --unseen RUN/model --out OUT
 
 --data holds the packs instruments_freesound, esc (fold 5 is used) and emotify (its genres are used), each with its
 labels.csv. The fourth test set is rendered from a soundfont that the recipe does not use.
@@ -172,9 +172,7 @@ def measurable(sets: Mapping[str, TestSet], names: Iterable[str]) -> dict[str, l
 def others(sets: Mapping[str, TestSet], labels: Sequence[str], model: TwoTowerModel) -> list[str]:
     """Return the labels of the test sets that the model knows and that do not reveal any of `labels`."""
     assert model.vocabulary is not None
-    words = model.words
-    codes, scales, weights = (part.detach().cpu().numpy() for part in (words.codes, words.scales, words.weights))
-    word_vectors = WordVectors(model.vocabulary, codes, scales, weights)
+    word_vectors = WordVectors.from_tensors(model.vocabulary, model.words.arrays())
     there = sorted({name for of in sets.values() for name in of.clips.tags})
     gone = LeakageFilter(labels, word_vectors).leaks(there)
     return [name for name in there if name not in gone and model.vocabulary.split(name)[0]]

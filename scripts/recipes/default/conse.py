@@ -1,20 +1,20 @@
 """Scores of any phrase from classifiers with fixed classes, through word vectors.
 
 A clip's score for a phrase is the mean of its standardised class logits, weighted by softmax(cosine / temperature)
-between the phrase's word vector and those of the class names. Classes whose teacher did not process the clip have no
-weight. ConSE averages in the other direction: it composes the word vectors of an image's most probable classes, and
-compares the result with the phrase.
+between the phrase's word vector and those of the class names. With several banks of classes, each has weights of its
+own, and the score is the sum over the banks. ConSE averages in the other direction: it composes the word vectors of an
+image's most probable classes, and compares the result with the phrase.
 
 Source: Norouzi et al., "Zero-shot learning by convex combination of semantic embeddings", ICLR 2014.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["TeacherTargets", "class_weights", "conse_scores"]
+__all__ = ["bank_weights", "class_weights"]
 
 TEMPERATURE = 0.05
 
@@ -35,26 +35,12 @@ def class_weights(phrases: np.ndarray, classes: np.ndarray, *, temperature: floa
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
-def conse_scores(z: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the scores of phrases for clips [shape=(n_clips, n_phrases)].
+def bank_weights(phrases: np.ndarray, banks: Sequence[np.ndarray], *, temperature: float) -> np.ndarray:
+    """Return the weights of the classes of all banks, side by side [shape=(n_phrases, n_classes)].
 
     Args:
-        z: standardised logits, NaN where unknown [shape=(n_clips, n_classes)].
-        weights: of `class_weights` [shape=(n_phrases, n_classes)].
+        phrases: unit word vectors [shape=(n_phrases, word_dim)].
+        banks: unit word vectors of each bank's class names [shape=(n_classes_of_bank, word_dim)].
+        temperature: divides the cosines.
     """
-    known = np.isfinite(z)
-    total = np.where(known, z, 0) @ weights.T
-    return total / np.maximum(known.astype(np.float32) @ weights.T, 1e-3)
-
-
-@dataclass(frozen=True)
-class TeacherTargets:
-    """What the student is distilled from.
-
-    Attributes:
-        z: standardised teacher logits, NaN where unknown [shape=(n_clips, n_classes)].
-        class_vectors: unit word vectors of the class names [shape=(n_classes, word_dim)].
-    """
-
-    z: np.ndarray
-    class_vectors: np.ndarray
+    return np.concatenate([class_weights(phrases, bank, temperature=temperature) for bank in banks], axis=1)

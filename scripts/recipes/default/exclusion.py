@@ -2,8 +2,7 @@
 
 A held-out label is removed with every phrase that reveals it (`retrieval.datasets.label_leakage`): clip labels, teacher
 classes with their logits and the rows of the AudioSet teacher's head, training phrases, and the tags that the model
-offers. So ConSE scores, initialisation, synthetic features and the penalty on the AudioSet head's logits do not contain
-it. The clips stay, without the label.
+offers. So neither part of the space contains it. The clips stay, without the label.
 
 What cannot be removed: the published network (backbone and hidden layer of its head) was trained on all AudioSet
 classes, and the word vectors on text with all words. Names without a common word and with distant word vectors are not
@@ -24,7 +23,7 @@ from torch import nn
 
 from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.label_leakage import LeakageFilter
-from scripts.recipes.default.data import Collection
+from scripts.recipes.default.collection import Collection
 
 __all__ = ["Exclusion", "check_resumed", "exclude_labels", "reduced_head"]
 
@@ -96,8 +95,8 @@ def exclude_labels(
 
     Args:
         labels: labels to hold out; with none, everything stays.
-        collection: clips; `z` has one column per class.
-        class_names: names of the teachers' classes.
+        collection: clips; `music` has one column per tag of the music teachers.
+        class_names: names of the teachers' classes, AudioSet's first, then those of the music teachers.
         word_vectors: see `LeakageFilter`.
 
     Raises:
@@ -130,9 +129,7 @@ def exclude_labels(
     stripped = replace(
         collection,
         labels=[tuple(label for label in clip if label not in from_clips) for clip in collection.labels],
-        z=collection.z[:, kept],
-        class_mean=collection.class_mean[kept],
-        class_std=collection.class_std[kept],
+        music=collection.music[:, kept[len(names) - collection.music.shape[1] :]],
     )
     return Exclusion(leakage, stripped, left, kept, removed, {label: set() for label in leakage.labels})
 
@@ -141,13 +138,13 @@ def check_resumed(out_dir: Path, labels: Sequence[str]) -> None:
     """Record the held-out labels in the output folder, and refuse to resume a run with others.
 
     Raises:
-        ValueError: the folder has weights of a run with other held-out labels.
+        ValueError: the folder has the model of a run with other held-out labels.
     """
     note = out_dir / _NOTE
     before = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else []
     wanted = sorted(set(labels))
     if before == wanted:
         return
-    if any((out_dir / name).is_file() for name in ("heads.pt", "stage2.pt")):
-        raise ValueError(f"{out_dir} has weights of a run with other held-out labels; delete them or change --out")
+    if (out_dir / "model").exists():
+        raise ValueError(f"{out_dir} has the model of a run with other held-out labels; delete it or change --out")
     note.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")

@@ -9,12 +9,36 @@ from pathlib import Path
 from retrieval.datasets.base import TaggedClip
 from retrieval.datasets.csv_folder import read_csv_dataset
 
-__all__ = ["EXHAUSTIVE_PACKS", "MUSIC_PACKS", "TRAINING_PACKS", "TrainingClip", "training_clips"]
+__all__ = [
+    "EXHAUSTIVE_PACKS",
+    "MUSIC_PACKS",
+    "OPEN_MUSIC",
+    "PACK_SHARE",
+    "TRAINING_PACKS",
+    "TrainingClip",
+    "training_clips",
+]
 
 TRAINING_PACKS = ("music", "orchestra_notes", "esc", "ambience", "lofi_notes", "sms_sounds")
-MUSIC_PACKS = ("music",)
+OPEN_MUSIC = "open_music"
+"""The pack that `open_music.py` fetches; it has long tracks, see `open_excerpts`."""
+MUSIC_PACKS = ("music", OPEN_MUSIC)
+"""Packs that the music teachers process."""
 EXHAUSTIVE_PACKS = frozenset(("orchestra_notes", "esc", "lofi_notes", "synth", "single"))
 """Packs whose labels are complete: a label that the pack uses and a clip lacks is absent from that clip."""
+PACK_SHARE = {
+    "music": 0.30,
+    "single": 0.16,
+    OPEN_MUSIC: 0.11,
+    "synth": 0.10,
+    "ambience": 0.10,
+    "esc": 0.07,
+    "grooves": 0.06,
+    "orchestra_notes": 0.05,
+    "lofi_notes": 0.03,
+    "sms_sounds": 0.02,
+}
+"""Share of each pack in a batch: music and field recordings weigh more than rendered clips and single notes."""
 
 # ESC-10 is CC BY. The other classes of ESC-50 are CC BY-NC, and fold 5 is for evaluation.
 _ESC_OPEN = frozenset(

@@ -1,8 +1,8 @@
 """The stages of the default model, from data to a model directory.
 
-Word vectors, training data (`data`), synthetic features (`feature_inversion`), initialisation (`spectral_init`), two
-stages of training (`student`), calibration. Each stage writes its result to the output folder and is skipped when the
-result is there, so that an interrupted run can be resumed by the same command.
+Word vectors (`words`), training data (`data`), what the taggers know (`knowledge`), the fixed part of the space
+(`composed_space`), the trained part (`student`), calibration (`calibrate`). The first two take half an hour, write
+their results to the output folder and are resumed by the same command; the others take a few minutes.
 """
 
 from __future__ import annotations
@@ -18,32 +18,35 @@ import numpy as np
 import torch
 from torch import nn
 
+from encoders.composed import ComposedProjection, ComposedTextTower
+from encoders.level import DEFAULT_LEVEL
+from encoders.text.composed import ComposedSpec
 from encoders.text.tokenizer import tokenize
-from encoders.text.train import train_word_vectors
 from encoders.text.vocabulary import Vocabulary
 from encoders.text.word_vectors import WordVectors
 from encoders.two_tower import TwoTowerConfig, TwoTowerModel
 from retrieval.evaluation.protocol import evaluate
 from scripts.recipes.default.calibrate import calibrate, clip_vectors
-from scripts.recipes.default.conse import TeacherTargets, class_weights
-from scripts.recipes.default.corpus import Corpus, read_corpus, training_sentences
+from scripts.recipes.default.collection import Collection, load_shards, make_collection
+from scripts.recipes.default.composed_space import LowRank, low_rank
+from scripts.recipes.default.conse import bank_weights
+from scripts.recipes.default.corpus import Corpus, read_corpus
 from scripts.recipes.default.data import (
-    Collection,
-    load_shards,
-    make_collection,
+    Embedder,
+    write_open_music_shards,
     write_recorded_shards,
     write_rendered_shards,
 )
 from scripts.recipes.default.exclusion import check_resumed, exclude_labels
-from scripts.recipes.default.feature_inversion import invert_features
-from scripts.recipes.default.features import chunk_features
+from scripts.recipes.default.knowledge import CLIP_STD, Knowledge, learn_knowledge
 from scripts.recipes.default.phrase_sampling import make_phrase_book
-from scripts.recipes.default.settings import WORD_VECTORS_FILE, DefaultRun
-from scripts.recipes.default.spectral_init import fit_text_tower, init_projection, low_rank_space
-from scripts.recipes.default.student import Student, TrainingData, on_cpu
+from scripts.recipes.default.sentence_vectors import open_encoder
+from scripts.recipes.default.settings import TAPS, WORD_VECTORS_FILE, DefaultRun
+from scripts.recipes.default.student import Student, TrainingData
 from scripts.recipes.default.teachers import load_audioset_teacher, load_music_teachers
+from scripts.recipes.default.words import make_word_vectors
 
-__all__ = ["held_out_metrics", "initialise", "train_default"]
+__all__ = ["held_out_metrics", "train_default"]
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -53,95 +56,127 @@ _NO_TAGS = frozenset(("00s", "60s", "70s", "80s", "90s", "sound effect", "inside
 
 
 def train_default(run: DefaultRun, *, log: Log) -> Path:
-    """Train the model, or resume training, and return the model directory `out_dir/model`.
+    """Train the model, or resume, and return the model directory `out_dir/model`.
 
     Args:
         run: the settings.
         log: called with a record of each stage and, now and then, of a step.
 
     Raises:
-        ValueError: a label to hold out is unknown, or the folder has weights of another recipe.
+        ValueError: a label to hold out is unknown, or the folder has a model of another recipe.
         DatasetError: a pack is missing or its table cannot be read.
         FileNotFoundError: a text, a checkpoint or a soundfont is missing.
     """
     run.out_dir.mkdir(parents=True, exist_ok=True)
     check_resumed(run.out_dir, run.held_out_labels)
-    corpus = read_corpus(run.data_dir / "text", seed=run.recipe.seed)
-    word_vectors = _word_vectors(run, corpus)
-    vocabulary = word_vectors.vocabulary
-    log({"stage": "word vectors", "vocabulary": len(vocabulary)})
+    recipe = run.recipe
+    corpus = read_corpus(run.data_dir / "text", seed=recipe.seed)
     music_tags, collection = _prepare(run, log)
+    word_vectors = _word_vectors(run, corpus, [*corpus.class_names, *music_tags], log)
+    vocabulary = word_vectors.vocabulary
     exclusion = exclude_labels(run.held_out_labels, collection, [*corpus.class_names, *music_tags], word_vectors)
-    collection, class_names = exclusion.collection, exclusion.class_names
+    collection = exclusion.collection
     # Names with commas or brackets are groups of the vocabulary, which a query would not join across punctuation.
-    joined_names = [" ".join(tokenize(name)) for name in class_names]
+    names = [" ".join(tokenize(name)) for name in exclusion.class_names]
+    teacher = load_audioset_teacher(run.weights_dir)
+    assert isinstance(teacher.head, nn.Sequential)
+    head = exclusion.head(teacher.head)
+    n_head = head[3].out_features
+    banks = (tuple(names[:n_head]), tuple(names[n_head:]))
     labels = sorted({label for clip in collection.labels for label in clip if vocabulary.split(label)[0]})
-    short_names = [_short_name(name) for name in class_names]
-    model = _new_model(run, word_vectors, _tag_names([*short_names, *labels], vocabulary))
-    classifier = load_audioset_teacher(run.weights_dir).head
-    assert isinstance(classifier, nn.Sequential)
-    head = exclusion.head(classifier)
-    published = chunk_features(model, collection)
-    synthetic = invert_features(
-        head, np.concatenate(published), per_class=run.recipe.synthetic_per_class, seed=run.recipe.seed
+    short_names = [_short_name(name) for name in exclusion.class_names]
+    knowledge = learn_knowledge(
+        collection,
+        head,
+        n_components=recipe.components,
+        damping=recipe.damping,
+        penalty=recipe.music_penalty,
     )
-    log({"stage": "feature inversion", "features": len(synthetic.features)})
+    log({"stage": "knowledge", "classes": len(names), "music_correlation": round(knowledge.music.correlation, 4)})
+    book = make_phrase_book(corpus, word_vectors, names=[*names, *short_names], extra=labels, keep=exclusion.keep)
+    bank_vectors = [word_vectors.encode(bank) for bank in banks]
+    spec = ComposedSpec(
+        banks=banks,
+        anchors=tuple(label for label in labels if label in collection.contrasted),
+        rank=recipe.rank,
+        trained_dim=recipe.trained_dim,
+        components=recipe.components,
+        audio_hidden=recipe.audio_hidden,
+        head_features=knowledge.head.weight1.shape[1],
+        head_hidden=len(knowledge.head.bias1),
+        clip_std=CLIP_STD,
+    )
+    z = knowledge.standard_logits(collection.clip_features())
+    weights = bank_weights(book.vectors, bank_vectors, temperature=spec.temperature)
+    space = low_rank(z, collection.share, weights, book.share, rank=recipe.rank)
+    log({"stage": "composed space", "rank": recipe.rank, "kept": round(space.kept, 4)})
+    model = _new_model(run, spec, word_vectors, _tag_names([*short_names, *labels], vocabulary))
+    set_space(model, knowledge, space, word_vectors)
+    is_music = np.isfinite(collection.music).all(axis=1)
     data = TrainingData(
         collection=collection,
-        targets=TeacherTargets(collection.z, word_vectors.encode(joined_names)),
-        synthetic=synthetic,
-        book=make_phrase_book(
-            corpus, word_vectors, names=[*joined_names, *short_names], extra=labels, keep=exclusion.keep
-        ),
+        scaler=knowledge.scaler,
+        z=taught(z, collection.music, knowledge, n_head=n_head),
+        banks=bank_vectors,
+        is_music=is_music,
+        book=book,
         label_vectors=dict(zip(labels, word_vectors.encode(labels), strict=True)),
-        music_vectors=word_vectors.encode(sorted(set(class_names[synthetic.logits.shape[1] :]))),
-        teacher_head=head,
     )
-    student = Student(model, data, run.recipe, device=run.device)
-    _fit(student, run.out_dir, published, log)
-    features = chunk_features(model, collection)
-    metrics = held_out_metrics(model, collection, features)
-    log({"stage": "towers", "held_out": metrics})
-    line = calibrate(model, collection, synthetic, seed=run.recipe.seed, features=features)
+    Student(model, data, recipe).fit(log=log)
+    model.eval()
+    vectors = clip_vectors(model, collection)
+    set_covariances(model, vectors, collection.share)
+    metrics = held_out_metrics(model, collection, vectors)
+    log({"stage": "student", "held_out": metrics})
+    line = calibrate(model, collection, vectors, seed=recipe.seed)
     log({"stage": "calibration", **line})
-    notes = {"recipe": asdict(run.recipe), "word_vectors": asdict(run.word_vectors), "calibration": line}
-    notes["held_out"] = metrics
+    notes = {"recipe": asdict(recipe), "word_vectors": asdict(run.word_vectors), "calibration": line}
+    notes |= {"music_correlation": knowledge.music.correlation, "rank_kept": space.kept, "held_out": metrics}
     if run.held_out_labels:
         notes["held_out_labels"] = exclusion.record()
     folder = run.out_dir / "model"
-    model.cpu().save_pretrained(folder)
+    model.save_pretrained(folder)
     (folder / "training.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
     return folder
 
 
-def _word_vectors(run: DefaultRun, corpus: Corpus) -> WordVectors:
+def _word_vectors(run: DefaultRun, corpus: Corpus, names: list[str], log: Log) -> WordVectors:
+    """Return the word vectors of the output folder, made if they are not there."""
     path = run.out_dir / WORD_VECTORS_FILE
-    if not path.is_file():
-        settings = replace(run.word_vectors, seed=run.recipe.seed)
-        train_word_vectors(training_sentences(corpus), settings, source=str(run.data_dir / "text")).save(path)
-    return WordVectors.load(path)
+    if path.is_file():
+        return WordVectors.load(path)
+    return make_word_vectors(
+        corpus,
+        run.data_dir / "text",
+        run.out_dir,
+        names=names,
+        settings=replace(run.word_vectors, seed=run.recipe.seed),
+        encode=open_encoder(run.sentence_encoder, run.out_dir),
+        log=log,
+    )
 
 
 def _prepare(run: DefaultRun, log: Log) -> tuple[list[str], Collection]:
     """Write the shards that are missing; return the tags of the music teachers and the collection."""
-    teacher = load_audioset_teacher(run.weights_dir)
     music_teachers = load_music_teachers(run.weights_dir)
-    tags = [tag for music in music_teachers for tag in music.tags]
+    tags = [tag for teacher in music_teachers for tag in teacher.tags]
     cache = run.out_dir / "cache"
     cache.mkdir(parents=True, exist_ok=True)
+    embed = Embedder(run.weights_dir)
 
     def on_shard(name: str) -> None:
         log({"stage": "data", "shard": name})
 
-    write_recorded_shards(
-        run.data_dir / "audio", cache, teacher=teacher, music_teachers=music_teachers, on_shard=on_shard
-    )
+    audio = run.data_dir / "audio"
+    write_recorded_shards(audio, cache, embed=embed, music_teachers=music_teachers, on_shard=on_shard)
+    if run.open_music:
+        write_open_music_shards(audio, cache, embed=embed, music_teachers=music_teachers, on_shard=on_shard)
     write_rendered_shards(
         run.soundfonts,
         cache,
         count=run.rendered_clips,
         seed=run.recipe.seed,
-        teacher=teacher,
+        embed=embed,
         n_music_tags=len(tags),
         on_shard=on_shard,
     )
@@ -163,56 +198,97 @@ def _tag_names(names: list[str], vocabulary: Vocabulary) -> list[str]:
     return sorted(tags.values())
 
 
-def _new_model(run: DefaultRun, word_vectors: WordVectors, tag_names: list[str]) -> TwoTowerModel:
+def _new_model(run: DefaultRun, spec: ComposedSpec, word_vectors: WordVectors, tag_names: list[str]) -> TwoTowerModel:
     """Return the untrained towers with the published backbone and the word vectors."""
     torch.manual_seed(run.recipe.seed)
-    config = TwoTowerConfig(vocab_size=len(word_vectors.vocabulary), word_dim=word_vectors.dim, tag_names=tag_names)
+    recipe = run.recipe
+    config = TwoTowerConfig(
+        backbone="mn04",
+        backbone_options={"taps": list(TAPS)},
+        level=DEFAULT_LEVEL.to_dict(),
+        composed=spec.to_dict(),
+        storage="float16",
+        text_hidden=recipe.text_hidden,
+        dropout=recipe.dropout,
+        word_dim=word_vectors.dim,
+        vocab_size=len(word_vectors.vocabulary),
+        tag_names=tag_names,
+        **word_vectors.sizes,
+    )
     model = TwoTowerModel(config)
-    model.vocabulary = word_vectors.vocabulary
-    model.words.codes.copy_(torch.from_numpy(word_vectors.codes))
-    model.words.scales.copy_(torch.from_numpy(word_vectors.scales))
-    model.words.weights.copy_(torch.from_numpy(word_vectors.weights))
+    model.read_words(word_vectors)
     model.audio_tower.backbone.load_state_dict(load_audioset_teacher(run.weights_dir).backbone.state_dict())
     return model
 
 
-def _fit(student: Student, out_dir: Path, published: list[np.ndarray], log: Log) -> None:
-    """Initialise the towers and run both stages of training, or load what an earlier run has finished."""
-    model, heads = student.model, out_dir / "heads.pt"
-    if heads.is_file():
-        model.load_state_dict(torch.load(heads, map_location="cpu", weights_only=True))
-    else:
-        initialise(student, log=log)
-        student.fit_heads(published, log=log)
-        log({"stage": "heads", "held_out": held_out_metrics(model, student.collection, published)})
-        torch.save(on_cpu(model.state_dict()), heads)
-    student.fit(out_dir, log=log)
+@torch.no_grad()
+def set_space(model: TwoTowerModel, knowledge: Knowledge, space: LowRank, word_vectors: WordVectors) -> None:
+    """Set the fixed part of both towers.
+
+    Args:
+        model: the towers, with a composed space.
+        knowledge: the classes' logits as maps of features.
+        space: projections of standardised logits and of class weights.
+        word_vectors: give the vectors of the class names and of the anchors.
+    """
+    projection, text_tower = model.audio_tower.projection, model.text_tower
+    assert isinstance(projection, ComposedProjection) and isinstance(text_tower, ComposedTextTower)
+    head, music = knowledge.head, knowledge.music
+    scaled = space.audio / knowledge.std
+    of_head, of_music = scaled[:, : len(head.bias2)], scaled[:, len(head.bias2) :]
+    values = {
+        "mean": knowledge.scaler.mean,
+        "inverse_std": knowledge.scaler.inverse_std,
+        "components": knowledge.scaler.components,
+        "head_weight": head.weight1,
+        "head_bias": head.bias1,
+        "class_projection": of_head @ head.weight2,
+        "component_projection": of_music @ music.weight,
+        "offset": of_head @ head.bias2 + of_music @ music.bias - scaled @ knowledge.mean,
+    }
+    for name, value in values.items():
+        getattr(projection, name).copy_(torch.from_numpy(value))
+    text_tower.class_parts.copy_(torch.from_numpy(space.text.T))
+    text_tower.read_names(word_vectors)
 
 
-def initialise(student: Student, *, log: Log) -> None:
-    """Set both towers to the AudioSet teacher with ConSE scores, at low rank; see `spectral_init`."""
-    collection, book, recipe = student.collection, student.book, student.recipe
-    head = student.data.teacher_head
-    assert isinstance(head, nn.Sequential)
-    n = head[3].out_features
-    classes = student.targets.class_vectors[:n]
-    space = low_rank_space(
-        student.background_z(6000)[:, :n], class_weights(book.vectors, classes), book.share, rank=recipe.init_rank
-    )
-    projection = student.model.audio_tower.projection
-    init_projection(projection, head, space, collection.class_mean[:n], collection.class_std[:n])
-    fit_text_tower(student.model, space, book, classes, steps=recipe.text_steps, seed=recipe.seed, log=log)
+@torch.no_grad()
+def set_covariances(model: TwoTowerModel, vectors: np.ndarray, share: np.ndarray) -> None:
+    """Set the covariances by which the text tower standardises its two parts.
+
+    Args:
+        model: the towers.
+        vectors: of clips [shape=(n_clips, dim)].
+        share: weight of each clip, summing to 1 [shape=(n_clips,)].
+    """
+    tower = model.text_tower
+    assert isinstance(tower, ComposedTextTower)
+    centred = vectors - share @ vectors
+    rank = tower.spec.rank
+    for buffer, part in ((tower.composed_covariance, centred[:, :rank]), (tower.trained_covariance, centred[:, rank:])):
+        buffer.copy_(torch.from_numpy((share[:, None] * part).T @ part))
 
 
-def held_out_metrics(
-    model: TwoTowerModel, collection: Collection, features: list[np.ndarray] | None = None
-) -> dict[str, dict[str, float]]:
+def taught(z: np.ndarray, music: np.ndarray, knowledge: Knowledge, *, n_head: int) -> np.ndarray:
+    """Return the standardised logits that are distilled: the music teachers' own ones where they have processed a clip.
+
+    Args:
+        z: standardised logits of all classes, the music tags predicted [shape=(n_clips, n_classes)].
+        music: the teachers' logits, NaN in the rows of other clips [shape=(n_clips, n_tags)].
+        knowledge: gives the moments.
+        n_head: classes of the AudioSet tagger, which come first.
+    """
+    own = (music - knowledge.mean[n_head:]) / knowledge.std[n_head:]
+    return np.concatenate([z[:, :n_head], np.where(np.isfinite(own), own, z[:, n_head:])], axis=1).astype(np.float32)
+
+
+def held_out_metrics(model: TwoTowerModel, collection: Collection, vectors: np.ndarray) -> dict[str, dict[str, float]]:
     """Return zero-shot metrics of the held-out clips, by which recipes are compared.
 
     Args:
         model: both towers.
         collection: the clips.
-        features: chunk features of each clip, if they are known.
+        vectors: of the clips, by `clip_vectors` [shape=(n_clips, dim)].
 
     Returns:
         Pack -> map (mean average precision over the labels of at least three held-out clips of the pack, but not of
@@ -220,7 +296,6 @@ def held_out_metrics(
         clips, labels. Packs without such a label are left out.
     """
     assert model.vocabulary is not None
-    vectors = clip_vectors(model.eval(), collection, features)
     metrics = {}
     for pack in sorted(set(collection.packs)):
         rows = [i for i in np.flatnonzero(collection.held_out) if collection.packs[i] == pack and collection.labels[i]]

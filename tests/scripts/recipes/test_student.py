@@ -1,106 +1,157 @@
-"""A small run of both stages: the loss falls, and a resumed run ends with the same weights."""
+"""The trained part: it learns labels, the same every time, and the fixed part stays."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from encoders.composed import ComposedProjection, ComposedTextTower
+from encoders.text.composed import ComposedSpec
+from encoders.text.word_vectors import WordVectors
+from encoders.two_tower import TwoTowerConfig, TwoTowerModel
 from scripts.recipes.default.calibrate import calibrate, clip_vectors
-from scripts.recipes.default.data import Collection
-from scripts.recipes.default.features import chunk_features
+from scripts.recipes.default.collection import Collection
+from scripts.recipes.default.composed_space import low_rank
+from scripts.recipes.default.conse import bank_weights
+from scripts.recipes.default.knowledge import Knowledge, learn_knowledge
+from scripts.recipes.default.phrase_sampling import PhraseBook
 from scripts.recipes.default.settings import Recipe
-from scripts.recipes.default.stages import held_out_metrics
-from scripts.recipes.default.student import Student
+from scripts.recipes.default.stages import held_out_metrics, set_covariances, set_space, taught
+from scripts.recipes.default.student import Student, TrainingData
 
 NAMES = ("low", "high", "noise")
-MakeStudent = Callable[..., Student]
-RECIPE = Recipe(
-    seed=2,
-    head_steps=40,
-    steps=4,
-    batch_clips=8,
-    phrases=3,
-    synthetic_batch=6,
-    checkpoint_steps=2,
-    mix_probability=0.3,
-)
+RECIPE = Recipe(seed=2, rank=4, trained_dim=4, components=10, steps=120, batch_clips=24, phrases=3, feature_noise=0.1)
 
 
 @pytest.fixture
-def collection(recipe_collection: Collection) -> Collection:
-    return recipe_collection
-
-
-@pytest.fixture
-def student(small_student: MakeStudent) -> MakeStudent:
-    return small_student
-
-
-def test_groups_are_held_out_whole_and_never_drawn(collection: Collection) -> None:
-    assert 0 < collection.held_out.sum() < 30
-    drawn = {int(i) for _ in range(50) for i in collection.draw(8, np.random.default_rng(_))}
-    assert not drawn & set(np.flatnonzero(collection.held_out))
-
-
-def test_both_stages_learn_and_calibrate(student: MakeStudent, collection: Collection, tmp_path: Path) -> None:
-    run = student(
-        collection, dataclasses.replace(RECIPE, head_steps=250, head_learning_rate=3e-3, synthetic_weight=0.1)
+def words() -> WordVectors:
+    rng = np.random.default_rng(0)
+    return WordVectors.from_floats(
+        list(NAMES), rng.normal(size=(3, 8)), np.full(3, 1 / 3), kind="word2vec", source="test"
     )
+
+
+@pytest.fixture
+def knowledge(recipe_collection: Collection) -> Knowledge:
+    torch.manual_seed(1)
+    head = torch.nn.Sequential(
+        torch.nn.Linear(20, 8), torch.nn.Hardswish(), torch.nn.Dropout(0.2), torch.nn.Linear(8, 3)
+    ).eval()
+    return learn_knowledge(recipe_collection, head, n_components=10, damping=5, penalty=1.0)
+
+
+@pytest.fixture
+def make_student(
+    recipe_collection: Collection, knowledge: Knowledge, words: WordVectors
+) -> Callable[[Recipe], tuple[TwoTowerModel, Student]]:
+    """A function that makes a model with a fixed part and a student of it; always the same weights."""
+    banks = (NAMES, NAMES[:2])
+    spec = ComposedSpec(
+        banks=banks,
+        anchors=NAMES,
+        rank=4,
+        trained_dim=4,
+        components=10,
+        audio_hidden=16,
+        head_features=20,
+        head_hidden=8,
+    )
+
+    def make(recipe: Recipe) -> tuple[TwoTowerModel, Student]:
+        torch.manual_seed(0)
+        config = TwoTowerConfig(composed=spec.to_dict(), word_dim=8, vocab_size=5, text_hidden=16)
+        model = TwoTowerModel(config)
+        model.audio_tower.projection = ComposedProjection(spec, feature_dim=30, dropout=0.1)  # of the collection
+        model.read_words(words)
+        vectors = words.encode(NAMES)
+        bank_vectors = [words.encode(bank) for bank in banks]
+        features = recipe_collection.clip_features()
+        z = knowledge.standard_logits(features)
+        weights = bank_weights(vectors, bank_vectors, temperature=spec.temperature)
+        space = low_rank(z, recipe_collection.share, weights, np.full(3, 1 / 3), rank=4)
+        set_space(model, knowledge, space, words)
+        data = TrainingData(
+            collection=recipe_collection,
+            scaler=knowledge.scaler,
+            z=taught(z, recipe_collection.music, knowledge, n_head=3),
+            banks=bank_vectors,
+            is_music=np.isfinite(recipe_collection.music).all(1),
+            book=PhraseBook(list(NAMES), vectors, np.full(3, 1 / 3)),
+            label_vectors=dict(zip(NAMES, vectors, strict=True)),
+        )
+        return model, Student(model, data, recipe)
+
+    return make
+
+
+MakeStudent = Callable[[Recipe], tuple[TwoTowerModel, Student]]
+
+
+def test_a_student_learns_its_labels_and_is_calibrated(
+    make_student: MakeStudent, recipe_collection: Collection
+) -> None:
+    model, student = make_student(RECIPE)
+    fixed = {name: value.clone() for name, value in model.audio_tower.projection.named_buffers()}
     losses: list[float] = []
-    run.fit_heads(chunk_features(run.model, collection), log=lambda row: losses.append(row["loss"]))
-    assert min(losses[-2:]) < losses[0]
-    run.fit(tmp_path, log=lambda row: None)
-    figures = calibrate(run.model, collection, run.data.synthetic, seed=1)
-    assert figures["slope"] > 0
-    # Standardised over the clips: a third of the calibration's background is synthetic, from an untrained head.
-    cosines = clip_vectors(run.model, collection) @ run.model.encode_text(NAMES).T
-    logits = (cosines - cosines.mean(0)) / cosines.std(0)
-    truth = np.array([NAMES.index(labels[0]) for labels in collection.labels])
-    assert (logits.argmax(1) == truth).mean() > 0.8
+    student.fit(log=lambda row: losses.append(row["loss"]))
+    assert len(losses) == 1
+    model.eval()
+    vectors = clip_vectors(model, recipe_collection)
+    set_covariances(model, vectors, recipe_collection.share)
+    line = calibrate(model, recipe_collection, vectors, seed=1)
+    assert line["slope"] > 0
+    assert line["background_clips"] == (recipe_collection.share > 0).sum()
+    kept = np.flatnonzero(recipe_collection.held_out)
+    with torch.inference_mode():
+        logits = model.calibration(torch.from_numpy(vectors[kept]), torch.from_numpy(model.encode_text(NAMES)))
+    truth = np.array([NAMES.index(recipe_collection.labels[i][0]) for i in kept])
+    assert (logits.argmax(1).numpy() == truth).mean() > 0.8
+    assert {
+        name: bool(torch.equal(value, fixed[name])) for name, value in model.audio_tower.projection.named_buffers()
+    } == dict.fromkeys(fixed, True)
+    metrics = held_out_metrics(model, recipe_collection, vectors)
+    assert set(metrics) == {"music", "single", "synth"}
+    assert metrics["synth"]["map"] > 0.8
 
 
-def test_held_out_metrics_are_those_of_the_held_out_clips(student: MakeStudent, collection: Collection) -> None:
-    model = student(collection, RECIPE).model.eval()
-    metrics = held_out_metrics(model, collection)["synth"]
-    kept = np.flatnonzero(collection.held_out)
-    scores = clip_vectors(model, collection)[kept] @ model.encode_text(sorted(NAMES)).T
-    truth = np.array([[name == collection.labels[i][0] for name in sorted(NAMES)] for i in kept])
-    precisions = []
-    for column, carried in zip(scores.T, truth.T, strict=True):
-        ranked = carried[np.argsort(-column)]
-        precisions.append(np.mean([(ranked[: k + 1]).mean() for k in np.flatnonzero(ranked)]))
-    assert metrics["map"] == pytest.approx(np.mean(precisions), abs=1e-4)
-    spread = (scores - scores.mean(0)) / scores.std(0)
-    assert metrics["precision_at_1"] == pytest.approx((spread.argmax(1) == truth.argmax(1)).mean(), abs=1e-4)
-    assert metrics["clips"] == len(kept)
+def test_the_fixed_part_gives_the_composed_scores(
+    make_student: MakeStudent, recipe_collection: Collection, knowledge: Knowledge, words: WordVectors
+) -> None:
+    model, student = make_student(RECIPE)
+    projection, tower = model.audio_tower.projection, model.text_tower
+    assert isinstance(tower, ComposedTextTower)
+    features = recipe_collection.clip_features()
+    z = knowledge.standard_logits(features)
+    wanted = z @ bank_weights(words.encode(NAMES), student.data.banks, temperature=tower.spec.temperature).T
+    inputs = torch.from_numpy(features)
+    with torch.inference_mode():
+        composed = projection.composed(inputs, projection.coordinates(inputs))  # type: ignore[operator]
+        text = tower.composed(torch.from_numpy(words.encode(NAMES)))
+    found = (composed @ text.T).numpy()
+    for column in range(3):  # each clip's vector is brought to length 1, so the order of clips may change a little
+        assert np.corrcoef(found[:, column], wanted[:, column])[0, 1] > 0.9
 
 
-def test_a_resumed_run_ends_with_the_same_weights(student: MakeStudent, collection: Collection, tmp_path: Path) -> None:
-    whole = student(collection, RECIPE)
-    (tmp_path / "whole").mkdir()
-    whole.fit(tmp_path / "whole", log=lambda row: None)
-
-    class Stop(Exception):
-        pass
-
-    part = student(collection, RECIPE)
-    steps = part._step
-    part._step = lambda step: (_ for _ in ()).throw(Stop) if step == 3 else steps(step)  # type: ignore[method-assign]
-    (tmp_path / "part").mkdir()
-    with pytest.raises(Stop):
-        part.fit(tmp_path / "part", log=lambda row: None)
-    again = student(collection, RECIPE)
-    again.fit(tmp_path / "part", log=lambda row: None)
-    for (name, a), b in zip(whole.model.state_dict().items(), again.model.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
+def test_the_same_seed_gives_the_same_weights(make_student: MakeStudent) -> None:
+    short = dataclasses.replace(RECIPE, steps=5)
+    models = []
+    for _ in range(2):
+        model, student = make_student(short)
+        student.fit(log=lambda row: None)
+        models.append(model.state_dict())
+    for name, value in models[0].items():
+        assert torch.equal(value, models[1][name]), name
 
 
-def test_another_recipe_does_not_resume(student: MakeStudent, collection: Collection, tmp_path: Path) -> None:
-    student(collection, RECIPE).fit(tmp_path, log=lambda row: None)
-    with pytest.raises(ValueError, match="another recipe"):
-        student(collection, dataclasses.replace(RECIPE, steps=6)).fit(tmp_path, log=lambda row: None)
+def test_the_teachers_own_logits_replace_predicted_ones(recipe_collection: Collection, knowledge: Knowledge) -> None:
+    z = knowledge.standard_logits(recipe_collection.clip_features())
+    found = taught(z, recipe_collection.music, knowledge, n_head=3)
+    is_music = np.isfinite(recipe_collection.music).all(1)
+    assert np.allclose(found[~is_music], z[~is_music], atol=1e-6)
+    assert np.allclose(found[:, :3], z[:, :3], atol=1e-6)
+    own = found[is_music][:, 3:] * knowledge.std[3:] + knowledge.mean[3:]
+    assert np.allclose(own, recipe_collection.music[is_music], atol=1e-4)
