@@ -3,8 +3,9 @@
     python -m scripts.bench.reliability --data DIR [--model DIR] [--plot FILE.png]
 
 DIR has one folder per pack with `labels.csv` (`file,labels[,split]`): `instruments_freesound`, `esc` (fold 5, all 18
-labels) and `emotify` (its four genres). Every label is scored for every clip. Scores are probabilities at a prior of
-one positive in ten (clip, label) pairs, so pairs are weighted until the positive ones are a tenth of the pack.
+labels), `emotify` (its four genres) and `fourq_dev` (column `genres`, those of five clips or more). Every label is
+scored for every clip. Scores are probabilities at a prior of one positive in ten (clip, label) pairs, so pairs are
+weighted until the positive ones are a tenth of the pack.
 
 Prints a Markdown table with, for each bin of the score, the share of pairs that are positive at that prior and the
 number of pairs, and the expected calibration error (ECE: the mean of |mean score - positive share| over bins, weighted
@@ -17,7 +18,8 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from retrieval.tagging import open_tagger
 
 PRIOR = 0.1
 N_BINS = 10
+TrueLabels = Callable[[Mapping[str, str]], list[str]]
 GENRES = ("classical", "electronic", "pop", "rock")
 
 
@@ -84,17 +87,30 @@ def reliability(scores: np.ndarray, truth: np.ndarray, *, segments: float = 1.0)
     return Reliability(len(scores), segments, np.bincount(at, minlength=N_BINS), score, share, ece)
 
 
-def measure(tagger: Tagger, pack: Path, labels: Sequence[str], *, split: str | None = None) -> Reliability:
-    """Score every label for every clip of a pack; a clip's first label is the true one."""
+def first_label(row: Mapping[str, str]) -> list[str]:
+    """Return the first label of a clip, which alone is true where the others are moods."""
+    return row["labels"].split(";")[:1]
+
+
+def genres(row: Mapping[str, str]) -> list[str]:
+    """Return the genres of a song."""
+    return [name for name in row["genres"].split(";") if name]
+
+
+def measure(
+    tagger: Tagger, pack: Path, labels: Sequence[str], *, split: str | None = None, true: TrueLabels = first_label
+) -> Reliability:
+    """Score every label for every clip of a pack that has one of them."""
     with (pack / "labels.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if split is None or row["split"] == split]
+        listed = [row for row in csv.DictReader(file) if split is None or row["split"] == split]
+    rows = [row for row in listed if set(true(row)) & set(labels)]
     scores, n_segments = [], 0
     for row in rows:
         found = tagger.tag(pack / row["file"], labels, top=len(labels))
         score_of = {tag.tag: tag.score for tag in found.tags}
         scores.append([score_of[label] for label in labels])
         n_segments += len(found.spans_s)
-    truth = [[row["labels"].split(";")[0] == label for label in labels] for row in rows]
+    truth = [[label in true(row) for label in labels] for row in rows]
     return reliability(np.array(scores), np.array(truth), segments=n_segments / len(rows))
 
 
@@ -136,18 +152,20 @@ def main() -> None:
     args = parser.parse_args()
     tagger = open_tagger(args.model)
 
-    def labels_of(pack: str) -> list[str]:
+    def labels_of(pack: str, true: TrueLabels = first_label, *, at_least: int = 1) -> list[str]:
         with (args.data / pack / "labels.csv").open(encoding="utf-8", newline="") as file:
-            return sorted({row["labels"].split(";")[0] for row in csv.DictReader(file)})
+            counts = Counter(name for row in csv.DictReader(file) for name in true(row))
+        return sorted(name for name, count in counts.items() if count >= at_least)
 
     packs: dict[str, Reliability] = {}
-    for pack, labels, split in (
-        ("instruments_freesound", labels_of("instruments_freesound"), None),
-        ("esc", labels_of("esc"), "fold5"),
-        ("emotify", list(GENRES), None),
+    for pack, labels, split, true in (
+        ("instruments_freesound", labels_of("instruments_freesound"), None, first_label),
+        ("esc", labels_of("esc"), "fold5", first_label),
+        ("emotify", list(GENRES), None, first_label),
+        ("fourq_dev", labels_of("fourq_dev", genres, at_least=5), None, genres),
     ):
         name = pack if split is None else f"{pack} {split}"
-        packs[name] = measure(tagger, args.data / pack, labels, split=split)
+        packs[name] = measure(tagger, args.data / pack, labels, split=split, true=true)
         print(json.dumps({name: packs[name].to_dict()}), file=sys.stderr, flush=True)
     if args.plot:
         plot(args.plot, packs)

@@ -44,7 +44,7 @@ def test_one_kind_of_pairs_is_refused(truth: np.ndarray) -> None:
         bench.reliability(np.full((2, 2), 0.5), truth)
 
 
-def test_the_command_measures_three_packs(
+def test_the_command_measures_four_packs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     packs = {"instruments_freesound": ("piano", "flute"), "esc": ("dog", "rain"), "emotify": ("rock", "classical")}
@@ -56,6 +56,15 @@ def test_the_command_measures_three_packs(
             soundfile.write(tmp_path / pack / f"{i}.wav", noise, 32_000)
             rows.append(f"{i}.wav,{label};calmness,fold5")
         (tmp_path / pack / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (tmp_path / "fourq_dev").mkdir()
+    rows = ["file,genres"]
+    for i in range(10):
+        soundfile.write(
+            tmp_path / "fourq_dev" / f"{i}.wav", np.random.default_rng(i).uniform(-0.3, 0.3, 32_000), 32_000
+        )
+        rows.append(f"{i}.wav,{('jazz', 'pop rock')[i % 2]}")
+    rows += ["9.wav,polka", "9.wav,"]  # one song of a genre is too few, and one has none
+    (tmp_path / "fourq_dev" / "labels.csv").write_text("\n".join(rows).replace("pop rock", "pop;rock") + "\n")
     picture = tmp_path / "plot.png"
     monkeypatch.setattr("sys.argv", ["reliability", "--data", str(tmp_path), "--plot", str(picture)])
     bench.main()
@@ -66,5 +75,6 @@ def test_the_command_measures_three_packs(
         4,
         4,
     ]
+    assert (found["fourq_dev"]["clips"], sum(bin_["pairs"] for bin_ in found["fourq_dev"]["bins"])) == (10, 30)
     assert (found["emotify"]["clips"], found["prior"]) == (2, 0.1)
     assert picture.stat().st_size > 1000
