@@ -105,7 +105,7 @@ def test_the_text_encoder_checks_what_it_reads_and_the_model_all(copied: Path) -
             load(copied)
     flip_byte_of(weights, "audio_tower.projection.fc2.weight")
     check_model_dir(copied)
-    for tensor in ("words.codes", "text_tower.fc2.weight", "calibration.line"):
+    for tensor in ("words.codes", "text_tower.trained.fc2.weight", "text_tower.class_parts", "calibration.line"):
         flip_byte_of(weights, tensor)
         with pytest.raises(ModelDirError, match=r"model\.safetensors is damaged"):
             TextEncoder.load(copied)
