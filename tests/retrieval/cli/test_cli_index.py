@@ -276,7 +276,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_resumes(call: Call, tmp_
     folder, place = tmp_path / "songs", tmp_path / "an.index"
     folder.mkdir()
     song = tone(pitch_hz=330.0, duration_s=60.0)
-    for number in range(24):
+    for number in range(60):
         soundfile.write(folder / f"{number}.wav", song[: len(song) - number * 100], RATE_HZ)
     with subprocess.Popen(
         [
