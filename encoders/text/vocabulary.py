@@ -152,7 +152,7 @@ class Vocabulary:
     def near_spellings(self, word: str, *, count: int = 3) -> list[str]:
         """Return up to `count` known words that are spelled like `word`, nearest first.
 
-        The first call reads the whole vocabulary (3 ms for 37,000 words), each call takes about 1 ms.
+        The first call reads the whole vocabulary; each call takes about 2 ms among 136,000 words.
         """
         wanted = "_".join(tokenize(word)) or word.lower()
         near = self._spelling.near(wanted, count=count) if len(self) > 2 else []

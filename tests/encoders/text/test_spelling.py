@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import random
-import statistics
 import string
-import time
 
-import numpy as np
 import pytest
 
 from encoders.text.spelling import SpellingIndex
@@ -80,17 +77,11 @@ def test_misspellings_of_the_shipped_vocabulary_lead_back_to_the_word() -> None:
     vocabulary, rng = encoder.vocabulary, random.Random(0)
     tags = sorted({token for tag in encoder.tag_names() for token in vocabulary.split(tag)[0] if len(token) > 4})
     frequent = [token for token in vocabulary.tokens[2:12000] if token.isalpha() and len(token) > 4]
-    n_found, times_s = 0, []
-    vocabulary.near_spellings("once")  # reads the vocabulary
+    n_found = 0
     for _ in range(500):
         meant = rng.choice(tags if rng.random() < 0.5 else frequent)
         word = misspelt(meant, rng)
         while word in vocabulary.ids:
             word = misspelt(meant, rng)
-        start_s = time.perf_counter()
-        near = vocabulary.near_spellings(word)
-        times_s.append(time.perf_counter() - start_s)
-        n_found += meant.replace("_", " ") in near
+        n_found += meant.replace("_", " ") in vocabulary.near_spellings(word)
     assert n_found >= 475, f"{n_found} of 500 among the first three"
-    assert statistics.median(times_s) < 0.005
-    assert np.percentile(times_s, 90) < 0.02  # the machine may be busy
